@@ -1,0 +1,269 @@
+"""The contracts on which every room stands.
+
+A *conditional* is a module that returns a distribution: prior, encoder and decoder are one thing.
+A *generative model* is anything that can be sampled; a *pair* adds a guide q(z | x) to a model p(z, x).
+A *density* is what Markov samplers draw from, a *transition* is how they move, and an *objective* is what
+:func:`probgen.fit` minimises.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+from torch.distributions import Distribution, biject_to, constraints
+from torch.distributions.constraints import Constraint
+
+Terms = dict[str, Tensor]
+"""Named, detached scalars that an objective reports beside its loss: reconstruction, kl, mmd2, ..."""
+
+
+class Conditional(Protocol):
+    """A module that returns a distribution: a prior (no context), an encoder or a decoder."""
+
+    def __call__(self, *context: Tensor) -> Distribution: ...
+
+
+class GenerativeModel(nn.Module, ABC):
+    """Anything that can be sampled: a VAE, a moment-matching network, a GAN, a flow."""
+
+    @abstractmethod
+    def model(self, x: Tensor | None = None, *context: Tensor, n: int = 1) -> Tensor:
+        r"""Tell the generative story in Pyro and return x.
+
+        With ``x``, shape (n, \*event), the story is scored on it; without, ``n`` new x are drawn.
+        """
+
+    @torch.no_grad()
+    def sample(self, n: int, *context: Tensor, seed: int | None = None) -> Tensor:
+        r"""Draw ``n`` new x, shape (n, \*event), without gradient.
+
+        The same ``seed`` gives the same bits and leaves torch's global random state as it was.
+        """
+        if n < 1:
+            raise ValueError(f"n should be at least 1 but got {n}")
+        with seeded(seed):
+            return self.model(None, *context, n=n)
+
+
+class Pair(GenerativeModel):
+    """A model p(z, x) and a guide q(z | x): same arguments, same plates, side by side in one file.
+
+    The data points stand in one plate, ``pyro.plate("data", n)``, at dimension -1.
+    """
+
+    @abstractmethod
+    def guide(self, x: Tensor | None = None, *context: Tensor, n: int = 1) -> Any:
+        """Approximate the posterior, q(z | x), in Pyro."""
+
+    def posterior(self, x: Tensor, *context: Tensor) -> Density:
+        r"""Return log p(z, x) as a function of z: a target for any Markov sampler.
+
+        The rows of ``x``, shape (n, \*event), are independent data points, so the density has
+        ``batch_shape`` (n,): a sampler runs its chains for all of them at once.
+        """
+        latent = _latent_sites(self, x, *context)
+
+        def log_joint(values: Mapping[str, Tensor]) -> Tensor:
+            conditioned = poutine.condition(self.model, data=dict(values))
+            trace = poutine.trace(conditioned).get_trace(x, *context)
+            trace.compute_log_prob()
+            sites = [site for site in trace.nodes.values() if site["type"] == "sample"]
+            return torch.as_tensor(sum(s["log_prob"] for s in sites if not poutine.util.site_is_subsample(s)))
+
+        supports = {name: law.support for name, law in latent.items()}
+        shapes = {name: law.event_shape for name, law in latent.items()}
+        where: dict[str, Any] = {"batch_shape": x.shape[:1], "dtype": x.dtype, "device": x.device}
+        if len(latent) > 1:
+            return Density(log_joint, support=supports, event_shape=shapes, **where)
+        (name,) = latent
+        return Density(
+            lambda z: log_joint({name: z}),
+            support=supports[name],
+            event_shape=shapes[name],
+            name=name,
+            **where,
+        )
+
+
+class Density:
+    r"""A log-density, maybe unnormalised, that samplers draw from.
+
+    ``log_prob`` maps a value of shape (\*sample, \*batch_shape, \*event_shape) to (\*sample, \*batch_shape).
+    A batch is a family of independent targets, one chain of each moving at a time. With several sites
+    (``support`` and ``event_shape`` as mappings from name), ``log_prob`` takes a mapping of values instead.
+
+    Samplers walk on the unconstrained scale: a *position* of shape (\*sample, \*batch_shape, dim) is the
+    concatenation, site by site, of T⁻¹(x), where T is ``biject_to(support)``; its log-density is
+    log p(T(u)) + log |det ∂T/∂u|.
+
+    Args:
+        log_prob: the log-density up to a constant, on the constrained scale.
+        support: the constraint that values satisfy; gives the bijector.
+        event_shape: shape of one value.
+        batch_shape: shape of the family of targets.
+        name: the site's name in the draws, where there is one site.
+        dtype, device: of the positions; torch's defaults where not given.
+
+    >>> half_normal = Density(lambda x: -0.5 * x**2, support=constraints.positive)
+    >>> half_normal.constrain(torch.zeros(3, half_normal.dim))
+    {'x': tensor([1., 1., 1.])}
+    """
+
+    def __init__(
+        self,
+        log_prob: Callable[[Any], Tensor],
+        *,
+        support: Constraint | Mapping[str, Constraint] = constraints.real,
+        event_shape: Sequence[int] | Mapping[str, Sequence[int]] = (),
+        batch_shape: Sequence[int] = (),
+        name: str = "x",
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        if isinstance(support, Mapping) != isinstance(event_shape, Mapping):
+            raise TypeError("support and event_shape should both be mappings from site name, or neither")
+        self._several = isinstance(support, Mapping)
+        supports = dict(support) if isinstance(support, Mapping) else {name: support}
+        shapes = dict(event_shape) if isinstance(event_shape, Mapping) else {name: event_shape}
+        if supports.keys() != shapes.keys():
+            raise ValueError(f"support names the sites {list(supports)} but event_shape {list(shapes)}")
+        self.log_prob = log_prob
+        self.support = support
+        self.batch_shape = torch.Size(batch_shape)
+        self.shapes = {site: torch.Size(shape) for site, shape in shapes.items()}
+        self.dtype = torch.get_default_dtype() if dtype is None else dtype
+        self.device = torch.get_default_device() if device is None else torch.device(device)
+        self._transforms = {site: biject_to(constraint) for site, constraint in supports.items()}
+        self._inner_shapes = {
+            site: torch.Size(self._transforms[site].inverse_shape(shape))
+            for site, shape in self.shapes.items()
+        }
+
+    @classmethod
+    def from_distribution(cls, law: Distribution, *, name: str = "x") -> Density:
+        """Return the density of a torch or Pyro distribution, its parameters' dtype and device kept."""
+        if law.support is None:
+            raise ValueError(f"{type(law).__name__} should have a support but has none")
+        draw = law.sample()
+        return cls(
+            law.log_prob,
+            support=law.support,
+            event_shape=law.event_shape,
+            batch_shape=law.batch_shape,
+            name=name,
+            dtype=draw.dtype,
+            device=draw.device,
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the sites, in the order in which a position holds them."""
+        return tuple(self.shapes)
+
+    @property
+    def dim(self) -> int:
+        """The number of unconstrained coordinates of one position."""
+        return sum(shape.numel() for shape in self._inner_shapes.values())
+
+    def constrain(self, position: Tensor) -> dict[str, Tensor]:
+        r"""Map positions (\*sample, \*batch_shape, dim) to named values on the constrained scale."""
+        return {site: self._transforms[site](inner) for site, inner in self._split(position).items()}
+
+    def unconstrain(self, values: Tensor | Mapping[str, Tensor]) -> Tensor:
+        """Map a value (or named values) to positions: the inverse of :meth:`constrain`."""
+        named = values if isinstance(values, Mapping) else dict.fromkeys(self.names, values)
+        parts = []
+        for site, shape in self.shapes.items():
+            leading = named[site].shape[: named[site].dim() - len(shape)]
+            parts.append(self._transforms[site].inv(named[site]).reshape(*leading, -1))
+        return torch.cat(parts, -1)
+
+    def unconstrained_log_prob(self, position: Tensor) -> Tensor:
+        r"""Return log p(T(u)) + log |det ∂T/∂u| at positions u, shape (\*sample, \*batch_shape)."""
+        leading = position.shape[:-1]
+        values: dict[str, Tensor] = {}
+        log_volume = position.new_zeros(leading)
+        for site, inner in self._split(position).items():
+            values[site] = self._transforms[site](inner)
+            volume = self._transforms[site].log_abs_det_jacobian(inner, values[site])
+            log_volume = log_volume + volume.reshape(*leading, -1).sum(-1)
+        log_prob = self.log_prob(values if self._several else values[self.names[0]])
+        if log_prob.shape != leading:
+            raise ValueError(
+                f"log_prob should return shape {tuple(leading)} but returned {tuple(log_prob.shape)}"
+            )
+        return log_prob + log_volume
+
+    def _split(self, position: Tensor) -> dict[str, Tensor]:
+        if position.shape[-1] != self.dim:
+            raise ValueError(f"a position should have {self.dim} coordinates but has {position.shape[-1]}")
+        parts = position.split([shape.numel() for shape in self._inner_shapes.values()], -1)
+        return {
+            site: part.reshape(*position.shape[:-1], *shape)
+            for (site, shape), part in zip(self._inner_shapes.items(), parts, strict=True)
+        }
+
+
+class Objective(nn.Module, ABC):
+    """What :func:`probgen.fit` minimises: a module whose forward pass is the loss."""
+
+    @abstractmethod
+    def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
+        """Return a scalar loss per datum and the named, detached terms to log."""
+
+
+class Estimate(NamedTuple):
+    """A number estimated from a sample, with its standard error."""
+
+    value: float
+    stderr: float
+
+
+class Transition(NamedTuple):
+    r"""A Markov transition on a batch of chains; tuning is never in its state.
+
+    ``init`` maps positions (\*chains, dim) to a state; ``step`` moves every chain once and returns the new
+    state and an info, both NamedTuples of tensors. A state has the fields ``position`` and ``log_prob``, an
+    info at least ``acceptance``: the probability, in [0, 1], with which each chain's proposal was accepted.
+    """
+
+    init: Callable[[Tensor], Any]
+    step: Callable[[Any, torch.Generator], tuple[Any, Any]]
+
+
+@contextlib.contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Draw from torch's global generators as seeded with ``seed``, then put their state back.
+
+    With ``None`` the global generators are used as they stand.
+    """
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def _latent_sites(pair: Pair, x: Tensor, *context: Tensor) -> dict[str, Any]:
+    trace = poutine.trace(pair.model).get_trace(x, *context)
+    latent: dict[str, Any] = {
+        name: site["fn"]
+        for name, site in trace.nodes.items()
+        if site["type"] == "sample" and not site["is_observed"]
+    }
+    if not latent:
+        raise ValueError(f"{type(pair).__name__}.model should have a latent site but has none")
+    for name, law in latent.items():
+        if law.batch_shape != x.shape[:1]:
+            raise ValueError(
+                f"site {name!r} should have batch shape {tuple(x.shape[:1])}, one law per row of x, "
+                f"but has {tuple(law.batch_shape)}"
+            )
+    return latent
