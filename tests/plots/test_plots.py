@@ -1,0 +1,192 @@
+"""Every picture shows exactly the numbers it is given, says what it cannot show, and leaves no trace."""
+
+import io
+from collections.abc import Callable
+
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from probgen import plots
+
+PIXELS = torch.arange(12 * 6, dtype=torch.float32).reshape(12, 6) / 72
+
+
+def metric_frame(rows: list[tuple[str, str, list[float]]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [(method, metric, r, v) for method, metric, values in rows for r, v in enumerate(values)],
+        columns=["method", "metric", "repeat", "value"],
+    )
+
+
+def history_frame(values: list[float], split: str = "train", term: str = "loss") -> pd.DataFrame:
+    return pd.DataFrame({"step": range(len(values)), "split": split, "term": term, "value": values})
+
+
+FIGURES: dict[str, Callable[[], Figure]] = {
+    "image_grid": lambda: plots.image_grid({"real": PIXELS, "made": PIXELS[:5]}, image_shape=(2, 3)),
+    "scatter": lambda: plots.scatter({"exact": torch.randn(50, 2), "made": 3 * torch.randn(50, 2)}),
+    "latent_map": lambda: plots.latent_map(torch.randn(30, 2), torch.arange(30) % 10),
+    "manifold": lambda: plots.manifold(PIXELS[:9], image_shape=(2, 3), k=3),
+    "history": lambda: plots.history(history_frame([3.0, 2.0, 1.0])),
+    "intervals": lambda: plots.intervals(
+        metric_frame([("train against test", "mmd2", [0.0, 0.1]), ("vae", "mmd2", [0.2, 0.3])])
+    ),
+}
+
+
+@pytest.mark.parametrize("name", plots.__all__)
+def test_every_figure_renders_and_leaves_no_global_state(name: str) -> None:
+    before = dict(matplotlib.rcParams)
+    figure = FIGURES[name]()
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    assert png.getvalue().startswith(b"\x89PNG")
+    assert dict(matplotlib.rcParams) == before
+    assert plt.get_fignums() == []
+
+
+def titles(figure: Figure) -> list[str]:
+    return [axis.get_title(loc="left") for axis in figure.axes]
+
+
+def texts(axis: Axes) -> list[str]:
+    return [text.get_text() for text in axis.texts]
+
+
+def test_image_grid_shows_the_pixels_in_order_on_the_first_entrys_grey_scale() -> None:
+    figure = plots.image_grid({"real": PIXELS, "made": 2 * PIXELS}, image_shape=(2, 3), columns=3)
+    assert titles(figure) == ["real", "made"]
+    board = figure.axes[0].images[0].get_array()
+    assert board is not None
+    np.testing.assert_array_equal(board[:2, 4:7], PIXELS[1].reshape(2, 3))
+    np.testing.assert_array_equal(board[3:5, :3], PIXELS[3].reshape(2, 3))
+    assert board.shape == (3 * 3 - 1, 3 * 4 - 1), "no more than columns² images"
+    for axis in figure.axes:
+        assert axis.images[0].get_clim() == (PIXELS[:9].min(), PIXELS[:9].max())
+
+
+def test_scatter_gives_all_panels_the_frame_of_the_reference_and_counts_what_lies_outside() -> None:
+    reference = torch.tensor([[0.0, 0.0], [1.0, 2.0]])
+    made = torch.tensor([[0.5, 1.0], [9.0, 1.0], [0.5, -9.0]])
+    first, second = plots.scatter({"exact": reference, "made": made}).axes
+    assert first.get_xlim() == second.get_xlim() == pytest.approx((-0.08, 1.08))
+    assert first.get_ylim() == second.get_ylim() == pytest.approx((-0.16, 2.16))
+    behind, shown = second.collections
+    np.testing.assert_array_equal(behind.get_offsets(), reference)
+    np.testing.assert_array_equal(shown.get_offsets(), made)
+    assert behind.get_zorder() <= shown.get_zorder()
+    assert (first.get_xlabel(), second.get_xlabel()) == ("", "2 of 3 outside the frame")
+
+
+def test_latent_map_writes_each_label_at_the_median_of_its_points() -> None:
+    z = torch.tensor([[0.0, 0.0], [2.0, 4.0], [5.0, 5.0]])
+    figure = plots.latent_map(z, torch.tensor([3, 3, 7]))
+    (axis,) = figure.axes
+    assert {text.get_text(): text.get_position() for text in axis.texts} == {"3": (1.0, 2.0), "7": (5.0, 5.0)}
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["3", "7"]
+    assert axis.get_aspect() == 1.0
+
+
+def test_manifold_has_its_first_image_at_the_bottom_left() -> None:
+    (axis,) = plots.manifold(PIXELS[:4], image_shape=(2, 3), k=2).axes
+    board = axis.images[0].get_array()
+    assert board is not None
+    np.testing.assert_array_equal(board[3:, :3], PIXELS[0].reshape(2, 3))
+    np.testing.assert_array_equal(board[3:, 4:], PIXELS[1].reshape(2, 3))
+    np.testing.assert_array_equal(board[:2, :3], PIXELS[2].reshape(2, 3))
+
+
+def test_history_draws_both_splits_in_the_order_of_steps_and_a_log_axis_where_decades_are_spanned() -> None:
+    frame = pd.concat(
+        [
+            history_frame([100.0, 10.0, 1.0]).iloc[::-1],
+            history_frame([5.0, 4.0], split="validation"),
+            history_frame([-1.0, 1.0, 2.0], term="mmd2"),
+        ]
+    )
+    loss, mmd2 = plots.history(frame).axes
+    lines = {line.get_label(): list(np.asarray(line.get_ydata())) for line in loss.get_lines()}
+    assert lines == {"train": [100.0, 10.0, 1.0], "validation": [5.0, 4.0]}
+    assert (loss.get_yscale(), mmd2.get_yscale()) == ("log", "linear")
+
+
+def test_history_states_values_that_are_not_finite() -> None:
+    figure = plots.history(history_frame([1.0, float("nan"), float("inf"), 2.0]))
+    assert titles(figure) == ["loss (2 of 4 not finite)"]
+
+
+def test_intervals_draw_the_mean_the_t_interval_the_floor_and_the_ideal() -> None:
+    values = [0.1, 0.2, 0.4]
+    frame = metric_frame([("vae", "mmd2", values), ("train against test", "mmd2", [0.0, 0.02])])
+    (axis,) = plots.intervals(frame, ideal={"mmd2": -0.1}).axes
+    half = 4.302652729911275 * np.std(values, ddof=1) / np.sqrt(3)  # t quantile .975, 2 degrees of freedom
+    drawn = [np.asarray(line.get_xdata(), dtype=float) for line in axis.get_lines()]
+
+    def shows(expected: list[float]) -> bool:
+        return any(found.shape == (len(expected),) and np.allclose(found, expected) for found in drawn)
+
+    mean = float(np.mean(values))
+    assert shows(values)
+    assert shows([mean])
+    assert shows([mean - half, mean + half])
+    assert shows([-0.1, -0.1])
+    assert shows([0.01, 0.01])
+    band = axis.patches[0].get_extents().transformed(axis.transData.inverted())
+    floor_half = 12.706204736432095 * np.std([0.0, 0.02], ddof=1) / np.sqrt(2)
+    assert (band.x0, band.x1) == pytest.approx((0.01 - floor_half, 0.01 + floor_half))
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["vae"]
+
+
+def test_intervals_say_what_is_infinite_and_what_is_missing() -> None:
+    frame = metric_frame([("vae", "nll", [1.0, float("inf")]), ("gmmn", "mmd2", [0.1, 0.2])])
+    nll, mmd2 = plots.intervals(frame).axes
+    assert texts(nll) == ["∞ in 1 of 2", "–"]
+    assert texts(mmd2) == ["–"]
+
+
+Z = torch.randn(4, 2)
+METRICS = metric_frame([("train against test", "mmd2", [0.1])])
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: plots.image_grid({}, image_shape=(2, 3)), "images should have at least 1 entry"),
+        (
+            lambda: plots.image_grid({"a": PIXELS}, image_shape=(2, 2)),
+            r"images\['a'\] should have shape \(n, 4\)",
+        ),
+        (
+            lambda: plots.image_grid({"a": PIXELS}, image_shape=(2, 3), columns=0),
+            "columns should be at least 1",
+        ),
+        (
+            lambda: plots.image_grid({"a": PIXELS * torch.nan}, image_shape=(2, 3)),
+            r"images\['a'\] should be finite",
+        ),
+        (lambda: plots.scatter({}), "samples should have at least 1 entry"),
+        (lambda: plots.scatter({"a": torch.zeros(3, 4)}), r"samples\['a'\] should have shape \(n, 2\)"),
+        (lambda: plots.scatter({"a": Z / 0}), r"samples\['a'\] should be finite"),
+        (lambda: plots.latent_map(torch.zeros(3, 3), torch.zeros(3)), r"z should have shape \(n, 2\)"),
+        (lambda: plots.latent_map(Z, torch.zeros(3)), r"labels should have shape \(4,\)"),
+        (lambda: plots.latent_map(torch.zeros(11, 2), torch.arange(11)), "at most 10 classes but has 11"),
+        (
+            lambda: plots.manifold(PIXELS, image_shape=(2, 3), k=3),
+            "images should be k² = 9 images but are 12",
+        ),
+        (lambda: plots.history(pd.DataFrame({"step": [1]})), "lacks split, term, value"),
+        (lambda: plots.history(history_frame([])), "at least 1 row"),
+        (lambda: plots.history(history_frame([1.0], split="test")), "split should be .* but got 'test'"),
+        (lambda: plots.intervals(pd.DataFrame({"method": ["a"]})), "lacks metric, repeat, value"),
+        (lambda: plots.intervals(METRICS), "frame should have a method beside 'train against test'"),
+    ],
+)
+def test_bad_input_is_refused_in_one_sentence(draw: Callable[[], Figure], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        draw()
