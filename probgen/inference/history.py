@@ -1,0 +1,56 @@
+"""The record of a training: what was reported, when, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+@dataclass
+class History:
+    """What :func:`probgen.fit` reports.
+
+    Attributes:
+        rows: one mapping per report, split and term: ``step``, ``epoch``, ``split`` ("train" or
+            "validation"), ``term`` ("loss" or a term of the objective) and ``value``. A training value is
+            the mean per datum since the last report.
+        step: optimizer steps taken.
+        ended: "finished", "stopped early" or "interrupted".
+        seconds: wall time, the time before a resume included.
+        folder: where the checkpoints are, if any.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    step: int = 0
+    ended: str = "interrupted"
+    seconds: float = 0.0
+    folder: Path | None = None
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The rows as a tidy table."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows, columns=["step", "epoch", "split", "term", "value"])
+
+    def values(self, term: str = "loss", split: str = "train") -> list[float]:
+        """Return the reported values of a term, oldest first."""
+        return [row["value"] for row in self.rows if row["term"] == term and row["split"] == split]
+
+    def plot(self) -> Figure:
+        """Draw every term over the steps, training beside validation."""
+        from probgen import plots
+
+        return plots.history(self.frame)
+
+    def add(self, step: int, epoch: int, split: str, terms: dict[str, float]) -> None:
+        """Append one report."""
+        self.rows += [
+            {"step": step, "epoch": epoch, "split": split, "term": term, "value": value}
+            for term, value in terms.items()
+        ]

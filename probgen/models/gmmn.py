@@ -1,0 +1,70 @@
+r"""The generative moment-matching network.
+
+Generative story: u ~ U(−1, 1)^k, x = g(u), a network. There is no likelihood and no guide.
+Loss: the MMD between a batch of data and as many draws, √MMD²_V, with
+MMD²_V = mean k(x, x′) + mean k(y, y′) − 2 mean k(x, y) ≥ 0, ``MomentMatching(gmmn, kernel)``.
+
+Source: Li, Swersky and Zemel (2015), Generative moment matching networks; Dziugaite, Roy and Ghahramani
+(2015).
+"""
+
+from __future__ import annotations
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from probgen.core import GenerativeModel, Objective, Terms
+from probgen.mmd import Kernel, mmd2_loss
+
+
+class GMMN(GenerativeModel):
+    r"""A network that maps uniform noise to data.
+
+    Args:
+        generator: the network g, from noise of shape (\*batch, noise) to x of shape (\*batch, \*event).
+        noise: k, the number of uniform coordinates.
+
+    >>> from probgen import nets
+    >>> GMMN(nets.MLP(10, 64), noise=10).sample(3, seed=0).shape
+    torch.Size([3, 64])
+    """
+
+    low: Tensor
+
+    def __init__(self, generator: nn.Module, *, noise: int) -> None:
+        super().__init__()
+        if noise < 1:
+            raise ValueError(f"noise should be at least 1 but got {noise}")
+        self.generator = generator
+        self.register_buffer("low", -torch.ones(noise), persistent=False)
+
+    def model(self, x: Tensor | None = None, *context: Tensor, n: int = 1) -> Tensor:
+        """Draw uniform noise and map it; a given x only says how many to draw, as there is no likelihood."""
+        with pyro.plate("data", n if x is None else len(x)):
+            u = pyro.sample("u", dist.Uniform(self.low, -self.low).to_event(1))
+            return self.generator(u)
+
+
+class MomentMatching(Objective):
+    r"""√MMD²_V between a batch of data and as many fresh draws of a model.
+
+    Terms: ``mmd2``, the square of the loss.
+
+    Args:
+        model: the generative model whose draws are matched.
+        kernel: of the squared distance, such as ``mmd.Gaussian(mmd.bandwidth_grid(x, x))``.
+    """
+
+    def __init__(self, model: GenerativeModel, kernel: Kernel) -> None:
+        super().__init__()
+        self.model = model
+        self.kernel = kernel
+
+    def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
+        """Return √MMD²_V and its terms."""
+        x, *context = batch
+        y = self.model.model(None, *context, n=len(x))
+        mmd2 = mmd2_loss(x, y, self.kernel, estimator="biased")
+        return mmd2.sqrt(), {"mmd2": mmd2.detach()}

@@ -1,0 +1,63 @@
+r"""The variational autoencoder.
+
+Generative story: z ~ p(z), x | z ~ p(x | z), the law that the decoder returns.
+Guide: z | x ~ q(z | x), the law that the encoder returns.
+Loss: minus the evidence lower bound, ``probgen.SVI(vae)``: reconstruction plus KL to the prior.
+
+Source: Kingma and Welling (2014), Auto-encoding variational Bayes; Rezende, Mohamed and Wierstra (2014).
+"""
+
+from __future__ import annotations
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from probgen.core import Pair
+from probgen.priors import StandardNormal
+
+
+class VAE(Pair):
+    r"""A model/guide pair with one latent site, ``z``, and one observed site, ``x``.
+
+    Each argument is a *conditional*, a module that returns a distribution; all share one plate of data.
+
+    Args:
+        encoder: x of shape (\*batch, \*event) to q(z | x), with event shape (latent,).
+        decoder: z of shape (\*batch, latent) to p(x | z), with the event shape of x.
+        prior: a module that returns p(z); the standard normal by default.
+
+    >>> from probgen import nets
+    >>> vae = VAE(encoder=nets.NormalHead(nets.MLP(64, 2)), decoder=nets.BernoulliHead(nets.MLP(2, 64)))
+    >>> vae.sample(3, seed=0).shape
+    torch.Size([3, 64])
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, prior: nn.Module | None = None) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.prior = StandardNormal(encoder.outputs) if prior is None else prior
+
+    def model(self, x: Tensor | None = None, *context: Tensor, n: int = 1) -> Tensor:
+        """Draw z from the prior, then x from the decoder."""
+        with pyro.plate("data", n if x is None else len(x)):
+            z = pyro.sample("z", self.prior(*context))
+            return pyro.sample("x", self.decoder(z, *context), obs=x)
+
+    def guide(self, x: Tensor | None = None, *context: Tensor, n: int = 1) -> Tensor:
+        """Draw z from the encoder."""
+        if x is None:
+            raise ValueError("the guide needs x, the data whose codes it draws")
+        with pyro.plate("data", len(x)):
+            return pyro.sample("z", self.encoder(x, *context))
+
+    @torch.no_grad()
+    def encode(self, x: Tensor, *context: Tensor) -> Tensor:
+        """Return the mean code of each row of x."""
+        return self.encoder(x, *context).mean
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, *context: Tensor) -> Tensor:
+        """Return the mean x of each code z."""
+        return self.decoder(z, *context).mean

@@ -1,0 +1,29 @@
+"""The standard normal prior."""
+
+from __future__ import annotations
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+
+class StandardNormal(nn.Module):
+    """The prior z ~ N(0, I) on ``dim`` coordinates, on the device and in the type that the module has.
+
+    >>> StandardNormal(2)().event_shape
+    torch.Size([2])
+    """
+
+    loc: Tensor
+    scale: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        if dim < 1:
+            raise ValueError(f"dim should be at least 1 but got {dim}")
+        self.register_buffer("loc", torch.zeros(dim), persistent=False)
+        self.register_buffer("scale", torch.ones(dim), persistent=False)
+
+    def forward(self) -> dist.Independent:
+        """Return the law, with event shape (dim,)."""
+        return dist.Normal(self.loc, self.scale).to_event(1)

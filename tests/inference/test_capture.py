@@ -1,0 +1,147 @@
+"""The captured loss gives the bits of the eager one, or gives way to it with a reason."""
+
+import logging
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from probgen import Objective
+from probgen.inference import SVI, BetaELBO
+from probgen.inference.capture import CapturedLoss
+from tests.pairs import LinearGaussian
+
+
+class Layers(Objective):
+    """Dropout and batch normalisation: noise of its own and buffers that move."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 1))
+
+    def forward(self, *batch: Tensor):
+        loss = self.net(batch[0]).square().mean()
+        return loss, {"square": loss.detach()}
+
+
+class Annealed(Objective):
+    """Keeps its weight in a Python number: a graph would freeze it."""
+
+    def __init__(self):
+        super().__init__()
+        self.location = nn.Parameter(torch.zeros(3))
+        self.weight = 1.0
+
+    def forward(self, *batch: Tensor):
+        return self.weight * (batch[0] - self.location).square().sum(), {}
+
+
+class DataDependent(Annealed):
+    """Branches on the data."""
+
+    def forward(self, *batch: Tensor):
+        square = (batch[0] - self.location).square().sum()
+        return (square if batch[0].sum() > 0 else 2 * square), {}
+
+
+def steps(objective, mode, batches, device):
+    """Take a gradient step per batch and return the losses and the final state."""
+    objective = objective.to(device)
+    loss_of = CapturedLoss(objective, mode)
+    optimizer = torch.optim.SGD(objective.parameters(), lr=0.01)
+    losses = []
+    for batch in batches:
+        loss, _ = loss_of(batch.to(device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach().clone())
+    return torch.stack(losses), objective.state_dict(), loss_of
+
+
+@pytest.mark.parametrize("make", [lambda: SVI(LinearGaussian()), Layers], ids=["svi", "layers"])
+def test_captured_and_eager_give_the_same_bits(make, device, caplog):
+    batches = (*torch.randn(11, 16, 3).unbind(), torch.randn(5, 3))
+    outcomes = []
+    with caplog.at_level(logging.WARNING):
+        for mode in ("eager", "graph"):
+            torch.manual_seed(7)
+            objective = make()
+            losses, state, loss_of = steps(objective, mode, batches, device)
+            outcomes.append((losses, state))
+            assert loss_of.mode == mode
+    assert not caplog.records
+    (eager_losses, eager_state), (losses, state) = outcomes
+    assert torch.equal(eager_losses, losses)
+    for name, expected in eager_state.items():
+        assert torch.equal(expected, state[name]), name
+
+
+def test_the_graph_draws_fresh_noise_at_each_call(device):
+    loss_of = CapturedLoss(SVI(LinearGaussian()).to(device), "graph")
+    x = torch.randn(4, 3, device=device)
+    losses = {float(loss_of(x)[0].detach()) for _ in range(5)}
+    assert len(losses) == 5
+
+
+def test_evaluation_mode_is_captured_on_its_own(device):
+    objective = Layers().to(device)
+    loss_of = CapturedLoss(objective, "graph")
+    x = torch.randn(8, 3, device=device)
+    loss_of(x)
+    objective.eval()
+    assert torch.equal(loss_of(x)[0], objective(x)[0])
+
+
+def test_a_buffer_that_is_scheduled_needs_no_new_capture(device):
+    objective = SVI(LinearGaussian(), BetaELBO(0.0)).to(device)
+    loss_of = CapturedLoss(objective, "graph")
+    x = torch.randn(4, 3, device=device)
+    for beta in (0.0, 0.5, 2.0):
+        objective.elbo.beta.fill_(beta)
+        loss, terms = loss_of(x)
+        torch.testing.assert_close(loss.detach(), beta * terms["kl"] - terms["reconstruction"])
+    assert len(loss_of._graphs) == 1
+
+
+def test_what_python_computes_is_not_frozen_silently(device, caplog):
+    objective = Annealed().to(device)
+    loss_of = CapturedLoss(objective, "graph")
+    x = torch.ones(2, 3, device=device)
+    loss_of(x)
+    objective.weight = 3.0
+    with caplog.at_level(logging.WARNING):
+        losses = [float(loss_of(x)[0].detach()) for _ in range(3)]
+    assert losses == [18.0, 18.0, 18.0]
+    assert len(caplog.records) == 1
+    assert "gives loss 6 where eager gives 18 on the same noise" in caplog.text
+
+
+def test_data_dependent_structure_runs_eagerly_with_one_reason(device, caplog):
+    with caplog.at_level(logging.WARNING):
+        losses, _, loss_of = steps(DataDependent(), "auto", [torch.ones(2, 3), -torch.ones(2, 3)], device)
+    assert loss_of.mode == "eager"
+    assert len(caplog.records) == 1
+    assert "could not be made" in caplog.text
+    assert losses[0] == 6.0
+    assert losses[1] > 12.0
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # inside torch.compile
+def test_the_compiled_graph_gives_the_same_loss_for_deterministic_objectives(device):
+    x = torch.randn(4, 3)
+    compiled, _, _ = steps(Annealed(), "compile", [x, x], device)
+    eager, _, _ = steps(Annealed(), "eager", [x, x], device)
+    torch.testing.assert_close(compiled, eager)
+
+
+def test_a_users_error_surfaces_in_its_own_words(device):
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        CapturedLoss(SVI(LinearGaussian()).to(device), "graph")(torch.randn(4, 2, device=device))
+
+
+def test_an_unknown_mode_is_named():
+    with pytest.raises(
+        ValueError, match="compile should be one of auto, eager, graph, compile but got 'jit'"
+    ):
+        CapturedLoss(Annealed(), "jit")
