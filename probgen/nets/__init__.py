@@ -1,0 +1,16 @@
+"""Networks, and the heads that turn them into laws."""
+
+from probgen.nets.conv import ConvDecoder, ConvEncoder
+from probgen.nets.heads import BernoulliHead, CategoricalHead, ContinuousBernoulliHead, Head, NormalHead
+from probgen.nets.mlp import MLP
+
+__all__ = [
+    "MLP",
+    "BernoulliHead",
+    "CategoricalHead",
+    "ContinuousBernoulliHead",
+    "ConvDecoder",
+    "ConvEncoder",
+    "Head",
+    "NormalHead",
+]

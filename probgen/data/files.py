@@ -1,0 +1,158 @@
+"""Files of real data: where they lie, how they come here, and the proof that they are whole."""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import hashlib
+import os
+import tempfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+
+class File(NamedTuple):
+    """One file of a data set, plain or gzipped; the hash is that of the decompressed content."""
+
+    name: str
+    sha256: str
+    urls: tuple[str, ...]
+
+
+class Source(NamedTuple):
+    """A data set made of files."""
+
+    what: str
+    version: str
+    licence: str
+    files: tuple[File, ...]
+
+
+def _mnist(name: str, sha256: str) -> File:
+    mirrors = (
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    )
+    return File(name, sha256, tuple(mirror + name for mirror in mirrors))
+
+
+SOURCES = {
+    "mnist": Source(
+        what="60,000 + 10,000 handwritten digits, 28x28, grey levels 0..255",
+        version="1998",
+        licence="CC BY-SA 3.0",
+        files=(
+            _mnist(
+                "train-images-idx3-ubyte.gz",
+                "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            ),
+            _mnist(
+                "train-labels-idx1-ubyte.gz",
+                "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            ),
+            _mnist(
+                "t10k-images-idx3-ubyte.gz",
+                "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            ),
+            _mnist(
+                "t10k-labels-idx1-ubyte.gz",
+                "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+            ),
+        ),
+    ),
+}
+"""The data sets made of files: to add one, add a row here and its loader."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return the end of a sentence about an unknown name: the near names, or all of them.
+
+    >>> suggest("bananna", ["banana", "ring"])
+    "did you mean 'banana'?"
+    >>> suggest("x", ["banana", "ring"])
+    "choose from 'banana', 'ring'"
+    """
+    names = list(known)
+    near = difflib.get_close_matches(name.lower(), names)
+    if near:
+        return f"did you mean {' or '.join(map(repr, near))}?"
+    return f"choose from {', '.join(map(repr, names))}"
+
+
+def cache(name: str) -> Path:
+    """Return the folder of the user's cache into which the files of ``name`` are downloaded."""
+    import pooch
+
+    return Path(pooch.os_cache("probgen")) / name
+
+
+def find(name: str, file: File) -> Path | None:
+    """Return where ``file`` of data set ``name`` lies, plain or gzipped, or None where it is not here.
+
+    The folder that the environment variable PROBGEN_DATA names comes before the user's cache.
+    """
+    folders = [cache(name)]
+    root = os.environ.get("PROBGEN_DATA")
+    if root:
+        if not Path(root).is_dir():
+            raise ValueError(f"PROBGEN_DATA should name a folder but {root!r} is none")
+        folders.insert(0, Path(root) / name)
+    for folder in folders:
+        for candidate in (folder / file.name, folder / file.name.removesuffix(".gz")):
+            if candidate.exists():
+                return candidate
+    return None
+
+
+def read(name: str, file: File) -> bytes:
+    """Return the decompressed content of a file, downloaded if it is not here, its SHA-256 checked.
+
+    Raises ValueError where the file that is here is damaged, truncated or another one (it stays as it is),
+    and ConnectionError where no mirror delivers it.
+    """
+    path = find(name, file)
+    if path is None:
+        return _download(file, cache(name))
+    try:
+        return _content(path, file)
+    except ValueError as error:
+        raise ValueError(f"{path} {error}: delete or replace it, then fetch {name!r} again") from None
+
+
+def _content(path: Path, file: File) -> bytes:
+    content = path.read_bytes()
+    if content[:2] == b"\x1f\x8b":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error):
+            raise ValueError("is damaged or truncated and cannot be decompressed") from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != file.sha256:
+        raise ValueError(
+            f"is damaged, truncated or another file, its content having SHA-256 {found[:12]}... "
+            f"instead of {file.sha256[:12]}..."
+        )
+    return content
+
+
+def _download(file: File, folder: Path) -> bytes:
+    import pooch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    failures = []
+    for url in file.urls:
+        handle, name = tempfile.mkstemp(prefix=".download-", dir=folder)
+        os.close(handle)
+        partial = Path(name)
+        try:
+            pooch.HTTPDownloader(progressbar=True)(url, name, None)
+            content = _content(partial, file)
+            partial.replace(folder / file.name)
+            return content
+        except (OSError, ValueError) as error:
+            failures.append(f"{url}: {error}")
+        finally:
+            partial.unlink(missing_ok=True)
+    raise ConnectionError(f"{file.name} could not be downloaded ({'; '.join(failures)})")

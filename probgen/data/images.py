@@ -1,0 +1,76 @@
+"""Real pictures, flat and grey in [0, 1], split into train and test once and for all."""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from probgen.data.files import SOURCES, read
+
+
+class Images(NamedTuple):
+    """Pictures with labels.
+
+    ``train`` and ``test`` are float32 of shape (n, d), each row a picture read row by row, each value a
+    grey level on the grid 0, 1/(levels-1), ..., 1. The labels are int64 of shape (n,).
+    """
+
+    train: Tensor
+    test: Tensor
+    train_labels: Tensor
+    test_labels: Tensor
+    image_shape: tuple[int, int]
+    levels: int
+    name: str
+    version: str
+
+
+def digits() -> Images:
+    """Return scikit-learn's 1,797 digits (Alpaydin and Kaynak, 1998), 8x8, in 17 grey levels.
+
+    Split, version 1: the pictures are ordered by label, in file order within a label, and every other one,
+    beginning with the first, is test. That makes 898 for training and 899 for testing, each digit halved;
+    both halves stand in file order.
+
+    >>> images = digits()
+    >>> images.train.shape, images.test.shape
+    (torch.Size([898, 64]), torch.Size([899, 64]))
+    """
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    grey = torch.as_tensor(bunch.data).float() / 16
+    labels = torch.as_tensor(bunch.target).long()
+    by_label = labels.argsort(stable=True)
+    test, train = by_label[::2].sort().values, by_label[1::2].sort().values
+    return Images(grey[train], grey[test], labels[train], labels[test], (8, 8), 17, "digits", "1")
+
+
+def mnist() -> Images:
+    """Return MNIST (LeCun et al., 1998): 60,000 and 10,000 digits, 28x28, in 256 grey levels.
+
+    The files are read from the folder ``mnist`` under PROBGEN_DATA or in the user's cache, or downloaded
+    there. Raises ValueError where one is damaged, ConnectionError where none can be had.
+    """
+    source = SOURCES["mnist"]
+    train, train_labels, test, test_labels = (_idx(read("mnist", file)) for file in source.files)
+    return Images(
+        train.flatten(1).float().div_(255),
+        test.flatten(1).float().div_(255),
+        train_labels.long(),
+        test_labels.long(),
+        (28, 28),
+        256,
+        "mnist",
+        source.version,
+    )
+
+
+def _idx(content: bytes) -> Tensor:
+    """Read the bytes of an IDX file: 0, 0, type 8 (uint8), number of dimensions; the sizes; the values."""
+    start = 4 + 4 * content[3]
+    shape = struct.unpack(f">{content[3]}I", content[4:start])
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8, offset=start).reshape(shape)

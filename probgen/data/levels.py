@@ -1,0 +1,98 @@
+"""Grey levels made binary or continuous, afresh at each access or once."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from probgen.data.uniform import inner_uniform
+
+
+def binarise(grey: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    """Draw x ~ Bernoulli(grey) once, as one does for validation and test data.
+
+    Raises ValueError where ``grey`` leaves [0, 1].
+    """
+    _check_unit(grey, "grey")
+    return torch.bernoulli(grey, generator=generator)
+
+
+def dequantise(x: Tensor, levels: int, *, generator: torch.Generator | None = None) -> Tensor:
+    r"""Spread each grey level over its cell: v/(levels-1) becomes (v + U)/levels, U uniform on (0, 1).
+
+    A density p(y) on (0, 1)^d then bounds the probability of the levels:
+    log P(v) >= E[log p(y)] - d log(levels) (Theis et al., 2016).
+
+    Raises ValueError where ``x`` is not on the grid 0, 1/(levels-1), ..., 1.
+    """
+    _check_unit(x, "x")
+    level = (x * (levels - 1)).round()
+    if ((x * (levels - 1) - level).abs() > 1e-3).any():
+        raise ValueError(
+            f"x should lie on the grid of {levels} levels 0, 1/{levels - 1}, ..., 1 but does not"
+        )
+    bits = (levels - 1).bit_length()
+    noise = inner_uniform(x.shape, integer_bits=bits, generator=generator, dtype=x.dtype, device=x.device)
+    return (level + noise) / levels
+
+
+def quantise(y: Tensor, levels: int) -> Tensor:
+    """Return the grey level of the cell in which y lies, floor(levels y)/(levels-1): undoes dequantise.
+
+    The cells are half-open, the last one is closed. Raises ValueError where ``y`` leaves [0, 1].
+
+    >>> quantise(torch.tensor([0.0, 0.3, 0.5, 1.0]), 2)
+    tensor([0., 0., 1., 1.])
+    """
+    _check_unit(y, "y")
+    return (y * levels).floor().clamp(max=levels - 1) / (levels - 1)
+
+
+class Binarised:
+    r"""Grey pictures that are binarised afresh at each access (dynamic binarisation, Burda et al., 2016).
+
+    ``Binarised(grey)[index]`` draws x ~ Bernoulli(grey[index]) from torch's global generator.
+
+    Args:
+        grey: shape (n, \*event), values in [0, 1].
+    """
+
+    def __init__(self, grey: Tensor) -> None:
+        _check_unit(grey, "grey")
+        self.grey = grey
+        self.device = grey.device
+
+    def __len__(self) -> int:
+        return len(self.grey)
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        return torch.bernoulli(self.grey[index])
+
+
+class Dequantised:
+    r"""Grey pictures that are dequantised afresh at each access, from torch's global generator.
+
+    Args:
+        x: shape (n, \*event), values on the grid 0, 1/(levels-1), ..., 1.
+        levels: the number of grey levels.
+    """
+
+    def __init__(self, x: Tensor, levels: int) -> None:
+        dequantise(x[:0], levels)
+        _check_unit(x, "x")
+        self.x, self.levels = x, levels
+        self.device = x.device
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        return dequantise(self.x[index], self.levels)
+
+
+def _check_unit(x: Tensor, name: str) -> None:
+    if not x.is_floating_point():
+        raise TypeError(f"{name} should be floating point but is {x.dtype}")
+    bad = x[~((x >= 0) & (x <= 1))]
+    if bad.numel():
+        raise ValueError(f"{name} should lie in [0, 1] but holds {bad[0].item():g}")

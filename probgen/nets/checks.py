@@ -1,0 +1,28 @@
+"""Checks that the networks share."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+def check_sizes(**sizes: int) -> None:
+    """Raise ValueError where a named size is below 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} should be at least 1 but got {size}")
+
+
+def check_last(net: nn.Module, x: Tensor) -> None:
+    """Raise ValueError where the last dimension of ``x`` is not ``net.inputs``."""
+    if x.shape[-1:] != (net.inputs,):
+        raise ValueError(
+            f"{type(net).__name__} should get inputs of size {net.inputs} but got shape {tuple(x.shape)}"
+        )
+
+
+def check_unshared(found: int, built: int) -> None:
+    """Raise ValueError where the last layer, built with ``built`` outputs, has been widened before."""
+    if found != built:
+        raise ValueError(
+            f"a net should serve one head, but its last layer was already widened from {built} to {found}"
+        )

@@ -1,0 +1,117 @@
+"""Heads: modules that turn a network into a law, one per value of the context."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol, runtime_checkable
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from probgen.nets.laws import ContinuousBernoulli, GreyLevels, StrictBernoulli, log_scale
+
+
+@runtime_checkable
+class Widens(Protocol):
+    """A net whose last layer can be replaced by one with ``factor`` blocks of outputs."""
+
+    def widen(self, factor: int) -> None: ...
+
+
+class Head(nn.Module):
+    r"""The base of heads: a net and the k numbers that it must give per coordinate.
+
+    A net that has ``widen`` (MLP, ConvEncoder, ConvDecoder) is built with the law's own size d and becomes
+    the head's: its last layer is replaced by one with k blocks of d outputs. Any other module should return
+    (\*batch, k d) numbers itself, block after block.
+    """
+
+    def __init__(self, net: nn.Module, numbers: int) -> None:
+        super().__init__()
+        if numbers > 1 and isinstance(net, Widens):
+            net.widen(numbers)
+        self.net = net
+        self.numbers = numbers
+
+    def blocks(self, *context: Tensor) -> Tensor:
+        r"""Return the net's numbers, shape (\*batch, k, d)."""
+        out = self.net(*context)
+        if out.shape[-1] % self.numbers:
+            raise ValueError(
+                f"{type(self).__name__} needs {self.numbers} numbers per coordinate, but its net returned "
+                f"{out.shape[-1]} numbers, no multiple of {self.numbers}"
+            )
+        return out.unflatten(-1, (self.numbers, -1))
+
+
+class NormalHead(Head):
+    r"""Independent normals: N(mean, scale²) in each coordinate, mean and scale given by the net.
+
+    The net's second block s gives the scale as exp(5 asinh(s/5)): about exp(s), without a floor, and it
+    neither overflows nor vanishes. A decoder often does better with one scale for all coordinates and all
+    contexts, learned as a parameter.
+
+    Args:
+        net: with ``widen`` or with 2d outputs (d where the scale is shared).
+        scale: "each" coordinate and context its own, or "shared".
+
+    >>> from probgen.nets import MLP
+    >>> law = NormalHead(MLP(64, 2))(torch.zeros(5, 64))
+    >>> law.batch_shape, law.event_shape
+    (torch.Size([5]), torch.Size([2]))
+    """
+
+    def __init__(self, net: nn.Module, *, scale: Literal["each", "shared"] = "each") -> None:
+        if scale not in ("each", "shared"):
+            raise ValueError(f"scale should be 'each' or 'shared' but got {scale!r}")
+        super().__init__(net, 2 if scale == "each" else 1)
+        self.scale = nn.Parameter(torch.zeros(())) if scale == "shared" else None
+
+    def forward(self, *context: Tensor) -> dist.Distribution:
+        blocks = self.blocks(*context)
+        s = blocks[..., 1, :] if self.scale is None else self.scale
+        return dist.Normal(blocks[..., 0, :], log_scale(s).exp()).to_event(1)
+
+
+class BernoulliHead(Head):
+    """Independent Bernoulli pixels, for values 0 and 1; the net gives the logits.
+
+    Grey values are refused with a sentence that names the ways out: binarise them dynamically
+    (``data.Binarised``) or choose another head.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__(net, 1)
+
+    def forward(self, *context: Tensor) -> dist.Distribution:
+        return StrictBernoulli(logits=self.blocks(*context).squeeze(-2)).to_event(1)
+
+
+class ContinuousBernoulliHead(Head):
+    """Independent continuous Bernoulli pixels, for grey values in [0, 1]; the net gives the logits.
+
+    See :class:`probgen.nets.laws.ContinuousBernoulli`.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__(net, 1)
+
+    def forward(self, *context: Tensor) -> dist.Distribution:
+        return ContinuousBernoulli(self.blocks(*context).squeeze(-2)).to_event(1)
+
+
+class CategoricalHead(Head):
+    r"""Independent categorical pixels over the grey levels 0, 1/(L-1), ..., 1, as values.
+
+    Args:
+        net: with ``widen`` or with L·d outputs, level after level.
+        levels: the number L of grey levels, at least 2.
+    """
+
+    def __init__(self, net: nn.Module, levels: int) -> None:
+        if levels < 2:
+            raise ValueError(f"levels should be at least 2 but got {levels}")
+        super().__init__(net, levels)
+
+    def forward(self, *context: Tensor) -> dist.Distribution:
+        return GreyLevels(self.blocks(*context).transpose(-1, -2)).to_event(1)
