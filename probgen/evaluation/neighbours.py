@@ -1,0 +1,125 @@
+"""Metrics from nearest neighbours: fidelity and variety of draws, and whether they copy the training set.
+
+All of them say how two samples lie in the space in which they are given; distances are Euclidean.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from probgen.mmd.pairwise import centred, nearest_squared_distances, tiles
+
+_ON_THE_SPHERE = 1 + 1e-8  # squared distances have nine digits
+
+
+class PrecisionRecall(NamedTuple):
+    """The share of draws that look real, and the share of real points that the draws reach."""
+
+    precision: float
+    recall: float
+
+
+class DensityCoverage(NamedTuple):
+    """How densely draws fall among the real points, and the share of real points with a draw nearby."""
+
+    density: float
+    coverage: float
+
+
+def precision_recall(real: Tensor, generated: Tensor, *, neighbours: int = 3) -> PrecisionRecall:
+    r"""Measure fidelity and variety by balls around points that reach to their k-th neighbours.
+
+    Precision is the share of draws within a ball of a real point; recall the share of real points within a
+    ball of a draw. A k-th neighbour is one within the point's own sample. Both are in [0, 1] and below 1
+    where the laws agree: read them against those of two real samples. One outlier, with its large ball,
+    moves them much (as in the example); :func:`density_coverage` suffers less.
+
+    Args:
+        real, generated: samples of shape (n, \*event) and (m, \*event); events are flattened.
+        neighbours: k, at least 1 and less than n and m.
+
+    Raises:
+        TypeError, ValueError: for samples that are too small, not finite or not alike, or a wrong
+            ``neighbours``.
+
+    Source: Kynkäänniemi, Karras, Laine, Lehtinen and Aila (2019).
+
+    >>> real = torch.arange(10.0)
+    >>> precision_recall(real, torch.tensor([1.5, 2.5, 3.5, 90.0]), neighbours=1)
+    PrecisionRecall(precision=0.75, recall=0.9)
+    """
+    points, draws = centred(real=real, generated=generated)
+    real_radii = _squared_radii("real", points, neighbours)
+    generated_radii = _squared_radii("generated", draws, neighbours)
+    precision = _mean([(block <= real_radii).any(1) for _, block in tiles(draws, points)])
+    recall = _mean([(block <= generated_radii).any(1) for _, block in tiles(points, draws)])
+    return PrecisionRecall(precision, recall)
+
+
+def density_coverage(real: Tensor, generated: Tensor, *, neighbours: int = 5) -> DensityCoverage:
+    r"""Measure fidelity and variety by balls around the real points that reach to their k-th neighbours.
+
+    Density is the mean number of balls that hold a draw, divided by k; it may exceed 1. Coverage is the share
+    of the balls that hold a draw. Where the laws agree and are continuous, their expectations are 1 and
+    1 − (n − 1) ⋯ (n − k) / ((n + m − 1) ⋯ (n + m − k)).
+
+    Args:
+        real, generated: samples of shape (n, \*event) and (m, \*event); events are flattened.
+        neighbours: k, at least 1 and less than n.
+
+    Raises:
+        TypeError, ValueError: for samples that are too small, not finite or not alike, or a wrong
+            ``neighbours``.
+
+    Source: Naeem, Oh, Uh, Choi and Yoo (2020).
+
+    >>> real = torch.arange(10.0)
+    >>> density_coverage(real, torch.tensor([1.5, 2.5, 3.5, 90.0]), neighbours=1)
+    DensityCoverage(density=1.5, coverage=0.4)
+    """
+    points, draws = centred(real=real, generated=generated)
+    radii = _squared_radii("real", points, neighbours)
+    counts = torch.cat([(block <= radii[rows, None]).sum(1) for rows, block in tiles(points, draws)])
+    return DensityCoverage(
+        density=float(counts.sum()) / (neighbours * len(draws)), coverage=float((counts > 0).double().mean())
+    )
+
+
+def nearest_neighbour_ratio(draws: Tensor, train: Tensor, held_out: Tensor) -> float:
+    r"""Return a draw's mean distance to its nearest training point over that of held-out real data.
+
+    1 where draws are as far from the training set as new real data, towards 0 where they are copies of it;
+    above 1 they are farther from it than real data are.
+
+    Args:
+        draws, train, held_out: samples of shape (\*, \*event), of any sizes; events are flattened.
+
+    Raises:
+        TypeError, ValueError: for samples that are empty, not finite or not alike, and where all held-out
+            points are themselves training points.
+
+    >>> round(nearest_neighbour_ratio(torch.tensor([0.5, 5.0]), torch.arange(10.0), torch.tensor([2.5])), 6)
+    0.5
+    """
+    draws, train, held_out = centred(draws=draws, train=train, held_out=held_out)
+    mine, theirs = (nearest_squared_distances(x, train, 1).sqrt().mean() for x in (draws, held_out))
+    if theirs == 0:
+        raise ValueError("held_out should hold points that are not in train but holds none")
+    return float(mine / theirs)
+
+
+def _squared_radii(name: str, points: Tensor, neighbours: int) -> Tensor:
+    """Return each point's squared distance to its k-th neighbour among the others, a shade enlarged."""
+    if not 1 <= neighbours < len(points):
+        raise ValueError(
+            f"neighbours should be at least 1 and less than the {len(points)} points of {name} "
+            f"but got {neighbours}"
+        )
+    return nearest_squared_distances(points, points, neighbours + 1)[:, -1] * _ON_THE_SPHERE
+
+
+def _mean(shares: list[Tensor]) -> float:
+    return float(torch.cat(shares).double().mean())
