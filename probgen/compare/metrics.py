@@ -1,0 +1,250 @@
+"""The metrics of a comparison: what each measures, which value is best, and how it is computed."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from probgen import evaluation, mmd
+
+
+class Trial(NamedTuple):
+    r"""One method in one repeat: its draws, and what they are judged against.
+
+    ``draws`` and ``reference`` have shape (n, \*event); ``log_probs`` are those of the reference's points
+    under the method, in nats; the times are in seconds.
+    """
+
+    draws: Tensor
+    reference: Tensor
+    train: Tensor | None = None
+    log_probs: Tensor | None = None
+    fit_seconds: float | None = None
+    draw_seconds: float | None = None
+    seed: int = 0
+
+
+class Column(NamedTuple):
+    """A number that a metric reports.
+
+    ``best`` is the best value there is, "floor" where it is the value of real data, "lower" where less is
+    better, and None for a number that does not rank (a standard error, a p-value). ``about`` is one line.
+    """
+
+    label: str
+    about: str
+    best: float | Literal["floor", "lower"] | None = None
+
+
+class Metric(NamedTuple):
+    """Columns computed together; ``measure`` returns no value where a trial lacks what it needs."""
+
+    columns: dict[str, Column]
+    measure: Callable[[Trial], dict[str, float]]
+
+
+def _mmd(trial: Trial) -> dict[str, float]:
+    halves = trial.reference[::2], trial.reference[1::2]
+    kernel = mmd.Gaussian(mmd.bandwidth_grid(*halves))
+    distance = mmd.mmd2(trial.draws, trial.reference, kernel)
+    generator = torch.Generator(trial.draws.device).manual_seed(trial.seed)
+    test = mmd.mmd_test(trial.draws, trial.reference, generator=generator)
+    return {"mmd2": distance.value, "mmd2_stderr": distance.stderr, "mmd2_p": test.p_value}
+
+
+def _energy(trial: Trial) -> dict[str, float]:
+    distance = mmd.energy_distance(trial.draws, trial.reference)
+    return {"energy_distance": distance.value, "energy_stderr": distance.stderr}
+
+
+def _c2st(trial: Trial) -> dict[str, float]:
+    test = evaluation.classifier_two_sample(trial.draws, trial.reference, seed=trial.seed)
+    return {"c2st_accuracy": test.accuracy, "c2st_stderr": test.stderr}
+
+
+def _precision_recall(trial: Trial) -> dict[str, float]:
+    return evaluation.precision_recall(trial.reference, trial.draws)._asdict()
+
+
+def _density_coverage(trial: Trial) -> dict[str, float]:
+    return evaluation.density_coverage(trial.reference, trial.draws)._asdict()
+
+
+def _nll(trial: Trial) -> dict[str, float]:
+    if trial.log_probs is None:
+        return {}
+    values = -trial.log_probs.double()
+    mean = float(values.mean())
+    # A point to which the method gives no mass at all: an infinite loss, of which no error can be estimated.
+    stderr = float(values.std()) / math.sqrt(len(values)) if math.isfinite(mean) else math.inf
+    return {"nll": mean, "nll_stderr": stderr}
+
+
+def _nn_ratio(trial: Trial) -> dict[str, float]:
+    if trial.train is None:
+        return {}
+    return {"nn_ratio": evaluation.nearest_neighbour_ratio(trial.draws, trial.train, trial.reference)}
+
+
+def _cost(trial: Trial) -> dict[str, float]:
+    values = {}
+    if trial.fit_seconds is not None:
+        values["fit_seconds"] = trial.fit_seconds
+    if trial.draw_seconds is not None:
+        values["seconds_per_1000"] = trial.draw_seconds * 1000 / len(trial.draws)
+    return values
+
+
+METRICS: dict[str, Metric] = {
+    "mmd": Metric(
+        {
+            "mmd2": Column(
+                "MMD²",
+                "Unbiased squared maximum mean discrepancy between draws and held-out data, under Gaussian "
+                "kernels at ¼ to 4 times the median distance of the held-out data. 0 for the true law; "
+                "negative values are chance.",
+                0.0,
+            ),
+            "mmd2_stderr": Column("MMD² SE", "Standard error of MMD² over draws and data."),
+            "mmd2_p": Column(
+                "MMD p",
+                "P-value of a permutation test that draws and held-out data have one law (kernel widths from "
+                "the pooled sample), averaged over repeats. Small values tell the two apart.",
+            ),
+        },
+        _mmd,
+    ),
+    "energy": Metric(
+        {
+            "energy_distance": Column(
+                "energy distance",
+                "Unbiased energy distance between draws and held-out data, in the units of the data. 0 for "
+                "the true law; negative values are chance.",
+                0.0,
+            ),
+            "energy_stderr": Column(
+                "energy SE", "Standard error of the energy distance over draws and data."
+            ),
+        },
+        _energy,
+    ),
+    "c2st": Metric(
+        {
+            "c2st_accuracy": Column(
+                "classifier accuracy",
+                "Held-out accuracy of a classifier trained to tell draws from held-out data, on at most "
+                "1,000 of each. ½ where it cannot, 1 where it always can.",
+                0.5,
+            ),
+            "c2st_stderr": Column("classifier SE", "Standard error of the classifier's accuracy."),
+        },
+        _c2st,
+    ),
+    "precision_recall": Metric(
+        {
+            "precision": Column(
+                "precision",
+                "Share of draws that fall among the real data: do the draws look real?",
+                "floor",
+            ),
+            "recall": Column(
+                "recall",
+                "Share of real data that fall among the draws: is all of the variety there?",
+                "floor",
+            ),
+        },
+        _precision_recall,
+    ),
+    "density_coverage": Metric(
+        {
+            "density": Column(
+                "density",
+                "As precision, but counting how many real neighbourhoods hold a draw, so that outliers weigh "
+                "less. About 1 for the true law.",
+                "floor",
+            ),
+            "coverage": Column(
+                "coverage",
+                "Share of real data with a draw in its neighbourhood: as recall, robust to outlying draws.",
+                "floor",
+            ),
+        },
+        _density_coverage,
+    ),
+    "nll": Metric(
+        {
+            "nll": Column(
+                "held-out NLL",
+                "Mean negative log-likelihood of the held-out data, in nats per datum, where the method has "
+                "a density. Lower is better.",
+                "lower",
+            ),
+            "nll_stderr": Column(
+                "NLL SE", "Standard error of the negative log-likelihood over held-out data."
+            ),
+        },
+        _nll,
+    ),
+    "nn_ratio": Metric(
+        {
+            "nn_ratio": Column(
+                "neighbour ratio",
+                "Mean distance from a draw to the nearest training point, over the same for real data never "
+                "seen. 1: as new as new data; towards 0: copies of the training data.",
+                1.0,
+            ),
+        },
+        _nn_ratio,
+    ),
+    "cost": Metric(
+        {
+            "fit_seconds": Column("fit, s", "Seconds to fit.", "lower"),
+            "seconds_per_1000": Column("1,000 draws, s", "Seconds for 1,000 draws.", "lower"),
+        },
+        _cost,
+    ),
+}
+
+COLUMNS: dict[str, Column] = {
+    name: column for metric in METRICS.values() for name, column in metric.columns.items()
+}
+
+
+def select(names: Sequence[str] | None) -> dict[str, list[str]]:
+    """Return the columns wanted of each metric; ``names`` are metrics or single columns, None means all.
+
+    >>> select(["coverage", "nn_ratio"])
+    {'density_coverage': ['coverage'], 'nn_ratio': ['nn_ratio']}
+    """
+    if isinstance(names, str):
+        raise TypeError(f"metrics should be a list of names but got the string {names!r}")
+    wanted = list(METRICS) if names is None else list(names)
+    if not wanted:
+        raise ValueError("metrics should have at least 1 name but has 0")
+    for name in wanted:
+        if name not in METRICS and name not in COLUMNS:
+            known = [*METRICS, *COLUMNS]
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or list(METRICS)
+            raise ValueError(f"metrics should be known names but has {name!r}; near: {', '.join(near)}")
+    chosen = {
+        metric: [column for column in METRICS[metric].columns if metric in wanted or column in wanted]
+        for metric in METRICS
+    }
+    return {metric: columns for metric, columns in chosen.items() if columns}
+
+
+def measure(trial: Trial, chosen: dict[str, list[str]]) -> dict[str, float]:
+    """Return the chosen columns of a trial, without those that it has no data for."""
+    values: dict[str, float] = {}
+    for metric, columns in chosen.items():
+        found = METRICS[metric].measure(trial)
+        values |= {column: float(found[column]) for column in columns if column in found}
+    for column, value in values.items():
+        if math.isnan(value):
+            raise ValueError(f"metric {column!r} should be a number but is NaN")
+    return values

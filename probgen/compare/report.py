@@ -1,0 +1,223 @@
+"""One self-contained HTML page that shows a comparison."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from probgen.compare.metrics import COLUMNS
+from probgen.compare.table import cells, ideal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from probgen.compare.comparison import Comparison
+
+_CSS = """
+:root { --ink: #1c1f23; --soft: #5d6670; --line: #d9dde2; --band: #f1f3f5; --accent: #0072b2; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 68rem; color: var(--ink); background: #fff;
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .6rem; }
+h2 { font-size: 1.25rem; margin: 2.6rem 0 .7rem; padding-top: .8rem; border-top: 1px solid var(--line); }
+h3 { font-size: 1rem; margin: 1.2rem 0 .2rem; }
+p, dd, li { max-width: 46rem; }
+p { margin: .5rem 0; }
+.soft { color: var(--soft); }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .875rem; }
+th, td { padding: .34rem .75rem; text-align: right; white-space: nowrap;
+  border-bottom: 1px solid var(--line); }
+th, td { vertical-align: top; }
+thead th { white-space: normal; border-bottom: 2px solid var(--ink); }
+th:first-child { text-align: left; position: sticky; left: 0; background: #fff; white-space: nowrap; }
+.base { background: var(--band); }
+.best { font-weight: 700; color: var(--accent); }
+tr.minor th, tr.minor td { color: var(--soft); font-size: .92em; font-weight: 400; }
+.ideal { color: var(--soft); font-weight: 400; }
+td small { display: block; color: var(--soft); font-weight: 400; }
+figure { margin: 1.6rem 0 2.2rem; }
+figure img { max-width: 100%; height: auto; display: block; }
+figcaption { margin-top: .5rem; max-width: 46rem; color: var(--soft); font-size: .93rem; }
+dl { margin: .5rem 0; }
+dt { font-weight: 600; margin-top: .7rem; }
+dd { margin: 0; }
+.facts th, .facts td { text-align: left; white-space: normal; vertical-align: top; overflow-wrap: anywhere; }
+.facts th { font-weight: 600; width: 12rem; }
+@media print {
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  table { font-size: 7.5pt; } th, td { padding: .15rem .3rem; }
+  .scroll { overflow: visible; } figure, tr { break-inside: avoid; } h2, h3, dt { break-after: avoid; }
+}
+"""
+
+
+def page(comparison: Comparison, images: Mapping[str, bytes], captions: Mapping[str, str]) -> str:
+    """Return the page: the table against the floor, the figures, the methods, the metrics and the protocol.
+
+    Args:
+        comparison: what is shown.
+        images: name -> a PNG, put into the page itself.
+        captions: name -> the text below the figure.
+    """
+    record = comparison.protocol
+    title = str(record["facts"].get("title", "Generative models compared"))
+    return "\n".join(
+        [
+            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{escape(title)}</title>\n<style>{_CSS}</style>\n</head>\n<body>",
+            f"<header>\n<h1>{escape(title)}</h1>",
+            f"<p>{_what(comparison)}</p>\n</header>\n<main>",
+            f"<h2>Results</h2>\n<p>{_how_to_read(comparison)}</p>",
+            _table(comparison.summary(), comparison.baselines),
+            f'<p class="soft">{_table_notes(record["repeats"])}</p>',
+            "<h2>Figures</h2>",
+            *(_figure(name, image, captions.get(name, "")) for name, image in images.items()),
+            "<h2>The methods</h2>",
+            *(_method(name, about, record["notes"][name]) for name, about in record["methods"].items()),
+            "<h2>What each number means</h2>\n<dl>",
+            *(_term(COLUMNS[name].label, name, about) for name, about in record["metrics"].items()),
+            "</dl>\n<h2>Protocol</h2>",
+            _facts(record),
+            "</main>\n</body>\n</html>\n",
+        ]
+    )
+
+
+def _what(comparison: Comparison) -> str:
+    record = comparison.protocol
+    count, repeats, held_out = len(record["methods"]), record["repeats"], record["reference_shape"]
+    methods = "1 method" if count == 1 else f"{count} methods"
+    times = "once" if repeats == 1 else f"{repeats} times, from different seeds"
+    size = " × ".join(map(str, held_out[1:])) or "1"
+    source = f"{record['train_shape'][0]:,} training points" if record["train_shape"] else "no training data"
+    learned = "Methods that learn were fitted anew each time. " if record["train_shape"] else ""
+    return (
+        f"{methods}, {source} of size {size}. Each was run {times}. {learned}"
+        f"From every run {record['n']:,} points were drawn and judged against {held_out[0]:,} held-out "
+        "points that no method saw."
+    )
+
+
+def _how_to_read(comparison: Comparison) -> str:
+    floor = escape(comparison.baselines[-1])
+    text = (
+        f"Begin with the column <b>{floor}</b>, the floor: real data scored against other real data. A "
+        "method that scores as the floor does is as good as that metric can see; what is worse than the "
+        "floor is the method's own error."
+    )
+    if len(comparison.baselines) > 1:
+        text += (
+            " The <b>memoriser</b> only repeats training points. It does well wherever copying goes "
+            "unpunished; its neighbour ratio of 0 gives it away."
+        )
+    return text
+
+
+def _table_notes(repeats: int) -> str:
+    interval = (
+        "Mean over repeats ± half-width of its 95 % t-interval: it covers the randomness of fits "
+        "and draws, not that of the held-out data, for which see the standard errors (SE). "
+        "No ± where all repeats agree."
+        if repeats > 1
+        else "One repeat, so no interval over repeats; the standard errors (SE) are those of a single run."
+    )
+    return f"{interval} Bold: the best mean among the methods. “–”: the method has no such number."
+
+
+def _table(summary: pd.DataFrame, baselines: Sequence[str]) -> str:
+    written = cells(summary)
+    methods = [name for name in written if name not in baselines]
+    kinds = dict.fromkeys(reversed(baselines), "base") | dict.fromkeys(methods, "")
+    heads = "".join(f'<th scope="col" class="{kind}">{escape(name)}</th>' for name, kind in kinds.items())
+    rows = []
+    for metric in next(iter(written.values())):
+        best = _best(summary, metric, methods, baselines[-1])
+        cell = "".join(
+            _cell(written[name][metric], f"{kind} best" if name == best else kind)
+            for name, kind in kinds.items()
+        )
+        minor = ' class="minor"' if metric.endswith("_stderr") else ""
+        rows.append(
+            f'<tr{minor}><th scope="row">{escape(COLUMNS[metric].label)}</th>'
+            f'<td class="ideal">{escape(ideal(metric))}</td>{cell}</tr>'
+        )
+    body = "\n".join(rows)
+    return (
+        '<div class="scroll"><table>\n<thead><tr><th></th><th scope="col" class="ideal">best value</th>'
+        f"{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>"
+    )
+
+
+def _cell(text: str, kind: str) -> str:
+    mean, _, half_width = text.partition(" ± ")
+    interval = f"<small>± {escape(half_width)}</small>" if half_width else ""
+    return f'<td class="{kind}">{escape(mean)}{interval}</td>'
+
+
+def _best(summary: pd.DataFrame, metric: str, methods: Sequence[str], floor: str) -> str | None:
+    """Return the method whose mean is nearest to the best value, if two or more methods have the metric."""
+    best = COLUMNS[metric].best
+    if best is None:
+        return None
+    means = summary[metric, "mean"]
+    target = {"floor": means[floor], "lower": -math.inf}[best] if isinstance(best, str) else best
+    own = {name: float(means[name]) for name in methods if math.isfinite(means[name])}
+    if len(own) < 2:
+        return None
+    return min(own, key=lambda name: own[name] if target == -math.inf else abs(own[name] - target))
+
+
+def _figure(name: str, image: bytes, caption: str) -> str:
+    source = base64.b64encode(image).decode("ascii")
+    heading = name.replace("_", " ").replace("-", " ").capitalize()
+    return (
+        f'<figure>\n<h3>{escape(heading)}</h3>\n<img alt="{escape(caption or heading)}" '
+        f'src="data:image/png;base64,{source}">\n<figcaption>{escape(caption)}</figcaption>\n</figure>'
+    )
+
+
+def _method(name: str, about: str, notes: Sequence[Mapping[str, str | float]]) -> str:
+    keys = list(dict.fromkeys(key for note in notes for key in note))
+    rows = [(key, _over_repeats([note[key] for note in notes if key in note])) for key in keys]
+    told = f"<p>{escape(about)}</p>\n" if about else ""
+    return f"<h3>{escape(name)}</h3>\n{told}{_rows(rows)}"
+
+
+def _over_repeats(values: Sequence[str | float]) -> str:
+    """Write a note's values over repeats: the range of numbers, the different texts."""
+    numbers = [value for value in values if not isinstance(value, str)]
+    if len(numbers) == len(values) and min(numbers) != max(numbers):
+        return f"{min(numbers):.4g} to {max(numbers):.4g}"
+    texts = [value if isinstance(value, str) else f"{value:.4g}" for value in values]
+    return "; ".join(dict.fromkeys(texts))
+
+
+def _term(label: str, name: str, about: str) -> str:
+    return f'<dt>{escape(label)} <code class="soft">{escape(name)}</code></dt>\n<dd>{escape(about)}</dd>'
+
+
+def _facts(record: Mapping[str, Any]) -> str:
+    facts = {key: value for key, value in record["facts"].items() if key != "title"}
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    own = {
+        "draws per run": f"{record['n']:,}",
+        "repeats": record["repeats"],
+        "seed": f"{record['seed']}; every fit's and draw's own seed is in protocol.json",
+        "run": f"{record['started']}, {record['seconds']:.0f} s in all",
+        "machine": f"{record['platform']}; {record['device']}, {record['threads']} threads",
+        "numbers": record["dtype"],
+        "versions": versions,
+    }
+    return _rows([(key, str(value)) for key, value in {**facts, **own}.items()])
+
+
+def _rows(rows: Sequence[tuple[str, str]]) -> str:
+    if not rows:
+        return ""
+    body = "\n".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in rows)
+    return f'<table class="facts">\n{body}\n</table>'

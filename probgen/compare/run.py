@@ -1,0 +1,117 @@
+"""The loop over repeats and methods."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from probgen.compare.checks import check_inputs
+from probgen.compare.comparison import Comparison
+from probgen.compare.methods import Fitted, Method, Sampler
+from probgen.compare.metrics import COLUMNS, measure, select
+from probgen.compare.protocol import environment
+from probgen.compare.trial import FLOOR, HALVES, MEMORISER, attempt, baseline, naming, seeds_of
+
+
+def compare(
+    methods: Mapping[str, Method | Sampler | Fitted],
+    reference: Tensor,
+    metrics: Sequence[str] | None = None,
+    *,
+    train: Tensor | None = None,
+    n: int | None = None,
+    repeats: int = 5,
+    seed: int = 0,
+    progress: bool = True,
+    protocol: Mapping[str, Any] | None = None,
+) -> Comparison:
+    r"""Judge methods by their draws against data that they have not seen.
+
+    In every repeat each :class:`Method` is fitted anew and ``n`` points are drawn; what is ready to sample is
+    drawn from only. Beside them stand baselines. The floor is real data against real data: ``n`` training
+    points (all of them where there are fewer) against the reference or, without ``train``, one random half
+    of the reference against the other; its neighbour ratio is always from two halves of the reference. With
+    ``train`` there is a memoriser too, which draws training points with replacement.
+
+    The same ``seed`` gives the same numbers, times apart, whichever other methods are compared; torch's
+    global random state is left as it was.
+
+    Args:
+        methods: name -> a :class:`Method`, a :class:`Fitted`, or a sampler called as ``f(n, seed=seed)``.
+        reference: held-out data, shape (m, \*event), m at least 8.
+        metrics: names of metrics or single columns, in ``probgen.compare.METRICS``; all where not given.
+        train: what methods are fitted to, shape (t, \*event); needed by a :class:`Method`.
+        n: points drawn from each method; as many as the reference has where not given.
+        repeats: fits and draws of each method; intervals are over these.
+        seed: everything random comes from this, the repeat and the method's name.
+        progress: show a bar.
+        protocol: further facts for the record; ``title`` heads the report.
+
+    Raises:
+        ValueError, TypeError: for data that are not finite or not alike, an unknown metric, a name that a
+            baseline has, and, with the method's name, for what is wrong in a method.
+        RuntimeError: where a method fails with another error; names the method.
+
+    >>> import torch
+    >>> normal = lambda n, seed: torch.randn(n, 1, generator=torch.Generator().manual_seed(seed))
+    >>> result = compare({"normal": normal}, normal(50, seed=1), ["energy"], repeats=2, progress=False)
+    >>> sorted(result.frame["method"].unique())
+    ['normal', 'reference against reference']
+    """
+    import pandas as pd
+
+    chosen = select(metrics)
+    check_inputs(methods, reference, train, reserved=(FLOOR, HALVES, MEMORISER))
+    n = len(reference) if n is None else n
+    for what, value, least in (("n", n, 1), ("repeats", repeats, 1), ("seed", seed, 0)):
+        if value < least:
+            raise ValueError(f"{what} should be at least {least} but got {value}")
+    baselines = [HALVES] if train is None else [MEMORISER, FLOOR]
+    names = [*methods, *baselines]
+    seeds = {name: [seeds_of(seed, repeat, name) for repeat in range(repeats)] for name in names}
+    rows: list[tuple[str, str, int, float]] = []
+    notes: dict[str, list[Mapping[str, str | float]]] = {name: [] for name in methods}
+    first: dict[str, Fitted] = {}
+    draws: dict[str, Tensor] = {}
+    started, clock = datetime.now(UTC), time.perf_counter()
+    with tqdm(total=repeats * len(names), disable=not progress) as bar:
+        for repeat in range(repeats):
+            for name in names:
+                bar.set_description(f"repeat {repeat + 1} of {repeats}, {name}")
+                own = seeds[name][repeat]
+                with naming(name):
+                    if name in methods:
+                        fitted, trial = attempt(methods[name], reference, train, n, own, nll="nll" in chosen)
+                        values = measure(trial, chosen)
+                        notes[name].append(dict(fitted.notes))
+                        first.setdefault(name, fitted)
+                        draws.setdefault(name, trial.draws)
+                    else:
+                        values = baseline(name, reference, train, n, own, chosen)
+                rows += [(name, column, repeat, value) for column, value in values.items()]
+                bar.update()
+    if not rows:
+        raise ValueError(f"metrics should have one that some method has but has only {', '.join(chosen)}")
+    record = {
+        "facts": dict(protocol or {}),
+        "methods": {name: getattr(method, "about", "") for name, method in methods.items()},
+        "metrics": {column: COLUMNS[column].about for columns in chosen.values() for column in columns},
+        "reference_shape": list(reference.shape),
+        "train_shape": None if train is None else list(train.shape),
+        "n": n,
+        "repeats": repeats,
+        "seed": seed,
+        "seeds": seeds,
+        "notes": notes,
+        "dtype": str(reference.dtype).removeprefix("torch."),
+        **environment(reference.device),
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(time.perf_counter() - clock, 3),
+    }
+    frame = pd.DataFrame(rows, columns=["method", "metric", "repeat", "value"])
+    return Comparison(frame, baselines, draws, first, record)

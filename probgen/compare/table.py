@@ -1,0 +1,103 @@
+"""Numbers with intervals as text, and the table for a terminal."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from probgen.compare.metrics import COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOTHING = "–"
+
+
+def number(mean: float, half_width: float = math.nan, *, digits: int = 3) -> str:
+    """Write a number with the digits that its interval justifies, or so many where it has no interval.
+
+    >>> number(0.123456, 0.0123), number(1234.5), number(0.5)
+    ('0.123 ± 0.012', '1234', '0.500')
+    """
+    if math.isinf(mean):
+        return "∞" if mean > 0 else "−∞"
+    if mean == 0 and not half_width > 0:
+        return "0"
+    interval = half_width > 0
+    places = _places(half_width, 2) if interval else _places(mean, digits)
+    if places > 7:
+        return _minus(f"{mean:.{digits - 1}e}" + (f" ± {half_width:.1e}" if interval else ""))
+    places = max(places, 0)
+    return _minus(f"{mean:.{places}f}" + (f" ± {half_width:.{places}f}" if interval else ""))
+
+
+def _places(value: float, digits: int) -> int:
+    """Decimal places that show so many significant digits of the rounded value."""
+    return digits - 1 - int(f"{value:.{digits - 1}e}".partition("e")[2])
+
+
+def cells(summary: pd.DataFrame) -> dict[str, dict[str, str]]:
+    """Return method -> metric -> what stands in the table; standard errors and p-values have no interval."""
+    metrics = list(dict.fromkeys(summary.columns.get_level_values(0)))
+    table: dict[str, dict[str, str]] = {}
+    for method, row in summary.iterrows():
+        own = table.setdefault(str(method), {})
+        for metric in metrics:
+            mean, half = float(row[metric, "mean"]), float(row[metric, "half_width"])
+            if math.isnan(mean):
+                own[metric] = NOTHING
+            elif COLUMNS[metric].best is None:
+                own[metric] = number(mean, digits=2)
+            else:
+                own[metric] = number(mean, half)
+    return table
+
+
+def ideal(metric: str) -> str:
+    """Return the best value of a metric in words."""
+    best = COLUMNS[metric].best
+    if best is None:
+        return ""
+    return {"floor": "floor", "lower": "low"}[best] if isinstance(best, str) else f"{best:g}"
+
+
+def text_table(summary: pd.DataFrame, baselines: list[str], width: int) -> str:
+    """Return the table in blocks of lines at most ``width`` wide (wider only for one column that is)."""
+    written = cells(summary)
+    metrics = list(next(iter(written.values())))
+    stub = max(len(name) for name in [*written, "method"])
+    wide = {
+        metric: max(len(metric), len(ideal(metric)), *(len(row[metric]) for row in written.values()))
+        for metric in metrics
+    }
+    blocks: list[list[str]] = []
+    room = 0
+    for metric in metrics:
+        if not blocks or room < wide[metric] + 2:
+            blocks.append([])
+            room = width - stub
+        blocks[-1].append(metric)
+        room -= wide[metric] + 2
+    return "\n\n".join(_block(written, block, wide, stub, baselines) for block in blocks)
+
+
+def _block(
+    written: dict[str, dict[str, str]],
+    metrics: list[str],
+    wide: dict[str, int],
+    stub: int,
+    baselines: list[str],
+) -> str:
+    def line(name: str, texts: dict[str, str]) -> str:
+        return f"{name:<{stub}}" + "".join(f"  {texts[metric]:>{wide[metric]}}" for metric in metrics)
+
+    rule = "─" * (stub + sum(wide[metric] + 2 for metric in metrics))
+    lines = [line("method", {metric: metric for metric in metrics}), rule]
+    lines += [line(name, row) for name, row in written.items() if name not in baselines]
+    lines += [rule, *(line(name, written[name]) for name in baselines)]
+    lines.append(line("best value", {metric: ideal(metric) for metric in metrics}))
+    return "\n".join(lines)
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")

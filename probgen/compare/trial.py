@@ -1,0 +1,114 @@
+"""One method, or one baseline, in one repeat."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probgen.compare.checks import check_like
+from probgen.compare.methods import Fitted, Method, Sampler
+from probgen.compare.metrics import Trial, measure
+from probgen.core import seeded
+
+FLOOR, HALVES, MEMORISER = "train against test", "reference against reference", "memoriser"
+
+
+def attempt(
+    method: Method | Sampler | Fitted,
+    reference: Tensor,
+    train: Tensor | None,
+    n: int,
+    seeds: Mapping[str, int],
+    *,
+    nll: bool,
+) -> tuple[Fitted, Trial]:
+    """Fit a method, draw from it and, for ``nll``, score the reference; each under its own seed and timed."""
+    fit_seconds = None
+    if isinstance(method, Method):
+        assert train is not None
+        start = _now(reference)
+        with seeded(seeds["fit"]):
+            fitted = method.fit(train, seeds["fit"])
+        fit_seconds = _now(reference) - start
+        if not isinstance(fitted, Fitted):
+            raise TypeError(f"fit should return a Fitted but returned type {type(fitted).__name__}")
+    else:
+        fitted = method if isinstance(method, Fitted) else Fitted(method)
+    start = _now(reference)
+    with seeded(seeds["draw"]), torch.no_grad():
+        draws = fitted.sample(n, seed=seeds["draw"])
+    draw_seconds = _now(reference) - start
+    check_like("draws", draws, reference)
+    if len(draws) != n:
+        raise ValueError(f"draws should be {n} points but are {len(draws)}")
+    log_probs = None
+    if nll and fitted.log_prob is not None:
+        with seeded(seeds["measure"]), torch.no_grad():
+            log_probs = fitted.log_prob(reference)
+        if log_probs.shape != reference.shape[:1]:
+            raise ValueError(
+                f"log_prob should return shape {tuple(reference.shape[:1])} "
+                f"but returned {tuple(log_probs.shape)}"
+            )
+        if not (log_probs < torch.inf).all():
+            raise ValueError("log_prob should be below infinity everywhere but is NaN or infinite somewhere")
+    trial = Trial(draws, reference, train, log_probs, fit_seconds, draw_seconds, seeds["measure"])
+    return fitted, trial
+
+
+def baseline(
+    name: str,
+    reference: Tensor,
+    train: Tensor | None,
+    n: int,
+    seeds: Mapping[str, int],
+    chosen: dict[str, list[str]],
+) -> dict[str, float]:
+    """Measure real data, or copies of the training data, as if a method had drawn them."""
+    rng = np.random.default_rng(seeds["draw"])
+
+    def pick(data: Tensor, rows: np.ndarray) -> Tensor:
+        return data[torch.from_numpy(rows).to(data.device)]
+
+    one, other = (pick(reference, rows) for rows in np.array_split(rng.permutation(len(reference)), 2))
+    halves = Trial(one, other, train, seed=seeds["measure"])
+    if train is None:
+        return measure(halves, chosen)
+    if name == MEMORISER:
+        copies = pick(train, rng.integers(len(train), size=n))
+        return measure(Trial(copies, reference, train, seed=seeds["measure"]), chosen)
+    # Training points are at distance 0 from the training data, so the floor of this ratio needs fresh ones.
+    ratio = {metric: columns for metric, columns in chosen.items() if metric == "nn_ratio"}
+    others = {metric: columns for metric, columns in chosen.items() if metric != "nn_ratio"}
+    real = pick(train, np.sort(rng.permutation(len(train))[:n]))
+    return measure(Trial(real, reference, train, seed=seeds["measure"]), others) | measure(halves, ratio)
+
+
+def seeds_of(seed: int, repeat: int, name: str) -> dict[str, int]:
+    """Return the seeds of a method's fit, draws and metrics in one repeat."""
+    words = np.random.SeedSequence([seed, repeat, zlib.crc32(name.encode())]).generate_state(3)
+    return dict(zip(("fit", "draw", "measure"), (int(word) for word in words), strict=True))
+
+
+def _now(data: Tensor) -> float:
+    if data.is_cuda:
+        torch.cuda.synchronize(data.device)
+    return time.perf_counter()
+
+
+@contextlib.contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Put the method's name in front of any error."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        kind = ValueError if isinstance(error, ValueError) else TypeError
+        raise kind(f"method {name!r}: {error}") from error
+    except Exception as error:
+        raise RuntimeError(f"method {name!r} failed with {type(error).__name__}: {error}") from error
