@@ -32,8 +32,8 @@ def classifier_two_sample(x: Tensor, y: Tensor, *, folds: int = 5, seed: int = 0
     patterns in low ones), and of gradient-boosted trees (differences in single coordinates, atoms and gaps).
 
     The folds share training data, so their accuracies are correlated: the variance is the binomial one
-    times 1 + K / (K − 1), K the number of folds. The p-value is the normal tail above ½ with this error; it
-    errs on the large side.
+    times 1 + K / (K − 1), K the number of folds. The p-value is the normal tail above ½ with this error.
+    For 5 folds that is 2.25, against 1.7 to 1.9 measured over null repeats, so that p errs on the large side.
 
     Args:
         x, y: samples of independent points, shape (n, \*event) and (m, \*event); events are flattened.
