@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from probgen import mmd
+from probgen import evaluation, mmd
 from probgen.compare import METRICS, Comparison, Fitted, Method, compare
 from probgen.compare import metrics as metrics_module
 from probgen.compare.metrics import Column, Metric, Trial
@@ -71,6 +71,27 @@ def test_distances_are_those_of_the_draws_against_the_reference(data: tuple[Tens
     expected = mmd.mmd2(draws, reference, kernel)
     assert (values(result, "shifted", "mmd2")[0], values(result, "shifted", "mmd2_stderr")[0]) == expected
     assert values(result, "shifted", "energy_distance")[0] == mmd.energy_distance(draws, reference).value
+
+
+def test_sample_metrics_have_real_data_and_draws_in_their_places(data: tuple[Tensor, Tensor]) -> None:
+    train, reference = data
+    result = run({"wide": lambda n, seed: 2 * normal()(n, seed=seed)}, data, None, repeats=1, n=70)
+    draws = result.draws["wide"]
+    seed = result.protocol["seeds"]["wide"][0]["measure"]
+    expected = {
+        **evaluation.precision_recall(reference, draws)._asdict(),
+        **evaluation.density_coverage(reference, draws)._asdict(),
+        "nn_ratio": evaluation.nearest_neighbour_ratio(draws, train, reference),
+        "c2st_accuracy": evaluation.classifier_two_sample(draws, reference, seed=seed).accuracy,
+    }
+    assert {metric: values(result, "wide", metric) for metric in expected} == {
+        m: [v] for m, v in expected.items()
+    }
+
+
+def test_two_methods_have_draws_of_their_own(data: tuple[Tensor, Tensor]) -> None:
+    result = run({"one": normal(), "two": normal()}, data, repeats=1)
+    assert not torch.equal(result.draws["one"], result.draws["two"])
 
 
 def test_the_true_law_is_not_told_apart_and_a_wrong_one_is(data: tuple[Tensor, Tensor]) -> None:
