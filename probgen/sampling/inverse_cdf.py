@@ -221,7 +221,7 @@ class InverseCDF(TorchDistribution):
             below = torch.nextafter(after, torch.zeros_like(after))
             inner = below.clamp(min=torch.finfo(torch.float64).tiny)
             slope = self._slope(self._icdf, inner).detach()
-            room = 1e-3 * torch.minimum(inner, 1 - inner) + 2.0**-51
+            room = 1e-3 * torch.minimum(inner, 1 - inner) + inner.clamp(max=2.0**-51)
             reached = ((x - self._icdf(inner)) / slope).abs() <= room
         move = torch.where(reached, (x - self._icdf(inner)) / slope, 0.0)
         shift = move - move.detach()
