@@ -32,7 +32,8 @@ def mmd2(
 
     Args:
         x, y: samples of shape (n, \*event) and (m, \*event), n and m at least 4; events are flattened.
-        kernel: of the squared distance; by default the mean of Gaussians over :func:`bandwidth_grid`.
+        kernel: of the squared distance; by default the mean of Gaussians over :func:`bandwidth_grid`. Values
+            are comparable only under one kernel: name it where several samples are compared.
         estimator: "unbiased" or "biased".
 
     Raises:

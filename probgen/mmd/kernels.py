@@ -91,21 +91,20 @@ def median_bandwidth(x: Tensor, y: Tensor) -> float:
     scale = 2 * points.square().sum() / len(points)  # the mean squared distance over all ordered pairs
     if scale == 0:
         raise ValueError("x and y should hold at least two different points for a median bandwidth")
+    low, high = _LOG2_RANGE
     counts = points.new_zeros(_BINS)
-    different = nearer = torch.zeros((), dtype=torch.int64, device=points.device)
+    different = points.new_zeros(())
     for _, block in tiles(points, points):
-        logs = torch.log2(block / scale)
-        counts += torch.histc(logs, _BINS, *_LOG2_RANGE)
-        different = different + (block > 0).sum()
-        nearer = nearer + ((block > 0) & (logs < _LOG2_RANGE[0])).sum()
-    below = nearer + counts.cumsum(0)
-    if 2 * nearer >= different:
+        found = block.count_nonzero()
+        different += found
+        counts += torch.histc((block / scale).log2_().clamp_min_(low), _BINS, low, high)
+        counts[0] -= block.numel() - found  # pairs of equal points
+    rank = torch.searchsorted(counts.cumsum(0), different / 2)
+    if rank == 0:
         raise ValueError(
             "the median distance should exceed 1e-9 of the root mean squared distance but does not"
         )
-    position = torch.searchsorted(below, different.double() / 2) + 0.5
-    low, high = _LOG2_RANGE
-    log2_median = low + position * (high - low) / _BINS
+    log2_median = low + (rank + 0.5) * (high - low) / _BINS
     return float((scale * torch.exp2(log2_median)).sqrt())
 
 

@@ -7,6 +7,7 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from probgen.mmd import Energy, Gaussian, energy_distance, mmd2, mmd2_loss, pairwise
+from probgen.mmd.estimators import _centred_square_between, _centred_square_within
 
 FALSE_ALARM = 4.9  # standard normal quantile: 1e-6, two-sided
 KERNELS = [Gaussian(1.0), Gaussian([0.3, 2.0]), Energy()]
@@ -125,6 +126,21 @@ def test_the_standard_error_is_honest_where_the_laws_agree(d, kernel, device, ge
         0.9 < ratio < 1.6
     )  # a negative first-order variance is taken as zero: never too small, at most √2 too large
     assert (values < 0).double().mean() > 0.4  # signed: the unbiased estimate is not clipped
+
+
+def test_the_mean_squares_of_the_centred_kernel_are_unbiased(generator):
+    """Under k(x, y) = xy, with X ~ N(3, 1) and Y ~ N(1, 4), E k̃(X, X')² = 1 and E k̃(X, Y)² = 4."""
+    within, between = [], []
+    for _ in range(3000):
+        x = torch.randn(5, dtype=torch.float64, generator=generator) + 3
+        y = torch.randn(4, dtype=torch.float64, generator=generator) * 2 + 1
+        xx, xy = x.outer(x).fill_diagonal_(0), x.outer(y)
+        within.append(_centred_square_within(xx.sum(1), xx.square().sum(1)))
+        between.append(_centred_square_between(xy.sum(1), xy.sum(0), xy.square().sum(1)))
+    for values, expected in ((torch.stack(within), 1), (torch.stack(between), 4)):
+        stderr = values.std() / len(values) ** 0.5
+        assert abs(values.mean() - expected) < FALSE_ALARM * stderr
+        assert stderr < 0.04 * expected
 
 
 def test_an_offset_and_nearly_constant_kernels_cost_no_accuracy(device, generator):
