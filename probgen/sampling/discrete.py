@@ -80,7 +80,7 @@ class Empirical(_Steps):
             raise ValueError(f"samples should have shape (n, *batch), n ≥ 1, but have {tuple(samples.shape)}")
         if not samples.isfinite().all():
             raise ValueError("samples should be finite but hold nan or inf")
-        columns = samples.movedim(0, -1)
+        columns = samples.movedim(0, -1).contiguous()
         if weights is None:
             n = len(samples)
             self._values = columns.sort(-1).values
@@ -128,7 +128,8 @@ class Empirical(_Steps):
 
     def _level(self, value: Tensor, *, right: bool) -> Tensor:
         value = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape))
-        count = _search(self._values, value.to(self._values.dtype), right=right)
+        both = torch.promote_types(self._values.dtype, value.dtype)
+        count = _search(self._values.to(both), value.to(both), right=right)
         cumulative = torch.cat([torch.zeros_like(self._cumulative[..., :1]), self._cumulative], -1)
         return _take(cumulative, count)
 

@@ -71,7 +71,7 @@ def metropolis_step(
     proposed = density.unconstrained_log_prob(proposal)
     log_ratio = proposed - log_prob
     uniform = torch.rand(log_prob.shape, dtype=torch.float64, device=position.device, generator=generator)
-    broken = proposed.isnan() | (proposed == torch.inf)
+    broken = (proposed.isnan() | (proposed == torch.inf)) & log_prob.isfinite()
     accepted = (uniform.log() < log_ratio) | broken
     moved = RandomWalkState(
         torch.where(accepted.unsqueeze(-1), proposal, position), torch.where(accepted, proposed, log_prob)

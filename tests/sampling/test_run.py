@@ -1,0 +1,183 @@
+import math
+
+import pytest
+import torch
+from torch.distributions import Dirichlet, Gamma, Normal, constraints
+
+from probgen.core import Density
+from probgen.sampling import random_walk, run, sample
+from tests.pairs import LinearGaussian
+
+NORMAL = Density(lambda x: -0.5 * x**2)
+
+
+def same(first, second):
+    return all(torch.equal(first[name], second[name]) for name in first.names)
+
+
+def test_shapes_and_names(device, dtype, generator):
+    density = Density(
+        lambda v: (
+            Gamma(2.0, 1.0).log_prob(v["rate"]) + Dirichlet(torch.ones(3, device=device)).log_prob(v["p"])
+        ),
+        support={"rate": constraints.positive, "p": constraints.simplex},
+        event_shape={"rate": (), "p": (3,)},
+        batch_shape=(2,),
+        dtype=dtype,
+        device=device,
+    )
+    chains = sample(density, chains=5, warmup=100, draws=20, generator=generator)
+    assert chains.names == ("rate", "p")
+    assert chains["rate"].shape == (5, 20, 2)
+    assert chains["p"].shape == (5, 20, 2, 3)
+    assert chains["p"].dtype == dtype
+    assert (chains["rate"] > 0).all()
+    torch.testing.assert_close(chains["p"].sum(-1), torch.ones(5, 20, 2, dtype=dtype, device=device))
+    assert chains.statistics["log_prob"].shape == (5, 20, 2)
+    assert chains.statistics["acceptance"].shape == (5, 20, 2)
+
+
+def test_moments_of_a_positive_law(device, dtype, generator):
+    density = Density.from_distribution(Gamma(*torch.tensor([3.0, 2.0], dtype=dtype, device=device)))
+    draws = sample(density, chains=500, warmup=300, draws=200, thin=5, generator=generator)["x"]
+    mean, sd = draws.mean(1), draws.std(1)
+    for of_chains, truth in ((mean, 1.5), (sd**2, 0.75)):
+        z = (of_chains.mean() - truth) / (of_chains.std() / math.sqrt(500))
+        assert abs(z) < 5.5
+
+
+def test_the_posterior_of_a_pair(generator):
+    pair, x = LinearGaussian(), torch.randn(3, 3)
+    draws = sample(pair.posterior(x), chains=200, warmup=500, draws=200, thin=5, generator=generator)["z"]
+    assert draws.shape == (200, 200, 3, 2)
+    of_chains = draws.mean(1)
+    exact = pair.exact_posterior(x)
+    z = (of_chains.mean(0) - exact.mean) / (of_chains.std(0) / math.sqrt(200))
+    assert z.abs().max() < 5.5
+    torch.testing.assert_close(draws.flatten(0, 1).std(0), exact.stddev, rtol=0.05, atol=0)
+
+
+def test_thinning_keeps_every_other_step():
+    transition, start = random_walk(NORMAL, scale=1.0), torch.zeros(4, 1)
+    every = run(transition, start, draws=6, generator=torch.Generator().manual_seed(1))
+    third = run(transition, start, draws=2, thin=3, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(every["position"][:, 2::3], third["position"])
+    acceptance = every.statistics["acceptance"].reshape(4, 2, 3).mean(-1)
+    torch.testing.assert_close(third.statistics["acceptance"], acceptance)
+
+
+def test_a_resumed_run_is_the_longer_run():
+    transition = random_walk(NORMAL, scale=1.0)
+    whole = run(
+        transition, torch.zeros(4, 1), draws=70, density=NORMAL, generator=torch.Generator().manual_seed(1)
+    )
+    first = run(
+        transition, torch.zeros(4, 1), draws=30, density=NORMAL, generator=torch.Generator().manual_seed(1)
+    )
+    torch.rand(3)
+    rest = run(transition, first.state, draws=40, density=NORMAL)
+    assert torch.equal(whole["x"], torch.cat([first["x"], rest["x"]], 1))
+
+
+def test_the_same_seed_gives_the_same_bits():
+    first, second = (
+        sample(NORMAL, chains=3, warmup=50, draws=20, generator=torch.Generator().manual_seed(7))
+        for _ in range(2)
+    )
+    assert same(first, second)
+    torch.manual_seed(7)
+    assert same(first, sample(NORMAL, chains=3, warmup=50, draws=20))
+
+
+def test_ctrl_c_keeps_what_was_drawn():
+    calls = 0
+
+    def log_prob(x):
+        nonlocal calls
+        calls += 1
+        if calls == 40:
+            raise KeyboardInterrupt
+        return -0.5 * x**2
+
+    density = Density(log_prob)
+    transition = random_walk(density, scale=1.0)
+    chains = run(transition, torch.zeros(4, 1), draws=100, density=density)
+    assert chains["x"].shape == (4, 38)
+    assert chains.interrupted
+    assert any("interrupted after 38 draws" in finding for finding in chains.diagnose())
+    assert run(transition, chains.state, draws=5, density=density)["x"].shape == (4, 5)
+
+
+def test_progress(capsys):
+    run(random_walk(NORMAL, scale=1.0), torch.zeros(4, 1), draws=120, progress=True)
+    shown = capsys.readouterr().err
+    assert "120/120" in shown
+    assert "acceptance=0." in shown
+
+
+def test_starting_points_are_found_where_the_density_is_positive(generator):
+    density = Density(lambda x: torch.where(x > 1, -x, -torch.inf))
+    assert (sample(density, chains=50, warmup=50, draws=5, generator=generator)["x"] > 1).all()
+
+
+def test_starting_points_of_the_user(generator):
+    density = Density.from_distribution(Gamma(torch.tensor([2.0, 3.0]), torch.ones(2)), name="rate")
+    init = torch.full((6, 2), 1e-3)
+    for given in (init, {"rate": init}):
+        chains = sample(density, chains=6, warmup=50, draws=5, init=given, generator=generator)
+        assert chains["rate"].shape == (6, 5, 2)
+
+
+def test_draws_carry_no_graph():
+    scale = torch.tensor(1.0, requires_grad=True)
+    density = Density.from_distribution(Normal(0.0, scale))
+    assert not sample(density, chains=2, warmup=20, draws=5)["x"].requires_grad
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "hcm"}, "method should be one of random_walk but got 'hcm'"),
+        ({"chains": 0}, "chains should be at least 1 but got 0"),
+        ({"draws": 0}, "draws should be at least 1 but got 0"),
+        ({"thin": 0}, "thin should be at least 1 but got 0"),
+        ({"warmup": 0}, "warm-up should have at least 20 steps but got 0"),
+        ({"init": torch.zeros(3)}, r"init of site 'x' should have shape \(64,\) but has \(3,\)"),
+        ({"init": {"y": torch.zeros(64)}}, r"init should name the sites \['x'\] but names \['y'\]"),
+        ({"init": torch.full((64,), -1.0)}, "init of site 'x' should be in the support Greater"),
+    ],
+)
+def test_bad_options(options, message):
+    density = Density(lambda x: -x, support=constraints.positive)
+    with pytest.raises(ValueError, match=message):
+        sample(density, **options)
+
+
+@pytest.mark.parametrize(
+    ("log_prob", "message"),
+    [
+        (
+            lambda x: torch.full_like(x, -torch.inf),
+            r"no initial point .* 100 tries; the last one was x = .*init=",
+        ),
+        (lambda x: torch.full_like(x, torch.nan), r"log_prob should be finite but is nan at x = "),
+        (lambda x: torch.zeros(()), r"log_prob should return shape \(64,\)"),
+    ],
+)
+def test_bad_densities(log_prob, message):
+    with pytest.raises(ValueError, match=message):
+        sample(Density(log_prob))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_density_that_breaks_on_the_way_raises_with_its_place(value, generator):
+    density = Density(lambda x: torch.where(x > 2, value, -0.5 * x**2), name="w", batch_shape=(2,))
+    transition = random_walk(density, scale=2.0)
+    with pytest.raises(ValueError, match=rf"is {value} at w = [2-9]\.\d* \(chain \d+, batch row \d\)"):
+        run(transition, torch.zeros(8, 2, 1), draws=200, density=density, generator=generator)
+
+
+def test_a_start_that_is_not_finite_raises():
+    density = Density(lambda x: torch.where(x > 2, -torch.inf, -0.5 * x**2))
+    with pytest.raises(ValueError, match=r"log_prob should be finite but is -inf at position = \[3\.0\]"):
+        run(random_walk(density, scale=1.0), torch.full((2, 1), 3.0), draws=5)
