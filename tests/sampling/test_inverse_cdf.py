@@ -30,6 +30,7 @@ def laplace_icdf(location, scale, **other):
 def test_uniforms_are_never_0_or_1(device, generator):
     u = uniform((1_000_000,), device=device, generator=generator)
     assert u.dtype == float64
+    assert ((u * 2**53) % 2 == 1).all()  # odd multiples of 2⁻⁵³: symmetric, and 2⁻⁵³ from 0 and 1
     assert (u > 0).all()
     assert (u < 1).all()
     laws.check_goodness_of_fit(u, lambda x: x.clamp(0, 1))
