@@ -1,5 +1,19 @@
 """probgen: generative models that a statistician can trust, on Pyro and PyTorch."""
 
+from probgen.compare import compare
 from probgen.core import Conditional, Density, Estimate, GenerativeModel, Objective, Pair, Transition
+from probgen.inference import SVI, History, fit
 
-__all__ = ["Conditional", "Density", "Estimate", "GenerativeModel", "Objective", "Pair", "Transition"]
+__all__ = [
+    "SVI",
+    "Conditional",
+    "Density",
+    "Estimate",
+    "GenerativeModel",
+    "History",
+    "Objective",
+    "Pair",
+    "Transition",
+    "compare",
+    "fit",
+]

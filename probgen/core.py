@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from pyro import poutine
 from torch import Tensor, nn
-from torch.distributions import Distribution, biject_to, constraints
+from torch.distributions import Distribution, MixtureSameFamily, biject_to, constraints
 from torch.distributions.constraints import Constraint
 
 Terms = dict[str, Tensor]
@@ -73,8 +73,7 @@ class Pair(GenerativeModel):
             conditioned = poutine.condition(self.model, data=dict(values))
             trace = poutine.trace(conditioned).get_trace(x, *context)
             trace.compute_log_prob()
-            sites = [site for site in trace.nodes.values() if site["type"] == "sample"]
-            return torch.as_tensor(sum(s["log_prob"] for s in sites if not poutine.util.site_is_subsample(s)))
+            return torch.as_tensor(sum(site["log_prob"] for site in sample_sites(trace).values()))
 
         supports = {name: law.support for name, law in latent.items()}
         shapes = {name: law.event_shape for name, law in latent.items()}
@@ -148,12 +147,13 @@ class Density:
     @classmethod
     def from_distribution(cls, law: Distribution, *, name: str = "x") -> Density:
         """Return the density of a torch or Pyro distribution, its parameters' dtype and device kept."""
-        if law.support is None:
+        component = law.component_distribution if isinstance(law, MixtureSameFamily) else law
+        if component.support is None:
             raise ValueError(f"{type(law).__name__} should have a support but has none")
         draw = law.sample()
         return cls(
             law.log_prob,
-            support=law.support,
+            support=component.support,
             event_shape=law.event_shape,
             batch_shape=law.batch_shape,
             name=name,
@@ -251,13 +251,18 @@ def seeded(seed: int | None) -> Iterator[None]:
         yield
 
 
-def _latent_sites(pair: Pair, x: Tensor, *context: Tensor) -> dict[str, Any]:
-    trace = poutine.trace(pair.model).get_trace(x, *context)
-    latent: dict[str, Any] = {
-        name: site["fn"]
+def sample_sites(trace: Any) -> dict[str, Any]:
+    """Return the sites of a Pyro trace that have a log-probability, by name: all but the plates."""
+    return {
+        name: site
         for name, site in trace.nodes.items()
-        if site["type"] == "sample" and not site["is_observed"]
+        if site["type"] == "sample" and not poutine.util.site_is_subsample(site)
     }
+
+
+def _latent_sites(pair: Pair, x: Tensor, *context: Tensor) -> dict[str, Any]:
+    sites = sample_sites(poutine.trace(pair.model).get_trace(x, *context))
+    latent = {name: site["fn"] for name, site in sites.items() if not site["is_observed"]}
     if not latent:
         raise ValueError(f"{type(pair).__name__}.model should have a latent site but has none")
     for name, law in latent.items():

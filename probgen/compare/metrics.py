@@ -106,7 +106,7 @@ METRICS: dict[str, Metric] = {
             "mmd2": Column(
                 "MMD²",
                 "Unbiased squared maximum mean discrepancy between draws and held-out data, under Gaussian "
-                "kernels at ¼ to 4 times the median distance of the held-out data. 0 for the true law; "
+                "kernels at ⅛ to 2 times the median distance of the held-out data. 0 for the true law; "
                 "negative values are chance.",
                 0.0,
             ),

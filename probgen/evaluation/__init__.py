@@ -1,5 +1,6 @@
 """Judging models and draws: metrics between samples, and likelihoods."""
 
+from probgen.evaluation.likelihood import log_likelihood, log_likelihoods
 from probgen.evaluation.neighbours import (
     DensityCoverage,
     PrecisionRecall,
@@ -15,6 +16,8 @@ __all__ = [
     "PrecisionRecall",
     "classifier_two_sample",
     "density_coverage",
+    "log_likelihood",
+    "log_likelihoods",
     "nearest_neighbour_ratio",
     "precision_recall",
 ]

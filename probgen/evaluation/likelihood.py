@@ -10,7 +10,8 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from probgen.core import Estimate, Pair, seeded
+from probgen.core import Estimate, Pair, sample_sites, seeded
+from probgen.data import check_data
 
 ELEMENTS = 2**22
 """Particles times data times event size in one pass: bounds memory, not the result."""
@@ -44,8 +45,7 @@ def log_likelihoods(
     r"""Estimate log p(x) for each row of x, shape (n,), as :func:`log_likelihood` does."""
     if particles < 1:
         raise ValueError(f"particles should be at least 1 but got {particles}")
-    if len(x) == 0:
-        raise ValueError("x should hold at least 1 row but is empty")
+    check_data((x, *context), name="x")
     rows = max(1, min(len(x), ELEMENTS // x[0].numel()))
     block = max(1, min(particles, ELEMENTS // (rows * x[0].numel())))
     result = []
@@ -69,8 +69,7 @@ def _log_weights(pair: Pair, batch: tuple[Tensor, ...], particles: int) -> Tenso
 
     def log_prob(trace: Any) -> Tensor:
         trace.compute_log_prob()
-        sites = [s for s in trace.nodes.values() if s["type"] == "sample"]
-        return torch.as_tensor(sum(s["log_prob"] for s in sites if not poutine.util.site_is_subsample(s)))
+        return torch.as_tensor(sum(site["log_prob"] for site in sample_sites(trace).values()))
 
     with pyro.plate("particles", particles, dim=-2):
         guide_trace = poutine.trace(pair.guide).get_trace(*batch)

@@ -12,7 +12,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
-from probgen.core import Objective, Pair, Terms
+from probgen.core import Objective, Pair, Terms, sample_sites
 
 
 class ELBO(nn.Module):
@@ -124,8 +124,8 @@ def _terms(reconstruction: Tensor, total: Tensor, kl: dict[str, Tensor]) -> Term
 
 def _reconstruction_and_kl(model_trace: Any, guide_trace: Any) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the sums over the batch of log p(x | z) and, by site, of the KL to the prior."""
-    guide_sites = _sample_sites(guide_trace)
-    model_sites = _sample_sites(model_trace)
+    guide_sites = sample_sites(guide_trace)
+    model_sites = sample_sites(model_trace)
     latent = [name for name, site in model_sites.items() if not site["is_observed"]]
     missing = [name for name in latent if name not in guide_sites]
     if missing:
@@ -166,14 +166,6 @@ def _site_kl(guide_site: Any, model_site: Any | None, *, analytic: bool) -> Tens
 def _log_prob(site: Any) -> Tensor:
     log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
     return scale_and_mask(log_prob, site["scale"], site["mask"]).sum()
-
-
-def _sample_sites(trace: Any) -> dict[str, Any]:
-    return {
-        name: site
-        for name, site in trace.nodes.items()
-        if site["type"] == "sample" and not poutine.util.site_is_subsample(site)
-    }
 
 
 class _DataPlate(Messenger):

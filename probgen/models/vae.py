@@ -25,7 +25,8 @@ class VAE(Pair):
     Args:
         encoder: x of shape (\*batch, \*event) to q(z | x), with event shape (latent,).
         decoder: z of shape (\*batch, latent) to p(x | z), with the event shape of x.
-        prior: a module that returns p(z); the standard normal by default.
+        prior: a module that returns p(z); by default the standard normal on the encoder's ``outputs``
+            coordinates.
 
     >>> from probgen import nets
     >>> vae = VAE(encoder=nets.NormalHead(nets.MLP(64, 2)), decoder=nets.BernoulliHead(nets.MLP(2, 64)))
@@ -35,9 +36,14 @@ class VAE(Pair):
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, prior: nn.Module | None = None) -> None:
         super().__init__()
+        if prior is None:
+            size = getattr(encoder, "outputs", None)
+            if not isinstance(size, int):
+                raise TypeError(f"prior should be given, as {type(encoder).__name__} has no size ``outputs``")
+            prior = StandardNormal(size)
         self.encoder = encoder
         self.decoder = decoder
-        self.prior = StandardNormal(encoder.outputs) if prior is None else prior
+        self.prior = prior
 
     def model(self, x: Tensor | None = None, *context: Tensor, n: int = 1) -> Tensor:
         """Draw z from the prior, then x from the decoder."""

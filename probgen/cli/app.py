@@ -1,0 +1,166 @@
+"""The command line: ``probgen compare``, ``train``, ``sample`` and ``data``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import torch
+
+app = typer.Typer(
+    name="probgen",
+    help="Learn and sample a law in several ways, and be told which of them to believe.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+data_app = typer.Typer(help="What data there are, where they lie, and how to get them.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Device = Annotated[str, typer.Option(help="torch device, such as cpu, cuda or cuda:1.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
+_traceback = False
+
+
+@app.callback()
+def _main(
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")] = False,
+) -> None:
+    global _traceback
+    _traceback = traceback
+
+
+@app.command()
+def compare(
+    name: Annotated[
+        str, typer.Argument(help="digits, mnist, or a 2-D target; `probgen data list` names them all.")
+    ] = "digits",
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated names of methods; all that suit the data if not given."),
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Comma-separated names of metrics or columns; all if not given.")
+    ] = None,
+    n: Annotated[int | None, typer.Option(help="Points drawn from each method.", min=8)] = None,
+    repeats: Annotated[
+        int | None, typer.Option(help="Fits and draws of each method, each under its own seed.", min=1)
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    out: Annotated[
+        Path | None, typer.Option(help="New folder for the report; results/NAME, numbered, if not given.")
+    ] = None,
+) -> None:
+    """Draw from a data set's law by every method, and judge the draws side by side.
+
+    Writes metrics.csv, protocol.json, report.html and the figures as PNG.
+    """
+    from probgen.cli import comparing, problems
+
+    folder = comparing.new_folder(name, out)
+    problem = problems.load(name, device=device_of(device), seed=seed)
+    chosen = comparing.choose(problem, _split(methods))
+    result = comparing.run(problem, chosen, _split(metrics), n=n, repeats=repeats, seed=seed)
+    print(result.table())
+    comparing.save(problem, result, folder)
+    print(f"\nThe report is {folder / 'report.html'}")
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="vae, vae-2d or gmmn.")],
+    data: Annotated[str, typer.Option(help="Name of a data set.")] = "digits",
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps.", min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Data per step.", min=1)] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/MODEL-DATA if not given.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
+) -> None:
+    """Train a model on a data set, with checkpoints; Ctrl-C stops it, --resume goes on."""
+    from probgen.cli import runs
+
+    folder = out or Path("runs") / f"{model}-{data}"
+    options = {"steps": steps, "batch_size": batch_size}
+    given = {key: value for key, value in options.items() if value is not None}
+    runs.train(model, data, folder, device=device_of(device), seed=seed, resume=resume, **given)
+
+
+@app.command()
+def sample(
+    run: Annotated[Path, typer.Argument(help="Folder of a run that `probgen train` made.")],
+    n: Annotated[int, typer.Option("-n", help="Points to draw.", min=1)] = 100,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    out: Annotated[
+        Path | None, typer.Option(help="File for the draws; RUN/samples.npy if not given.")
+    ] = None,
+) -> None:
+    """Draw from a trained model: a NumPy file, and a picture beside it."""
+    from probgen.cli import runs
+
+    runs.sample(run, n, device=device_of(device), seed=seed, out=out or run / "samples.npy")
+
+
+@data_app.command("list")
+def list_data() -> None:
+    """List the data sets, with where each lies."""
+    from probgen.data import listing
+
+    for entry in listing():
+        print(f"{entry.name:13} {entry.what}\n{'':13} {entry.where}; licence: {entry.licence}")
+
+
+@data_app.command()
+def where(name: Annotated[str, typer.Argument(help="Name of a data set.")]) -> None:
+    """Say where a data set would be read from."""
+    from probgen.data import where
+
+    print(where(name))
+
+
+@data_app.command()
+def fetch(name: Annotated[str, typer.Argument(help="Name of a data set.")]) -> None:
+    """Download a data set if it is not here, and check that it is whole."""
+    from probgen.data import fetch
+
+    print(fetch(name))
+
+
+def device_of(name: str) -> torch.device:
+    """Return the device called ``name``, or say in one sentence that it is not there."""
+    import torch
+
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise ValueError(f"device should be one that this machine has but got {name!r}") from None
+    return device
+
+
+def main() -> None:
+    """Run the command line; an error ends it with one sentence on stderr and exit status 1."""
+    try:
+        app()
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
+        if _traceback:
+            raise
+        print(f"probgen: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("probgen: interrupted, nothing more was written", file=sys.stderr)
+        sys.exit(130)
+
+
+def _split(names: str | None) -> list[str] | None:
+    return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""The classical methods that the commands compare: laws drawn by inversion, rejection and Markov chains."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, constraints
+
+from probgen import data, sampling
+from probgen.cli.problems import Problem
+from probgen.compare import Fitted, Method
+from probgen.core import Density, seeded
+
+CHAINS = 256
+"""Chains that warm up and are diagnosed; the draws come from one chain each, so that they are independent."""
+
+
+def pixels(problem: Problem) -> Method:
+    """Each pixel on its own, by the generalised inverse of its empirical CDF."""
+    levels = problem.levels
+
+    def fit(train: Tensor, seed: int) -> Fitted:
+        level = (train * (levels - 1)).round().long()
+        counts = torch.nn.functional.one_hot(level, levels).sum(0).double()
+        probabilities = (counts + 1 / levels) / (len(train) + 1)
+        law = sampling.DiscreteInverse(probabilities)
+
+        def sample(n: int, *, seed: int) -> Tensor:
+            with seeded(seed):
+                return (law.sample((n,)) / (levels - 1)).to(train.dtype)
+
+        def log_prob(x: Tensor) -> Tensor:
+            return law.log_prob((x * (levels - 1)).round()).sum(-1)
+
+        return Fitted(sample, log_prob)
+
+    return Method(
+        fit,
+        "each pixel on its own, by the generalised inverse of its empirical CDF; one pseudo-observation, "
+        "spread over the levels, makes none impossible",
+    )
+
+
+def mixture(problem: Problem, *, components: int = 40, steps: int = 1000) -> Method:
+    """A Gaussian mixture fitted to dequantised images, drawn by random-walk Metropolis–Hastings."""
+    levels = problem.levels
+
+    def fit(train: Tensor, seed: int) -> Fitted:
+        noise = torch.Generator(train.device).manual_seed(seed)
+        spread = data.dequantise(train, levels, generator=noise)
+        law = _fit_mixture(spread, components, seed)
+        density = Density.from_distribution(law)
+
+        def start(n: int, noise: torch.Generator) -> Tensor:
+            return spread[torch.randint(len(spread), (n,), generator=noise, device=train.device)]
+
+        draw, notes = _chains(density, start, steps, noise)
+
+        def sample(n: int, *, seed: int) -> Tensor:
+            y = draw(n, torch.Generator(train.device).manual_seed(seed))
+            return data.quantise(y.clamp(0, 1), levels)  # the outer levels take what lies beyond them
+
+        def log_prob(x: Tensor) -> Tensor:
+            noise = torch.Generator(x.device).manual_seed(0)
+            ys = (data.dequantise(x, levels, generator=noise) for _ in range(20))
+            log_probs = torch.stack([law.log_prob(y) for y in ys])
+            return log_probs.logsumexp(0) - math.log(20) - x.shape[1] * math.log(levels)
+
+        return Fitted(sample, log_prob, notes=notes)
+
+    return Method(
+        fit,
+        f"random-walk Metropolis–Hastings, {steps} steps from training images, on a mixture of {components} "
+        "Gaussians (diagonal) fitted to the dequantised training images; its likelihood is the bound by "
+        "dequantisation of Theis and others (2016)",
+    )
+
+
+def inverse(problem: Problem) -> Method:
+    """Both coordinates by inverse CDF, the second given the first."""
+    assert problem.target is not None
+    first, second = problem.target.conditional_cdfs
+
+    def fit(train: Tensor, seed: int) -> Fitted:
+        marginal = sampling.InverseCDF(cdf=first, dtype=torch.float64, device=train.device)
+
+        def sample(n: int, *, seed: int) -> Tensor:
+            with seeded(seed):
+                x0 = marginal.sample((n,))
+                conditional = sampling.InverseCDF(
+                    cdf=lambda x1: second(x1, x0), batch_shape=(n,), dtype=torch.float64, device=train.device
+                )
+                return torch.stack([x0, conditional.sample()], -1).to(train.dtype)
+
+        return Fitted(sample, _exact(problem))
+
+    return Method(
+        fit, "inverse CDF, found by bisection: x₀ from its marginal CDF, then x₁ from its CDF given x₀"
+    )
+
+
+def rejection(problem: Problem) -> Method:
+    """Rejection sampling under the target's envelope."""
+    target = problem.target
+    assert target is not None
+
+    def fit(train: Tensor, seed: int) -> Fitted:
+        proposal = target.proposal(dtype=torch.float64, device=train.device)
+        law = sampling.Rejection(target.log_prob, proposal=proposal, log_bound=target.log_bound)
+
+        def sample(n: int, *, seed: int) -> Tensor:
+            with seeded(seed):
+                return law.sample((n,)).to(train.dtype)
+
+        return Fitted(sample, _exact(problem), notes={"acceptance": math.exp(-target.log_bound)})
+
+    return Method(
+        fit, "rejection from a wider law, with a proven bound that every proposal is checked against"
+    )
+
+
+def metropolis(problem: Problem, *, steps: int = 2000) -> Method:
+    """Random-walk Metropolis–Hastings on the target's density, from a standard normal start."""
+    target = problem.target
+    assert target is not None
+
+    def fit(train: Tensor, seed: int) -> Fitted:
+        noise = torch.Generator(train.device).manual_seed(seed)
+        where: dict[str, Any] = {"dtype": torch.float64, "device": train.device}
+        density = Density(target.log_prob, support=constraints.real_vector, event_shape=(2,), **where)
+
+        def start(n: int, noise: torch.Generator) -> Tensor:
+            return torch.randn(n, 2, generator=noise, **where)
+
+        draw, notes = _chains(density, start, steps, noise)
+
+        def sample(n: int, *, seed: int) -> Tensor:
+            return draw(n, torch.Generator(train.device).manual_seed(seed)).to(train.dtype)
+
+        return Fitted(sample, _exact(problem), notes=notes)
+
+    return Method(fit, f"random-walk Metropolis–Hastings, {steps} steps from a standard normal start")
+
+
+Start = Callable[[int, torch.Generator], Tensor]
+
+
+def _chains(
+    density: Density, start: Start, steps: int, generator: torch.Generator
+) -> tuple[Start, dict[str, str | float]]:
+    """Tune and diagnose a random walk; return what draws the last states of n fresh chains, and notes."""
+    transition, position = sampling.adapt_random_walk(
+        density, start(CHAINS, generator), steps=steps, generator=generator
+    )
+    pilot = sampling.run(
+        transition, position, draws=100, thin=max(1, steps // 100), density=density, generator=generator
+    )
+    notes: dict[str, str | float] = {
+        "acceptance": float(pilot.statistics["acceptance"].mean()),
+        "largest R-hat": float(pilot.summary().r_hat.max()),
+    }
+
+    def draw(n: int, generator: torch.Generator) -> Tensor:
+        chains = sampling.run(
+            transition, start(n, generator), draws=1, thin=steps, density=density, generator=generator
+        )
+        return chains[density.names[0]][:, 0]
+
+    return draw, notes
+
+
+def _fit_mixture(y: Tensor, components: int, seed: int) -> MixtureSameFamily:
+    from sklearn.mixture import GaussianMixture
+
+    found = GaussianMixture(components, covariance_type="diag", random_state=seed % 2**32, max_iter=500)
+    found.fit(y.double().cpu().numpy())
+    weights, means, variances = (
+        torch.as_tensor(value, dtype=y.dtype, device=y.device)
+        for value in (found.weights_, found.means_, found.covariances_)
+    )
+    return MixtureSameFamily(Categorical(weights), Independent(Normal(means, variances.sqrt()), 1))
+
+
+def _exact(problem: Problem) -> Callable[[Tensor], Tensor]:
+    assert problem.target is not None
+    log_prob = problem.target.log_prob
+    return lambda x: log_prob(x.double())
