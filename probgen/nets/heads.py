@@ -13,7 +13,9 @@ from probgen.nets.laws import ContinuousBernoulli, GreyLevels, StrictBernoulli, 
 
 @runtime_checkable
 class Widens(Protocol):
-    """A net whose last layer can be replaced by one with ``factor`` blocks of outputs."""
+    """A net that knows the size of one output, and can give ``factor`` blocks of that size instead."""
+
+    outputs: int
 
     def widen(self, factor: int) -> None: ...
 
@@ -32,6 +34,16 @@ class Head(nn.Module):
             net.widen(numbers)
         self.net = net
         self.numbers = numbers
+
+    @property
+    def outputs(self) -> int:
+        """The law's size d, where the net tells it."""
+        if isinstance(self.net, Widens):
+            return self.net.outputs
+        raise ValueError(
+            f"{type(self).__name__} cannot tell the size of its law from a {type(self.net).__name__}: use "
+            "a net of probgen.nets, or say what depends on it (the prior of a VAE)"
+        )
 
     def blocks(self, *context: Tensor) -> Tensor:
         r"""Return the net's numbers, shape (\*batch, k, d)."""
