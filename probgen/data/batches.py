@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -83,7 +84,7 @@ def check_data(data: Data, *, name: str = "data") -> tuple[Indexable, ...]:
 def _parts(data: Data, name: str) -> tuple[Indexable, ...]:
     parts = tuple(data) if isinstance(data, tuple | list) else (data,)
     for part in parts:
-        if not isinstance(part, Indexable):
+        if not isinstance(part, Indexable) or isinstance(part, str | np.ndarray):
             raise TypeError(
                 f"{name} should be a tensor or a tuple of tensors but holds a {type(part).__name__}"
             )

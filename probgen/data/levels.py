@@ -25,13 +25,10 @@ def dequantise(x: Tensor, levels: int, *, generator: torch.Generator | None = No
 
     Raises ValueError where ``x`` is not on the grid 0, 1/(levels-1), ..., 1.
     """
-    _check_unit(x, "x")
-    level = (x * (levels - 1)).round()
-    if ((x * (levels - 1) - level).abs() > 1e-3).any():
-        raise ValueError(
-            f"x should lie on the grid of {levels} levels 0, 1/{levels - 1}, ..., 1 but does not"
-        )
+    level = _level(x, levels)
     bits = (levels - 1).bit_length()
+    if torch.finfo(x.dtype).eps * 2**bits > 2**-8:
+        raise ValueError(f"{x.dtype} is too coarse for {levels} levels: use float32 or float64")
     noise = inner_uniform(x.shape, integer_bits=bits, generator=generator, dtype=x.dtype, device=x.device)
     return (level + noise) / levels
 
@@ -44,6 +41,7 @@ def quantise(y: Tensor, levels: int) -> Tensor:
     >>> quantise(torch.tensor([0.0, 0.3, 0.5, 1.0]), 2)
     tensor([0., 0., 1., 1.])
     """
+    _check_levels(levels)
     _check_unit(y, "y")
     return (y * levels).floor().clamp(max=levels - 1) / (levels - 1)
 
@@ -78,8 +76,7 @@ class Dequantised:
     """
 
     def __init__(self, x: Tensor, levels: int) -> None:
-        dequantise(x[:0], levels)
-        _check_unit(x, "x")
+        _level(x, levels)
         self.x, self.levels = x, levels
         self.device = x.device
 
@@ -88,6 +85,22 @@ class Dequantised:
 
     def __getitem__(self, index: Tensor) -> Tensor:
         return dequantise(self.x[index], self.levels)
+
+
+def _level(x: Tensor, levels: int) -> Tensor:
+    """Return the level 0..levels-1 of each value on the grid."""
+    _check_levels(levels)
+    _check_unit(x, "x")
+    steps = x * (levels - 1)
+    level = steps.round()
+    if ((steps - level).abs() > 1e-3).any():
+        raise ValueError(f"x should lie on the grid 0, 1/{levels - 1}, ..., 1 but some values do not")
+    return level
+
+
+def _check_levels(levels: int) -> None:
+    if levels < 2:
+        raise ValueError(f"levels should be at least 2 but got {levels}")
 
 
 def _check_unit(x: Tensor, name: str) -> None:
