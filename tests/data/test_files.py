@@ -77,6 +77,7 @@ def check(images):
 
 def test_gzipped_under_the_users_folder(places):
     put(places[0], GZIPPED)
+    put(places[1], dict.fromkeys(GZIPPED, b"not to be read"))
     check(mnist())
     assert where("mnist") == fetch("mnist") == str(places[0])
 

@@ -7,6 +7,7 @@ import torch
 from scipy import stats
 
 from probgen.data import Binarised, Dequantised, binarise, dequantise, quantise
+from probgen.data.uniform import inner_uniform
 
 ALPHA = 1e-6
 
@@ -48,6 +49,17 @@ def test_dequantised_lies_strictly_inside_its_cell(levels, generator, device, dt
     offsets = y.double() * levels - level
     assert stats.kstest(offsets.cpu(), "uniform").pvalue > ALPHA
     assert stats.kstest((0.9 * offsets).cpu(), "uniform").pvalue < ALPHA
+
+
+def test_inner_uniforms_are_midpoints(generator, device):
+    # Few cells, so that every one is seen: 2^10 / 2^7 of them in half precision.
+    u = inner_uniform((1000,), integer_bits=7, generator=generator, dtype=torch.float16, device=device)
+    assert u.unique().tolist() == [(k + 0.5) / 8 for k in range(8)]
+    assert torch.equal((127 + u).double(), 127 + u.double())  # the sum is exact
+
+
+def test_the_last_cell_is_closed():
+    assert quantise(torch.tensor([1.0]), 17).item() == 1
 
 
 def test_dequantised_is_drawn_afresh(device):
