@@ -3,10 +3,12 @@
 import hashlib
 
 import torch
+from scipy.stats import chi2_contingency
 
+from probgen import mmd
 from probgen.data import digits
 
-SHA256 = "6e4af308d6a96a06c33c2143959b45d7e303de43ff94fd9a0977437f51b71a82"
+SHA256 = "21c09abd68b7bea33568e63336ecae92be4df4c3f0a90f683b6c7a05115a2b31"
 
 
 def test_the_split_is_frozen():
@@ -22,8 +24,6 @@ def test_what_the_digits_are():
     assert images.train.dtype == torch.float32
     assert images.train_labels.dtype == torch.int64
     assert (images.image_shape, images.levels, images.name, images.version) == ((8, 8), 17, "digits", "1")
-    halves = images.train_labels.bincount() - images.test_labels.bincount()
-    assert halves.abs().max() <= 1
     assert torch.equal((images.train * 16).round() / 16, images.train)
     assert images.train.aminmax() == (0, 1)
 
@@ -32,3 +32,11 @@ def test_no_picture_is_in_both_halves_more_often_than_in_the_file():
     images = digits()
     both = torch.cat([images.train, images.test])
     assert len(both.unique(dim=0)) == 1797  # all pictures differ, so none can be in both halves
+
+
+def test_the_halves_are_as_alike_as_chance_makes_them():
+    images = digits()
+    counts = torch.stack([images.train_labels.bincount(), images.test_labels.bincount()])
+    assert 0.01 < chi2_contingency(counts.numpy()).pvalue < 0.99
+    generator = torch.Generator().manual_seed(0)
+    assert 0.01 < mmd.mmd_test(images.train, images.test, permutations=199, generator=generator).p_value < 0.99
