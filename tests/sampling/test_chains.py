@@ -31,8 +31,8 @@ def test_to_arviz(two_numbers):
     assert data["posterior"]["w"].dims[:2] == ("chain", "draw")
     assert data["posterior"]["w"].shape == (8, 200, 2)
     assert (data["posterior"]["w"].values == two_numbers["w"].numpy()).all()
-    assert data["sample_stats"]["lp"].shape == (8, 200)
-    assert data["sample_stats"]["acceptance_rate"].shape == (8, 200)
+    for name, ours in (("lp", "log_prob"), ("acceptance_rate", "acceptance")):
+        assert (data["sample_stats"][name].values == two_numbers.statistics[ours].numpy()).all()
 
 
 def test_more_chains_than_draws_is_no_warning():

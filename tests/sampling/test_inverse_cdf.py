@@ -41,8 +41,9 @@ def test_uniforms_are_never_0_or_1(device, generator):
 
 
 @pytest.mark.parametrize("root", [0.0, 5e-324, -5e-324, 1e-300, -3.7, 1.0, math.pi, 1e18, -1e200, 1.7e308])
-def test_bisection_finds_a_jump_to_the_last_bit(root):
-    found = first_reaching(lambda x: (x >= root).double(), torch.tensor(0.5, dtype=float64), -INF, INF)
+@pytest.mark.parametrize("level", [0.5, 1.0])
+def test_bisection_finds_a_jump_to_the_last_bit(root, level):
+    found = first_reaching(lambda x: (x >= root).double(), torch.tensor(level, dtype=float64), -INF, INF)
     assert found.item() == root
 
 

@@ -69,9 +69,9 @@ def test_a_tight_bound_is_no_violation():
 @pytest.mark.parametrize("excess", [1e-3, 1.0])
 def test_a_violated_bound_raises_with_place_and_ratio(excess):
     """SciPy's ratio of uniforms draws on in silence here (umax too small)."""
-    needed = 0.5 * math.log(2 * math.pi) - 0.5
-    law = Rejection(lambda x: -(x**2) / 2, proposal=Cauchy(0.0, 1.0), log_bound=needed + 0.5 - excess)
-    with pytest.raises(ValueError, match=r"at x = \S+ the target is [12]\.\d* times its envelope"):
+    needed = math.log(2 * math.pi) - 0.5
+    law = Rejection(lambda x: -(x**2) / 2, proposal=Cauchy(0.0, 1.0), log_bound=needed - excess)
+    with pytest.raises(ValueError, match=r"at x = \S+ the target is [12](\.\d+)? times its envelope"):
         law.sample((100_000,))
 
 
