@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
+
 TOLERANCE = 1e-6
 """How far a CDF may leave [0, 1] or decrease by rounding: its parameters may be float32."""
 
@@ -95,10 +97,9 @@ def u_error(cdf: Callable[[Tensor], Tensor], u: Tensor, x: Tensor) -> tuple[floa
 
 def density_error(log_prob: Callable[[Tensor], Tensor], u: Tensor, x: Tensor) -> float:
     """Return the relative error of ∫ exp(log_prob) between quantiles: median over panels, worst batch row."""
-    nodes, weights = np.polynomial.legendre.leggauss(8)
     shape = (-1, *[1] * (x.dim() - 1))
-    t = torch.as_tensor((nodes + 1) / 2, device=x.device).reshape(shape)
-    w = torch.as_tensor(weights / 2, device=x.device).reshape(shape)
+    t = torch.as_tensor((_NODES + 1) / 2, device=x.device).reshape(shape)
+    w = torch.as_tensor(_WEIGHTS / 2, device=x.device).reshape(shape)
     width = x[1:] - x[:-1]
     with torch.no_grad():
         density = log_prob(x[:-1, None] + width[:, None] * t).to(torch.float64).exp()
