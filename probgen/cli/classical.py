@@ -24,8 +24,8 @@ def pixels(problem: Problem) -> Method:
     levels = problem.levels
 
     def fit(train: Tensor, seed: int) -> Fitted:
-        level = (train * (levels - 1)).round().long()
-        counts = torch.nn.functional.one_hot(level, levels).sum(0).double()
+        level = (train * (levels - 1)).round()
+        counts = torch.stack([(level == value).sum(0) for value in range(levels)], -1).double()
         probabilities = (counts + 1 / levels) / (len(train) + 1)
         law = sampling.DiscreteInverse(probabilities)
 
@@ -88,15 +88,23 @@ def inverse(problem: Problem) -> Method:
     def fit(train: Tensor, seed: int) -> Fitted:
         marginal = sampling.InverseCDF(cdf=first, dtype=torch.float64, device=train.device)
 
+        def given(x0: Tensor, *, verify: bool) -> sampling.InverseCDF:
+            return sampling.InverseCDF(
+                cdf=lambda x1: second(x1, x0),
+                batch_shape=x0.shape,
+                dtype=x0.dtype,
+                device=x0.device,
+                validate_args=verify,
+            )
+
+        errors = [law.report().u_error for law in (marginal, given(marginal.sample((16,)), verify=True))]
+
         def sample(n: int, *, seed: int) -> Tensor:
             with seeded(seed):
                 x0 = marginal.sample((n,))
-                conditional = sampling.InverseCDF(
-                    cdf=lambda x1: second(x1, x0), batch_shape=(n,), dtype=torch.float64, device=train.device
-                )
-                return torch.stack([x0, conditional.sample()], -1).to(train.dtype)
+                return torch.stack([x0, given(x0, verify=False).sample()], -1).to(train.dtype)
 
-        return Fitted(sample, _exact(problem))
+        return Fitted(sample, _exact(problem), notes={"largest u-error": max(errors)})
 
     return Method(
         fit, "inverse CDF, found by bisection: x₀ from its marginal CDF, then x₁ from its CDF given x₀"
@@ -134,7 +142,7 @@ def metropolis(problem: Problem, *, steps: int = 2000) -> Method:
         density = Density(target.log_prob, support=constraints.real_vector, event_shape=(2,), **where)
 
         def start(n: int, noise: torch.Generator) -> Tensor:
-            return torch.randn(n, 2, generator=noise, **where)
+            return sampling.initial_positions(density, n, generator=noise)
 
         draw, notes = _chains(density, start, steps, noise)
 

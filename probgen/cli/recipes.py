@@ -72,16 +72,16 @@ def gmmn(problem: Problem) -> Recipe:
     settings: dict[str, Any]
     if problem.image_shape is None:
         generator: nn.Module = nets.MLP(4, size, hidden=(128, 128))
-        learned, finish, noise = problem.train, _unchanged, 4
-        settings = {"steps": 3000, "batch_size": 500, "learning_rate": 3e-3}
+        learned, finish, noise, scales = problem.train, _unchanged, 4, (1 / 16, 1 / 4, 1)
+        settings = {"steps": 4000, "batch_size": 256, "learning_rate": 3e-3}
     else:
         noise = 16
         generator = nn.Sequential(nets.MLP(noise, size, hidden=(256, 256)), nn.Sigmoid())
         learned = problem.train if problem.grey is None else problem.grey
-        finish = partial(_to_levels, levels=problem.levels)
+        finish, scales = partial(_to_levels, levels=problem.levels), (1 / 4, 1 / 2, 1)
         settings = {"steps": 2500, "batch_size": 256, "learning_rate": 5e-3}
     median = mmd.median_bandwidth(learned[:1000], learned[1000:2000] if len(learned) > 1000 else learned[:1])
-    kernel = mmd.Gaussian([median / 4, median / 2, median])
+    kernel = mmd.Gaussian([scale * median for scale in scales])
     model = GMMN(generator, noise=noise).to(device)
     return Recipe(model, MomentMatching(model, kernel), learned, settings, finish)
 

@@ -4,6 +4,7 @@ from probgen.sampling.adaptation import adapt_random_walk
 from probgen.sampling.chains import Chains, RunState
 from probgen.sampling.discrete import DiscreteInverse, Empirical
 from probgen.sampling.inverse_cdf import InverseCDF, InverseReport
+from probgen.sampling.positions import initial_positions
 from probgen.sampling.random_walk import random_walk
 from probgen.sampling.rejection import Rejection, RejectionReport
 from probgen.sampling.run import run, sample
@@ -18,6 +19,7 @@ __all__ = [
     "RejectionReport",
     "RunState",
     "adapt_random_walk",
+    "initial_positions",
     "random_walk",
     "run",
     "sample",

@@ -61,7 +61,7 @@ def test_the_mean_comes_with_its_standard_error_over_data(pair, x):
 def test_bad_input_is_named(pair, x):
     with pytest.raises(ValueError, match="particles should be at least 1 but got 0"):
         log_likelihood(pair, x, particles=0)
-    with pytest.raises(ValueError, match="x should .* at least one"):
+    with pytest.raises(ValueError, match="x should have at least one row"):
         log_likelihood(pair, x[:0])
     x[2] = torch.inf
     with pytest.raises(ValueError, match="x should be finite but row 2 holds NaN or infinity"):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-
-Law = Callable[..., Any]
+from torch.distributions import Distribution
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +31,7 @@ class Target:
     conditional_cdfs: tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]
     log_bound: float
     draw: Callable[[int, torch.Generator | None, torch.dtype, torch.device], Tensor]
-    propose: Callable[[torch.dtype, torch.device], Law]
+    propose: Callable[[torch.dtype, torch.device], Distribution]
     modes: Tensor | None = None
     mode_scale: float | None = None
 
@@ -50,7 +48,9 @@ class Target:
             raise ValueError(f"n should be at least 1 but got {n}")
         return self.draw(n, generator, *_where(dtype, device))
 
-    def proposal(self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Law:
+    def proposal(
+        self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> Distribution:
         """Return the proposal q of a rejection sampler: a Pyro distribution of event shape (2,)."""
         return self.propose(*_where(dtype, device))
 
