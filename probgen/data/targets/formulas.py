@@ -34,7 +34,7 @@ def banana() -> Target:
         z0, z1 = normals(n, generator, dtype, device).unbind(-1)
         return torch.stack([10 * z0, mean(10 * z0) + z1], -1)
 
-    def propose(dtype: torch.dtype, device: torch.device) -> dist.Distribution:
+    def propose(dtype: torch.dtype, device: torch.device) -> dist.TorchDistribution:
         loc = torch.tensor([0.0, -3.0], dtype=dtype, device=device)
         return dist.Laplace(loc, torch.tensor([b, c], dtype=dtype, device=device)).to_event(1)
 
@@ -66,7 +66,7 @@ def funnel() -> Target:
         z0, z1 = normals(n, generator, dtype, device).unbind(-1)
         return torch.stack([3 * z0, z1 * (1.5 * z0).exp()], -1)
 
-    def propose(dtype: torch.dtype, device: torch.device) -> dist.Distribution:
+    def propose(dtype: torch.dtype, device: torch.device) -> dist.TorchDistribution:
         df = torch.tensor([30.0, 1.0], dtype=dtype, device=device)
         scale = torch.tensor([6.0, 0.86], dtype=dtype, device=device)
         return dist.StudentT(df, torch.zeros_like(df), scale).to_event(1)
@@ -113,7 +113,7 @@ def checkerboard() -> Target:
         x0 = 8 * u[:, 0] - 4
         return torch.stack([x0, 2 * (u[:, 1] - 2 * lower + odd(x0))], -1)
 
-    def propose(dtype: torch.dtype, device: torch.device) -> dist.Distribution:
+    def propose(dtype: torch.dtype, device: torch.device) -> dist.TorchDistribution:
         corner = torch.full((2,), 4.0, dtype=dtype, device=device)
         return dist.Uniform(-corner, corner).to_event(1)
 

@@ -37,7 +37,7 @@ class RoundMixture:
         responsibilities = self._log_parts(x0, 0).softmax(-1)
         return (responsibilities * ndtr(self._standardised(x1, 1))).sum(-1)
 
-    def widened(self, dtype: torch.dtype, device: torch.device) -> dist.Distribution:
+    def widened(self, dtype: torch.dtype, device: torch.device) -> dist.TorchDistribution:
         """Return the same mixture with √2 times the scale: each part, so the whole, is at least half of p."""
         centres = self.centres.to(device=device, dtype=dtype)
         weights = dist.Categorical(probs=self.weights.to(device=device, dtype=dtype))
