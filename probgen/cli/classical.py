@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, constraints
+from torch.distributions import constraints
 
 from probgen import data, sampling
 from probgen.cli.problems import Problem
@@ -17,6 +17,9 @@ from probgen.core import Density, seeded
 
 CHAINS = 256
 """Chains that warm up and are diagnosed; the draws come from one chain each, so that they are independent."""
+
+EM_ROWS = 10_000
+"""Most training images that a mixture is fitted to."""
 
 
 def pixels(problem: Problem) -> Method:
@@ -51,9 +54,14 @@ def mixture(problem: Problem, *, components: int = 40, steps: int = 1000) -> Met
 
     def fit(train: Tensor, seed: int) -> Fitted:
         noise = torch.Generator(train.device).manual_seed(seed)
-        spread = data.dequantise(train, levels, generator=noise)
-        law = _fit_mixture(spread, components, seed)
-        density = Density.from_distribution(law)
+        spread = data.dequantise(train.double(), levels, generator=noise)
+        density = Density(
+            _fit_mixture(spread, components, seed),
+            support=constraints.real_vector,
+            event_shape=train.shape[1:],
+            dtype=spread.dtype,
+            device=train.device,
+        )
 
         def start(n: int, noise: torch.Generator) -> Tensor:
             return spread[torch.randint(len(spread), (n,), generator=noise, device=train.device)]
@@ -62,12 +70,13 @@ def mixture(problem: Problem, *, components: int = 40, steps: int = 1000) -> Met
 
         def sample(n: int, *, seed: int) -> Tensor:
             y = draw(n, torch.Generator(train.device).manual_seed(seed))
-            return data.quantise(y.clamp(0, 1), levels)  # the outer levels take what lies beyond them
+            inside = y.clamp(0, 1)  # the outer levels take what lies beyond them
+            return data.quantise(inside, levels).to(train.dtype)
 
         def log_prob(x: Tensor) -> Tensor:
             noise = torch.Generator(x.device).manual_seed(0)
-            ys = (data.dequantise(x, levels, generator=noise) for _ in range(20))
-            log_probs = torch.stack([law.log_prob(y) for y in ys])
+            ys = (data.dequantise(x.double(), levels, generator=noise) for _ in range(20))
+            log_probs = torch.stack([density.log_prob(y) for y in ys])
             return log_probs.logsumexp(0) - math.log(20) - x.shape[1] * math.log(levels)
 
         return Fitted(sample, log_prob, notes=notes)
@@ -181,16 +190,30 @@ def _chains(
     return draw, notes
 
 
-def _fit_mixture(y: Tensor, components: int, seed: int) -> MixtureSameFamily:
+def _fit_mixture(y: Tensor, components: int, seed: int) -> Callable[[Tensor], Tensor]:
+    """Fit a mixture of Gaussians with diagonal covariances by EM; return its log-density.
+
+    Σ_j (y_j − μ_j)² / σ_j² is expanded about the pooled mean into two matrix products, in float64.
+    """
     from sklearn.mixture import GaussianMixture
 
+    rows = y[:EM_ROWS].cpu().numpy()
     found = GaussianMixture(components, covariance_type="diag", random_state=seed % 2**32, max_iter=500)
-    found.fit(y.double().cpu().numpy())
+    found.fit(rows)
     weights, means, variances = (
         torch.as_tensor(value, dtype=y.dtype, device=y.device)
         for value in (found.weights_, found.means_, found.covariances_)
     )
-    return MixtureSameFamily(Categorical(weights), Independent(Normal(means, variances.sqrt()), 1))
+    centre = weights @ means
+    means = means - centre
+    constant = weights.log() - 0.5 * (means**2 / variances + (2 * math.pi * variances).log()).sum(1)
+    square, linear = (-0.5 / variances).T, (means / variances).T
+
+    def log_prob(y: Tensor) -> Tensor:
+        x = y - centre
+        return (constant + x**2 @ square + x @ linear).logsumexp(-1)
+
+    return log_prob
 
 
 def _exact(problem: Problem) -> Callable[[Tensor], Tensor]:
