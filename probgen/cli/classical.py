@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -66,7 +66,7 @@ def mixture(problem: Problem, *, components: int = 40, steps: int = 1000) -> Met
         def start(n: int, noise: torch.Generator) -> Tensor:
             return spread[torch.randint(len(spread), (n,), generator=noise, device=train.device)]
 
-        draw, notes = _chains(density, start, steps, noise)
+        draw, notes = _chains(density, start, steps, noise, covariance="diagonal")
 
         def sample(n: int, *, seed: int) -> Tensor:
             y = draw(n, torch.Generator(train.device).manual_seed(seed))
@@ -167,11 +167,16 @@ Start = Callable[[int, torch.Generator], Tensor]
 
 
 def _chains(
-    density: Density, start: Start, steps: int, generator: torch.Generator
+    density: Density,
+    start: Start,
+    steps: int,
+    generator: torch.Generator,
+    *,
+    covariance: Literal["dense", "diagonal"] = "dense",
 ) -> tuple[Start, dict[str, str | float]]:
     """Tune and diagnose a random walk; return what draws the last states of n fresh chains, and notes."""
     transition, position = sampling.adapt_random_walk(
-        density, start(CHAINS, generator), steps=steps, generator=generator
+        density, start(CHAINS, generator), steps=steps, covariance=covariance, generator=generator
     )
     pilot = sampling.run(
         transition, position, draws=100, thin=max(1, steps // 100), density=density, generator=generator

@@ -1,4 +1,4 @@
-"""The compare tables: ``python -m tests.benchmarks.compare [NAME ...]``, digits, banana and mnist by default."""
+"""The compare tables: ``python -m tests.benchmarks.compare [NAME ...]``; digits, banana and mnist if none."""
 
 import sys
 import time
