@@ -137,7 +137,11 @@ _METRICS_CAPTION = (
 
 
 def _spread(values: pd.Series[float]) -> float:
-    return float(values.std()) if all(math.isfinite(value) for value in values) else math.nan
+    if not all(math.isfinite(value) for value in values):
+        return math.nan
+    if len(values) > 1 and values.nunique() == 1:
+        return 0.0  # not the rounding error of their mean
+    return float(values.std())
 
 
 def _png(figure: Figure) -> bytes:

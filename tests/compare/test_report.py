@@ -48,6 +48,16 @@ def test_one_repeat_has_no_interval() -> None:
     assert "±" not in single.table()
 
 
+def test_equal_values_have_an_interval_of_zero() -> None:
+    fitted = Fitted(draw, lambda x: torch.full((len(x),), -0.1, dtype=torch.float64))
+    same = compare({"fitted": fitted}, draw(40, seed=0), ["nll"], repeats=3, progress=False)
+    losses = same.frame.loc[same.frame["metric"] == "nll", "value"]
+    assert losses.nunique() == 1
+    assert losses.std() > 0  # the rounding error of the mean
+    assert same.summary().loc["fitted", ("nll", "half_width")] == 0
+    assert "±" not in same.table()
+
+
 @pytest.mark.parametrize(
     ("mean", "half_width", "text"),
     [
