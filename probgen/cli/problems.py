@@ -49,15 +49,19 @@ def load(name: str, *, device: torch.device, seed: int = 0) -> Problem:
         raise ValueError(f"there is no data set {name!r}: {data.suggest(name, names())}")
     images = data.digits() if name == "digits" else data.mnist()
     facts = {"data": f"{name}, version {images.version}", "classes": "10 digits"}
-    train, test, levels, grey = images.train.to(device), images.test.to(device), images.levels, None
+    train, test, labels = (x.to(device) for x in (images.train, images.test, images.test_labels))
+    levels, grey = images.levels, None
     if name == "mnist":
+        # The file's first half is neater than its second; any first part of this order is a fair sample.
+        order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0)).to(device)
+        test, labels = test[order], labels[order]
         noise = torch.Generator(device).manual_seed(0)
         grey, levels = train, 2
         train, test = data.binarise(train, generator=noise), data.binarise(test, generator=noise)
         facts["pixels"] = "0 or 1, drawn from Bernoulli(grey level)"
     else:
         facts["pixels"] = f"{levels} grey levels, 0, 1/{levels - 1}, ..., 1; each method draws such levels"
-    return Problem(name, train, test, facts, images.image_shape, levels, grey, images.test_labels.to(device))
+    return Problem(name, train, test, facts, images.image_shape, levels, grey, labels)
 
 
 def _plane(target: Target, device: torch.device, seed: int) -> Problem:

@@ -22,16 +22,21 @@ def train(
     """Train a model on a data set, with checkpoints in ``folder``."""
     problem = load(name, device=device)
     rows = len(problem.train) * 9 // 10  # the rest is held out, to choose the best weights
-    held_out = problem.train[rows:]
-    grey = None if problem.grey is None else problem.grey[:rows]
+
+    def recipe_on(part: slice) -> recipes.Recipe:
+        grey = None if problem.grey is None else problem.grey[part]
+        return recipes.recipe(model, problem._replace(train=problem.train[part], grey=grey))
+
     torch.manual_seed(seed)
-    recipe = recipes.recipe(model, problem._replace(train=problem.train[:rows], grey=grey))
+    recipe, held_out = recipe_on(slice(rows)), recipe_on(slice(rows, None)).data
     about = {"model": model, "data": name, "seed": seed} | options
     if resume and (folder / RUN).exists():
         before = _read(folder)
         for key in ("model", "data", "seed"):
-            if before.get(key) != about[key]:
-                raise ValueError(f"the run in {folder} has {key} {before.get(key)!r} but got {about[key]!r}")
+            if before[key] != about[key]:
+                raise ValueError(f"the run in {folder} has {key} {before[key]!r} but got {about[key]!r}")
+        options = {key: value for key, value in before.items() if key not in about} | options
+        about |= options
     elif checkpoint.exists(folder):
         raise ValueError(f"the run folder {folder} holds a run: pass --resume or choose another with --out")
     folder.mkdir(parents=True, exist_ok=True)
