@@ -64,6 +64,7 @@ def compare(
 
     folder = comparing.new_folder(name, out)
     problem = problems.load(name, device=device_of(device), seed=seed)
+    problems.settle_threads(problem)
     chosen = comparing.choose(problem, _split(methods))
     result = comparing.run(problem, chosen, _split(metrics), n=n, repeats=repeats, seed=seed)
     print(result.table())
@@ -153,9 +154,10 @@ def main() -> None:
             raise
         print(f"probgen: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("probgen: interrupted, nothing more was written", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # what typer makes of Ctrl-C
+            print("probgen: interrupted, nothing more was written", file=sys.stderr)
+        raise
 
 
 def _split(names: str | None) -> list[str] | None:

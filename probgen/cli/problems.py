@@ -13,6 +13,9 @@ from probgen.data.targets import Target
 TARGET_TRAIN = 10_000
 """Exact draws that methods learn a two-dimensional target from."""
 
+SMALL = 10**6
+"""Numbers in the training data below which a second thread does not pay."""
+
 
 class Problem(NamedTuple):
     """Training and test data on one device, and how to learn from them.
@@ -30,6 +33,12 @@ class Problem(NamedTuple):
     grey: Tensor | None = None
     labels: Tensor | None = None
     target: Target | None = None
+
+
+def settle_threads(problem: Problem) -> None:
+    """Let small problems run on one thread: threads that wait for each other cost more than they bring."""
+    if problem.train.numel() < SMALL and problem.train.device.type == "cpu":
+        torch.set_num_threads(1)
 
 
 def names() -> list[str]:

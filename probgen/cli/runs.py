@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from probgen.cli import recipes
-from probgen.cli.problems import Problem, load
+from probgen.cli.problems import Problem, load, settle_threads
 from probgen.inference import checkpoint
 
 RUN = "run.json"
@@ -21,6 +21,7 @@ def train(
 ) -> None:
     """Train a model on a data set, with checkpoints in ``folder``."""
     problem = load(name, device=device)
+    settle_threads(problem)
     rows = len(problem.train) * 9 // 10  # the rest is held out, to choose the best weights
 
     def recipe_on(part: slice) -> recipes.Recipe:

@@ -36,6 +36,7 @@ def main(names: list[str]) -> None:
     for name in names:
         start = time.perf_counter()
         problem = problems.load(name, device=torch.device("cpu"))
+        problems.settle_threads(problem)
         result = comparing.run(problem, comparing.choose(problem, None), None, n=None, repeats=None, seed=0)
         with TemporaryDirectory() as folder:
             comparing.save(problem, result, Path(folder) / "out")
