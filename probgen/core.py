@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from pyro import poutine
+from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
 from torch.distributions import Distribution, MixtureSameFamily, biject_to, constraints
 from torch.distributions.constraints import Constraint
@@ -71,9 +72,7 @@ class Pair(GenerativeModel):
 
         def log_joint(values: Mapping[str, Tensor]) -> Tensor:
             conditioned = poutine.condition(self.model, data=dict(values))
-            trace = poutine.trace(conditioned).get_trace(x, *context)
-            trace.compute_log_prob()
-            return torch.as_tensor(sum(site["log_prob"] for site in sample_sites(trace).values()))
+            return log_joint_prob(poutine.trace(conditioned).get_trace(x, *context))
 
         supports = {name: law.support for name, law in latent.items()}
         shapes = {name: law.event_shape for name, law in latent.items()}
@@ -246,7 +245,7 @@ def seeded(seed: int | None) -> Iterator[None]:
     if seed is None:
         yield
         return
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
 
@@ -258,6 +257,18 @@ def sample_sites(trace: Any) -> dict[str, Any]:
         for name, site in trace.nodes.items()
         if site["type"] == "sample" and not poutine.util.site_is_subsample(site)
     }
+
+
+def log_joint_prob(trace: Any) -> Tensor:
+    """Return the log-probability of a Pyro trace, summed over its sites, for each datum.
+
+    Masks are applied; scales are not, since that of a sub-sampled plate would raise each law to a power.
+    """
+    log_probs = (
+        scale_and_mask(site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"]), 1.0, site["mask"])
+        for site in sample_sites(trace).values()
+    )
+    return torch.as_tensor(sum(log_probs))
 
 
 def _latent_sites(pair: Pair, x: Tensor, *context: Tensor) -> dict[str, Any]:

@@ -51,6 +51,27 @@ class LinearGaussian(Pair):
         return dist.MultivariateNormal(self.bias, covariance).log_prob(x)
 
 
+class Subsampled(LinearGaussian):
+    """The same pair with a plate of 500 data of which a batch is a part: scaled by 500 / B."""
+
+    def model(self, x: Tensor | None = None, *context: Tensor, n: int = 1) -> Tensor:
+        assert x is not None
+        zeros = self.weight.new_zeros(self.weight.shape[1])
+        with pyro.plate("data", 500, subsample=torch.arange(len(x), device=x.device)):
+            z = pyro.sample("z", dist.Normal(zeros, 1 + zeros).to_event(1))
+            mean = z @ self.weight.T + self.bias
+            return pyro.sample("x", dist.Normal(mean, self.log_sigma.exp()).to_event(1), obs=x)
+
+    def guide(self, x: Tensor | None = None, *context: Tensor, n: int = 1) -> Tensor:
+        assert x is not None
+        if self.exact_guide:
+            law = self.exact_posterior(x)
+        else:
+            law = dist.Normal(self.guide_map(x), self.guide_log_scale.exp()).to_event(1)
+        with pyro.plate("data", 500, subsample=torch.arange(len(x), device=x.device)):
+            return pyro.sample("z", law)
+
+
 def ppca_best_evidence(x: Tensor, latent: int) -> float:
     """Return the greatest mean log-likelihood of probabilistic PCA on x (Tipping and Bishop, 1999)."""
     d = x.shape[1]

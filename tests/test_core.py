@@ -19,7 +19,7 @@ from torch.distributions import (
 )
 
 from probgen import Density, Pair
-from tests.pairs import LinearGaussian
+from tests.pairs import LinearGaussian, Subsampled
 
 float64 = torch.float64
 
@@ -167,6 +167,13 @@ def test_the_posterior_of_a_pair_is_its_joint_density():
     torch.testing.assert_close(density.log_prob(z), expected, rtol=1e-4, atol=1e-4)
 
 
+def test_the_posterior_is_that_of_one_datum_in_a_subsampled_plate():
+    whole, pair, x = LinearGaussian(), Subsampled(), torch.randn(4, 3)
+    pair.load_state_dict(whole.state_dict())
+    z = torch.randn(4, 2)
+    torch.testing.assert_close(pair.posterior(x).log_prob(z), whole.posterior(x).log_prob(z))
+
+
 class TwoLatents(Pair):
     def model(self, x=None, *context, n=1):
         with pyro.plate("data", n if x is None else len(x)):
@@ -222,3 +229,12 @@ def test_samples_of_a_model_have_seeds():
     assert not torch.equal(first, model.sample(5))
     with pytest.raises(ValueError, match="n should be at least 1 but got 0"):
         model.sample(0)
+
+
+def test_seeds_on_a_machine_with_several_gpus(monkeypatch, recwarn):
+    state = torch.zeros(16, dtype=torch.uint8)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: state)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, device: None)
+    LinearGaussian().sample(5, seed=1)
+    assert not recwarn.list

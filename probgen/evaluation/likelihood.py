@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
 
-from probgen.core import Estimate, Pair, sample_sites, seeded
+from probgen.core import Estimate, Pair, log_joint_prob, seeded
 from probgen.data import check_data
 
 ELEMENTS = 2**22
@@ -66,12 +65,7 @@ def log_likelihoods(
 
 def _log_weights(pair: Pair, batch: tuple[Tensor, ...], particles: int) -> Tensor:
     """Return log p(x, z) − log q(z | x), shape (particles, n)."""
-
-    def log_prob(trace: Any) -> Tensor:
-        trace.compute_log_prob()
-        return torch.as_tensor(sum(site["log_prob"] for site in sample_sites(trace).values()))
-
     with pyro.plate("particles", particles, dim=-2):
         guide_trace = poutine.trace(pair.guide).get_trace(*batch)
         model_trace = poutine.trace(poutine.replay(pair.model, trace=guide_trace)).get_trace(*batch)
-    return (log_prob(model_trace) - log_prob(guide_trace)).expand(particles, len(batch[0]))
+    return (log_joint_prob(model_trace) - log_joint_prob(guide_trace)).expand(particles, len(batch[0]))

@@ -7,6 +7,7 @@ from typing import Any
 import pyro.infer
 import torch
 from pyro import poutine
+from pyro.distributions import Delta
 from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
@@ -19,8 +20,9 @@ class ELBO(nn.Module):
     r"""The evidence lower bound, E_q[log p(x | z)] − KL(q(z | x) ‖ p(z)), per datum.
 
     The KL of a site is analytic where Pyro knows it and guide and model visit their sites in the same order
-    (then no parent of z in the model descends from z in the guide); otherwise it is the Monte Carlo average
-    of log q − log p. Guide sites must be reparameterised, since their gradient is the pathwise one.
+    (then no parent of z in the model descends from z in the guide); otherwise, and where the guide is a
+    point (Delta), it is the Monte Carlo average of log q − log p. Guide sites must be reparameterised, since
+    their gradient is the pathwise one.
 
     Terms: ``elbo``, ``reconstruction`` = E_q[log p(x | z)], ``kl`` and, with several latent sites,
     ``kl/SITE``; all in nats per datum.
@@ -55,10 +57,10 @@ class ELBO(nn.Module):
             with pyro.plate("particles", self.particles, dim=-2):
                 return poutine.trace(story).get_trace(*batch)
 
-        guide_trace = run(pair.guide)
-        with _DataPlate(len(batch[0])) as plate:
+        with _Watch(pair, len(batch[0])) as watch:
+            guide_trace = run(pair.guide)
             model_trace = run(poutine.replay(pair.model, trace=guide_trace))
-        return model_trace, guide_trace, plate.size
+        return model_trace, guide_trace, watch.size
 
 
 class BetaELBO(ELBO):
@@ -109,9 +111,9 @@ class SVI(Objective):
         """Return minus the bound, per datum, and its terms."""
         if isinstance(self.elbo, ELBO):
             return self.elbo(self.pair, *batch)
-        with _DataPlate(len(batch[0])) as plate:
+        with _Watch(self.pair, len(batch[0])) as watch:
             total = self.elbo.differentiable_loss(self.pair.model, self.pair.guide, *batch)
-        loss = total / plate.size
+        loss = total / watch.size
         return loss, {"elbo": -loss.detach()}
 
 
@@ -137,25 +139,42 @@ def _reconstruction_and_kl(model_trace: Any, guide_trace: Any) -> tuple[Tensor, 
         raise ValueError("the model should observe its data: pyro.sample(..., obs=x)")
     kl = {}
     for name, guide_site in guide_sites.items():
+        if guide_site["infer"].get("_deterministic"):
+            continue
+        if name not in latent and not guide_site["infer"].get("is_auxiliary"):
+            raise ValueError(
+                f"guide site {name!r} should be a latent site of the model, or be marked as auxiliary with "
+                "infer={'is_auxiliary': True}"
+            )
         if not guide_site["is_observed"] and not guide_site["fn"].has_rsample:
             raise ValueError(
                 f"guide site {name!r} should be reparameterised but {type(guide_site['fn']).__name__} has no "
-                "rsample: pass one of Pyro's ELBOs, such as TraceGraph_ELBO() or TraceEnum_ELBO()"
+                "rsample: pass one of Pyro's ELBOs, such as Trace_ELBO() or TraceEnum_ELBO()"
             )
-        model_site = model_sites.get(name)
-        kl[name] = _site_kl(guide_site, model_site, analytic=mean_field)
+        if name in latent:
+            kl[name] = _site_kl(name, guide_site, model_sites[name], analytic=mean_field)
+        else:  # an auxiliary site or a factor of the guide
+            kl[name] = _log_prob(guide_site)
     return torch.as_tensor(sum(observed)), kl
 
 
-def _site_kl(guide_site: Any, model_site: Any | None, *, analytic: bool) -> Tensor:
-    if model_site is None:  # an auxiliary site or a factor of the guide
-        return _log_prob(guide_site)
+def _site_kl(name: str, guide_site: Any, model_site: Any, *, analytic: bool) -> Tensor:
+    p, q = model_site["fn"], guide_site["fn"]
+    fits = len(p.batch_shape) <= len(q.batch_shape) and all(
+        size in (1, full) for size, full in zip(p.batch_shape[::-1], q.batch_shape[::-1], strict=False)
+    )
+    if p.event_shape != q.event_shape or not fits:
+        shapes = " and ".join(f"{tuple(law.batch_shape)}, {tuple(law.event_shape)}" for law in (p, q))
+        raise ValueError(
+            f"site {name!r} should have the same batch and event shape in model and guide but has {shapes}"
+        )
     same_weight = guide_site["scale"] is model_site["scale"] or (
         isinstance(guide_site["scale"], float | int) and guide_site["scale"] == model_site["scale"]
     )
-    if analytic and same_weight and guide_site["mask"] is model_site["mask"]:
+    point = isinstance(q, Delta)  # Pyro's divergence from a point leaves its log-density out
+    if analytic and not point and same_weight and guide_site["mask"] is model_site["mask"]:
         try:
-            kl = kl_divergence(guide_site["fn"], model_site["fn"])
+            kl = kl_divergence(q, p)
         except NotImplementedError:
             pass
         else:
@@ -168,15 +187,27 @@ def _log_prob(site: Any) -> Tensor:
     return scale_and_mask(log_prob, site["scale"], site["mask"]).sum()
 
 
-class _DataPlate(Messenger):
-    """Reads the number of data that the log-probabilities stand for: the full size of the plate at -1."""
+class _Watch(Messenger):
+    """Reads how many data the log-probabilities stand for; refuses parameters that are not the pair's.
 
-    def __init__(self, default: int) -> None:
+    A batch of ``rows`` stands for the full size of the plate at -1 that holds it, or for itself.
+    """
+
+    def __init__(self, pair: Pair, rows: int) -> None:
         super().__init__()
-        self.size = default
+        self.size = self._rows = rows
+        self._own = {id(parameter) for parameter in pair.parameters()}
 
     def _pyro_post_sample(self, msg: Any) -> None:
-        if msg["is_observed"]:
-            for frame in msg["cond_indep_stack"]:
-                if frame.dim == -1:
-                    self.size = frame.full_size or frame.size
+        for frame in msg["cond_indep_stack"]:
+            if frame.dim == -1 and frame.size == self._rows:
+                self.size = max(self.size, frame.full_size or frame.size)
+
+    def _pyro_post_param(self, msg: Any) -> None:
+        value = msg["value"]
+        if id(value.unconstrained() if hasattr(value, "unconstrained") else value) not in self._own:
+            raise ValueError(
+                f"parameter {msg['name']!r} should be in a module of the pair but is in Pyro's global store, "
+                "where it is not trained: make it an nn.Parameter (PyroModules need "
+                "pyro.settings.set(module_local_params=True) before they are made)"
+            )

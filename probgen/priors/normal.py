@@ -24,6 +24,6 @@ class StandardNormal(nn.Module):
         self.register_buffer("loc", torch.zeros(dim), persistent=False)
         self.register_buffer("scale", torch.ones(dim), persistent=False)
 
-    def forward(self) -> dist.Independent:
-        """Return the law, with event shape (dim,)."""
+    def forward(self, *context: Tensor) -> dist.Independent:
+        """Return the law, with event shape (dim,), the same whatever the context."""
         return dist.Normal(self.loc, self.scale).to_event(1)

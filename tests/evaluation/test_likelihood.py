@@ -8,7 +8,7 @@ import torch
 from probgen.core import Estimate
 from probgen.evaluation import likelihood
 from probgen.evaluation.likelihood import log_likelihood, log_likelihoods
-from tests.pairs import LinearGaussian
+from tests.pairs import LinearGaussian, Subsampled
 
 
 @pytest.fixture
@@ -24,6 +24,12 @@ def x(pair):
 def test_the_exact_posterior_gives_the_exact_evidence_from_one_draw(pair, x):
     pair.exact_guide = True
     torch.testing.assert_close(log_likelihoods(pair, x, particles=1), pair.evidence(x).detach())
+
+
+def test_the_scale_of_a_subsampled_plate_is_left_out(pair, x):
+    subsampled = Subsampled(exact_guide=True).to(x.device).double()
+    subsampled.load_state_dict(pair.state_dict())
+    torch.testing.assert_close(log_likelihoods(subsampled, x, particles=3), pair.evidence(x).detach())
 
 
 def test_another_guide_converges_to_the_exact_evidence(pair, x):

@@ -11,7 +11,7 @@ from torch import nn
 
 from probgen import Pair
 from probgen.inference import ELBO, SVI, BetaELBO
-from tests.pairs import LinearGaussian
+from tests.pairs import LinearGaussian, Subsampled
 
 PARTICLES = 20_000
 
@@ -86,21 +86,6 @@ def test_beta_weighs_the_kl_and_the_unweighted_bound_is_logged(device):
     torch.testing.assert_close(terms["elbo"], terms["reconstruction"] - terms["kl"])
 
 
-class Subsampled(LinearGaussian):
-    """The same pair with a plate of 500 data of which a batch is a part: scaled by 500 / B."""
-
-    def model(self, x=None, *context, n=1):
-        zeros = self.weight.new_zeros(self.weight.shape[1])
-        with pyro.plate("data", 500, subsample=torch.arange(len(x), device=x.device)):
-            z = pyro.sample("z", dist.Normal(zeros, 1 + zeros).to_event(1))
-            mean = z @ self.weight.T + self.bias
-            return pyro.sample("x", dist.Normal(mean, self.log_sigma.exp()).to_event(1), obs=x)
-
-    def guide(self, x=None, *context, n=1):
-        with pyro.plate("data", 500, subsample=torch.arange(len(x), device=x.device)):
-            return pyro.sample("z", dist.Normal(self.guide_map(x), self.guide_log_scale.exp()).to_event(1))
-
-
 @pytest.mark.parametrize("elbo", [None, pyro.infer.TraceMeanField_ELBO()], ids=["probgen", "pyro"])
 def test_loss_is_per_datum_whatever_the_plate_scale(elbo, device):
     plain, subsampled = LinearGaussian().to(device), Subsampled().to(device)
@@ -111,6 +96,54 @@ def test_loss_is_per_datum_whatever_the_plate_scale(elbo, device):
         torch.manual_seed(1)
         losses.append(SVI(pair, elbo)(x)[0])
     torch.testing.assert_close(*losses)
+
+
+class Components(LinearGaussian):
+    """The same pair with another plate at -1, which holds no data."""
+
+    def model(self, x=None, *context, n=1):
+        result = super().model(x, *context, n=n)
+        with pyro.plate("components", 50):
+            pyro.deterministic("centres", self.bias.new_zeros(50))
+        return result
+
+
+def test_only_the_plate_of_the_data_counts_them(device):
+    plain, other = LinearGaussian().to(device), Components().to(device)
+    x = data(plain)
+    other.load_state_dict(plain.state_dict())
+    losses = []
+    for pair in (plain, other):
+        torch.manual_seed(1)
+        losses.append(SVI(pair)(x)[0])
+    torch.testing.assert_close(*losses)
+
+
+class LogNormalPoint(Pair):
+    """z ~ LogNormal(0, 1), guided by a point with a log-density: z = exp(u), u ~ N(m, ½)."""
+
+    def __init__(self):
+        super().__init__()
+        self.location = nn.Parameter(torch.tensor(0.3, dtype=torch.float64))
+
+    def model(self, x=None, *context, n=1):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.LogNormal(x.new_zeros(()), 1.0))
+            return pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(self, x=None, *context, n=1):
+        with pyro.plate("data", len(x)):
+            u = pyro.sample("u", dist.Normal(self.location, 0.5), infer={"is_auxiliary": True})
+            return pyro.sample("z", dist.Delta(u.exp(), log_density=-u))
+
+
+def test_the_log_density_of_a_point_counts(device):
+    pair = LogNormalPoint().to(device)
+    x = torch.ones(1, dtype=torch.float64, device=device)
+    kl, error = mean_and_error(SVI(pair, ELBO(particles=PARTICLES)), x, term="kl")
+    exact = 0.5 * (0.5**2 + 0.3**2 - 1) - math.log(0.5)  # that of the normals of log z
+    assert abs(kl - exact) < 5 * error
+    assert error < 0.005
 
 
 def test_kl_is_invariant_to_batch_size(device):
@@ -204,9 +237,73 @@ class ObservesNothing(LinearGaussian):
         return super().model(None, n=len(x))
 
 
+class GuidesMore(LinearGaussian):
+    """A guide that also names a value and adds a factor, as a vector-quantised one does."""
+
+    def guide(self, x=None, *context, n=1):
+        with pyro.plate("more", len(x)):
+            pyro.deterministic("mean", self.guide_map(x), event_dim=1)
+            pyro.factor("commitment", torch.full((len(x),), 0.25, device=x.device), has_rsample=True)
+        return super().guide(x)
+
+
+def test_factors_of_the_guide_count_and_named_values_do_not(device):
+    plain, more = LinearGaussian().to(device), GuidesMore().to(device)
+    more.load_state_dict(plain.state_dict())
+    x = data(plain)
+    losses = []
+    for pair in (plain, more):
+        torch.manual_seed(1)
+        losses.append(SVI(pair)(x)[0])
+    torch.testing.assert_close(losses[1], losses[0] + 0.25)
+
+
+class GuidesX(LinearGaussian):
+    def guide(self, x=None, *context, n=1):
+        with pyro.plate("more", len(x)):
+            pyro.sample("x", dist.Normal(x, 1.0).to_event(1))
+        return super().guide(x)
+
+
+class GuidesOneCoordinate(LinearGaussian):
+    def model(self, x=None, *context, n=1):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(self.bias[:2], 1.0).to_event(1))
+            return pyro.sample("x", dist.Normal(z.mean(-1, keepdim=True) + self.bias, 1.0).to_event(1), obs=x)
+
+    def guide(self, x=None, *context, n=1):
+        with pyro.plate("data", len(x)):
+            return pyro.sample("z", dist.Normal(self.guide_map(x)[:, :1], 1.0).to_event(1))
+
+
+class GuidesWithoutPlate(LinearGaussian):
+    def guide(self, x=None, *context, n=1):
+        return pyro.sample("z", dist.Normal(self.bias[:2], 1.0).to_event(1))
+
+
+class GlobalParameter(LinearGaussian):
+    def guide(self, x=None, *context, n=1):
+        pyro.param("shift", torch.zeros(2))
+        return super().guide(x)
+
+
+@pytest.mark.parametrize("elbo", [None, pyro.infer.Trace_ELBO()], ids=["probgen", "pyro"])
+def test_a_parameter_in_the_global_store_is_refused(elbo):
+    with pytest.raises(ValueError, match="parameter 'shift' should be in a module of the pair"):
+        SVI(GlobalParameter(), elbo)(torch.ones(3, 3))
+    pyro.clear_param_store()
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
+        (lambda: SVI(GuidesX()), "guide site 'x' should be a latent site of the model, or be marked as aux"),
+        (
+            lambda: SVI(GuidesOneCoordinate()),
+            r"site 'z' should have the same batch and event shape in model and guide but has "
+            r"\(3,\), \(2,\) and \(3,\), \(1,\)",
+        ),
+        (lambda: SVI(GuidesWithoutPlate()), r"has \(3,\), \(2,\) and \(\), \(2,\)"),
         (lambda: SVI(Discrete()), "guide site 'k' should be reparameterised but Categorical has no rsample"),
         (
             lambda: SVI(GuideLacksZ()),
@@ -215,7 +312,7 @@ class ObservesNothing(LinearGaussian):
     ],
 )
 def test_wrong_pairs_are_named(make, sentence):
-    x = torch.ones(3, 3) if "z" in sentence else torch.ones(3, dtype=torch.float64)
+    x = torch.ones(3, dtype=torch.float64) if "Categorical" in sentence else torch.ones(3, 3)
     with pytest.raises(ValueError, match=sentence):
         make()(x)
 

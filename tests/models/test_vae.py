@@ -89,6 +89,24 @@ def test_codes_and_means(device):
     torch.testing.assert_close(vae.decode(vae.encode(x)).shape, x.shape)
 
 
+class OfContext(LinearNormal):
+    """The same of x and one coordinate of context."""
+
+    def __init__(self, inputs, outputs):
+        super().__init__(inputs + 1, outputs)
+
+    def forward(self, x, context):
+        return super().forward(torch.cat([x, context], -1))
+
+
+def test_the_standard_normal_prior_serves_any_context(device):
+    vae = VAE(encoder=OfContext(3, 2), decoder=OfContext(2, 3)).to(device)
+    batch = torch.randn(5, 3, device=device), torch.randn(5, 1, device=device)
+    loss, _ = SVI(vae)(*batch)
+    assert loss.isfinite()
+    assert vae.sample(5, batch[1]).shape == (5, 3)
+
+
 def test_bad_input_is_named(device):
     vae = make(device)
     with pytest.raises(ValueError, match="n should be at least 1 but got 0"):
