@@ -3,8 +3,8 @@
 The graph is a function of parameters, buffers and batch. Random numbers are drawn inside it, afresh at each
 call and from the same generator as eagerly, so eager and captured steps give the same bits. Autograd flows
 through it to the parameters. What Python computes from its own state is frozen at capture, so the graph is
-held against the eager loss, gradients included, at calls 1, 2, 4, 8, ...: where it cannot be captured or
-disagrees, training goes on eagerly and one warning says why.
+held against the eager loss, with its gradients and buffers, at calls 1, 2, 4, 8, ...: where it cannot be
+captured or disagrees, training goes on eagerly and one warning says why.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ logger = logging.getLogger("probgen")
 
 Loss = Callable[..., tuple[Tensor, Terms]]
 MODES = ("auto", "eager", "graph", "compile")
+GRADIENT = "the gradient of "
 
 
 class Graph(NamedTuple):
@@ -80,10 +81,14 @@ class CapturedLoss:
             captured = self._outcome(self._graphs[key].plain, *batch)
         if eager.keys() != captured.keys():
             return f"reports {list(captured)} where the eager loss reports {list(eager)}"
+        gradients = [value for name, value in eager.items() if name.startswith(GRADIENT) and value.numel()]
+        largest = max((float(value.abs().nan_to_num().max()) for value in gradients), default=0.0)
         for name, expected in eager.items():
-            tolerance = 1e3 * torch.finfo(expected.dtype).eps
-            if not torch.allclose(expected, captured[name], rtol=tolerance, atol=tolerance, equal_nan=True):
-                return f"gives {name} {captured[name]:.8g} where eager gives {expected:.8g} on the same noise"
+            found = captured[name]
+            if not _close(found, expected, largest if name.startswith(GRADIENT) else 1.0):
+                if expected.dim():
+                    return f"gives other values of {name} than eager on the same noise"
+                return f"gives {name} {found:.8g} where eager gives {expected:.8g} on the same noise"
         return None
 
     def _capture(self, *batch: Tensor) -> Graph:
@@ -106,27 +111,46 @@ class CapturedLoss:
 
         with pyro.validation_enabled(False):
             traced = make_fx(loss_of, pre_dispatch=True)(tensors, batch)
+        for node in traced.graph.find_nodes(op="get_attr"):
+            if getattr(getattr(traced, node.target), "grad_fn", None) is not None:
+                raise ValueError("it would hold results of autograd, such as those of torch.autograd.grad")
         plain = named(traced)
         return Graph(plain, named(torch.compile(traced, fullgraph=True)) if self.mode == "compile" else plain)
 
     def _outcome(self, loss_of: Loss, *batch: Tensor) -> Terms:
-        """Return the loss, its terms and the norms of its gradients."""
+        """Return the loss, its terms, its gradients and the buffers that it leaves."""
         with torch.enable_grad():
             loss, terms = loss_of(*batch)
         weights = {name: p for name, p in self.objective.named_parameters() if p.requires_grad}
         gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
-        norms = [loss.new_zeros(()) if g is None else g.norm() for g in gradients]
-        return {"loss": loss.detach(), **terms} | {
-            f"the gradient of {n}": v for n, v in zip(weights, norms, strict=True)
-        }
+        return (
+            {"loss": loss.detach(), **terms}
+            | {
+                f"{GRADIENT}{name}": torch.zeros_like(weight) if gradient is None else gradient
+                for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
+            }
+            | {f"the buffer {name}": b.detach().clone() for name, b in self.objective.named_buffers()}
+        )
 
     @contextmanager
     def _undisturbed(self, batch: tuple[Tensor, ...]) -> Iterator[None]:
         """Put the random state and the buffers back as they were."""
-        buffers = [(buffer, buffer.clone()) for buffer in self.objective.buffers()]
+        buffers = [
+            (module, name, buffer, buffer.clone())
+            for module in self.objective.modules()
+            for name, buffer in module.named_buffers(recurse=False)
+        ]
         devices = sorted({x.device.index for x in batch if x.device.type == "cuda"})
         with torch.random.fork_rng(devices=devices):
             yield
         with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+            for module, name, buffer, before in buffers:
+                setattr(module, name, buffer.copy_(before))
+
+
+def _close(found: Tensor, expected: Tensor, size: float) -> bool:
+    """Say whether two tensors are equal to rounding, for values of about the given size."""
+    if not expected.is_floating_point():
+        return torch.equal(found, expected)
+    tolerance = 1e3 * torch.finfo(expected.dtype).eps
+    return torch.allclose(found, expected, rtol=tolerance, atol=tolerance * size, equal_nan=True)

@@ -127,6 +127,70 @@ def test_data_dependent_structure_runs_eagerly_with_one_reason(device, caplog):
     assert losses[1] > 12.0
 
 
+class Reversal(torch.autograd.Function):
+    """The identity, with its gradient reversed: a graph would keep the first and lose the second."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return -gradient
+
+
+class Reversed(Annealed):
+    def forward(self, *batch: Tensor):
+        return (batch[0] - Reversal.apply(self.location)).square().sum(), {}
+
+
+class MovingAverage(Annealed):
+    """Replaces a buffer by a new tensor, where batch normalisation writes into it."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3))
+
+    def forward(self, *batch: Tensor):
+        self.mean = 0.9 * self.mean + 0.1 * batch[0].mean(0)
+        return (batch[0] - self.location).square().sum(), {}
+
+
+class GradientPenalty(Objective):
+    """Differentiates inside the loss, as in a Wasserstein GAN."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+
+    def forward(self, *batch: Tensor):
+        x = (batch[0] + torch.randn_like(batch[0])).requires_grad_()
+        (gradient,) = torch.autograd.grad(self.net(x).sum(), x, create_graph=True)
+        return (gradient.norm(dim=1) - 1).square().mean(), {}
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (Reversed, "gives other values of the gradient of location than eager"),
+        (MovingAverage, "gives other values of the buffer mean than eager"),
+        (GradientPenalty, "it would hold results of autograd"),
+    ],
+)
+def test_what_a_graph_would_lose_runs_eagerly(make, reason, device, caplog):
+    batches, outcomes = torch.randn(5, 4, 3).unbind(), []
+    for mode in ("eager", "graph"):
+        torch.manual_seed(7)
+        losses, state, loss_of = steps(make(), mode, batches, device)
+        outcomes.append((losses, state))
+    assert loss_of.mode == "eager"
+    assert reason in caplog.text
+    (eager_losses, eager_state), (losses, state) = outcomes
+    assert torch.equal(eager_losses, losses)
+    for name, expected in eager_state.items():
+        assert torch.equal(expected, state[name]), name
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # inside torch.compile
 def test_the_compiled_graph_gives_the_same_loss_for_deterministic_objectives(device):
     x = torch.randn(4, 3)
