@@ -26,8 +26,8 @@ STATE = "state.pt"
 
 
 def exists(folder: Path) -> bool:
-    """Say whether a folder holds a checkpoint."""
-    return (folder / INDEX).exists()
+    """Say whether a folder holds a training to go on with; one killed in its first save holds none."""
+    return (folder / INDEX).exists() and "last" in _index(folder)
 
 
 def save(
@@ -42,8 +42,8 @@ def save(
         state: the training's state: tensors, numbers, strings, lists and mappings of them.
     """
     target = folder / f"{name}-{step:08d}"
-    index = _index(folder) if exists(folder) else {}
-    if name in index and index[name]["folder"] == target.name:
+    index = _index(folder) if (folder / INDEX).exists() else {}
+    if "last" in index and name in index and index[name]["folder"] == target.name:
         return  # this very step stands already
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
@@ -62,7 +62,7 @@ def save(
     temporary.replace(folder / INDEX)
     kept = {entry["folder"] for entry in index.values()}
     for old in folder.glob(f"{name}-*"):
-        if old.name not in kept:
+        if old.name not in kept and old.name.removeprefix(f"{name}-").isdigit():
             shutil.rmtree(old)
 
 
@@ -97,7 +97,7 @@ def load_state(folder: Path, *, name: str = "last") -> dict[str, Any]:
 
 
 def _entry(folder: Path, name: str) -> dict[str, Any]:
-    if not exists(folder):
+    if not (folder / INDEX).exists():
         raise ValueError(f"{folder} should be a run folder but holds no {INDEX}")
     index = _index(folder)
     if name not in index:

@@ -74,13 +74,20 @@ def fit(
 
     Raises:
         ValueError: for NaN or infinite data, an empty data set, settings that exclude each other, a run
-            folder that is in use (without ``resume``) or damaged, or a loss that is not finite; the last
-            good checkpoint stands.
+            folder that is in use (without ``resume``) or damaged, or a loss or weight that is not finite;
+            the last good checkpoint stands.
+        TypeError: for an objective, optimizer or data of the wrong type, or data of another dtype than the
+            objective's weights.
     """
+    if not isinstance(objective, Objective):
+        raise TypeError(
+            f"objective should be a probgen.Objective, such as SVI(pair), but is a {type(objective).__name__}"
+        )
     columns = check_data(data)
     held_out = None if validation is None else check_data(validation, name="validation")
     total, interval = _length(epochs, steps, batch_size, len(columns[0]))
-    _check_devices(objective, columns)
+    _check_alike(objective, columns, "data")
+    _check_alike(objective, held_out or (), "validation")
     if patience is not None and held_out is None:
         raise ValueError("patience needs validation data, on which a better loss is judged")
     folder = _run_folder(checkpoint, resume=resume)
@@ -92,26 +99,28 @@ def fit(
             run.load(folder)
         history = run.history
         history.folder = folder
+
+        def out_of_patience() -> bool:
+            return patience is not None and run.reports_since_best >= patience
+
         start = saved = time.perf_counter() - history.seconds
         bar = tqdm(total=total, initial=history.step, disable=not progress, unit="step", dynamic_ncols=True)
         try:
-            for batch in run.batches(total):
+            for batch in () if out_of_patience() else run.batches(total):
                 run.take_step(loss_of, batch)
                 bar.update()
                 history.seconds = time.perf_counter() - start
                 if history.step % interval == 0 or history.step == total:
                     run.report(held_out)
                     bar.set_postfix(run.latest())
-                if interrupted.is_set():
-                    history.ended = "interrupted"
-                    break
-                if patience is not None and run.reports_since_best >= patience:
-                    history.ended = "stopped early"
+                if interrupted.is_set() or out_of_patience():
                     break
                 if folder is not None and history.seconds + start - saved > SAVE_SECONDS:
                     run.save(folder)
                     saved = time.perf_counter()
-            else:
+            if out_of_patience():
+                history.ended = "stopped early"
+            elif history.step >= total:
                 history.ended = "finished"
             if folder is not None:
                 run.save(folder)
@@ -146,18 +155,29 @@ def _optimizer(
         raise ValueError(f"{type(objective).__name__} should have parameters to learn but has none")
     if optimizer is None:
         return Adam(parameters, lr=1e-3, fused=True)
-    if isinstance(optimizer, Optimizer):
-        return optimizer
-    return optimizer(parameters)
+    made = optimizer if isinstance(optimizer, Optimizer) else optimizer(parameters)
+    if not isinstance(made, Optimizer):
+        raise TypeError(
+            "optimizer should be a torch.optim.Optimizer, or a function from the parameters to one, but "
+            f"{type(optimizer).__name__} gave a {type(made).__name__}"
+        )
+    held = {id(p) for group in made.param_groups for p in group["params"]}
+    if held.isdisjoint(map(id, parameters)):
+        raise ValueError(f"optimizer should hold parameters of {type(objective).__name__} but holds none")
+    return made
 
 
-def _check_devices(objective: Objective, columns: tuple[Any, ...]) -> None:
+def _check_alike(objective: Objective, columns: tuple[Any, ...], name: str) -> None:
     devices = {str(t.device) for t in (*objective.parameters(), *objective.buffers())}
     devices |= {str(column.device) for column in columns if isinstance(column, Tensor)}
     if len(devices) > 1:
         raise ValueError(
-            f"objective and data should be on one device but are on {' and '.join(sorted(devices))}"
+            f"objective and {name} should be on one device but are on {' and '.join(sorted(devices))}"
         )
+    dtypes = {p.dtype for p in objective.parameters()}
+    if dtypes and columns and isinstance(columns[0], Tensor) and columns[0].dtype not in dtypes:
+        wanted = " or ".join(sorted(map(str, dtypes)))
+        raise TypeError(f"{name} should be {wanted}, as the objective's weights, but is {columns[0].dtype}")
 
 
 def _run_folder(checkpoint: str | Path | None, *, resume: bool) -> Path | None:

@@ -63,13 +63,12 @@ class Run:
             for _ in range(self._taken):
                 next(epoch)
             if self._noise is not None:
-                _set_noise(self._noise)
+                _set_noise(self._noise, self._device)
                 self._noise = None
             for batch in epoch:
-                self._taken += 1
                 yield batch
                 if self.history.step >= total:
-                    break
+                    return
             self._order_state = self._order.get_state()
             self._epoch += 1
             self._taken = 0
@@ -83,6 +82,7 @@ class Run:
         loss.backward()
         self.optimizer.step()
         self.history.step += 1
+        self._taken += 1
         self._names = ["loss", *terms]
         self._pending.append(torch.stack([loss.detach(), *terms.values()]))
         self._sizes.append(len(batch[0]))
@@ -107,23 +107,30 @@ class Run:
         return {split: f"{values[0]:.4g}" for split, values in latest.items() if values}
 
     def check_finite(self) -> None:
-        """Raise if a term since the last report was NaN or infinite, naming the step and the term."""
+        """Raise if a term since the last report, or a weight, is NaN or infinite, naming it and the step."""
         if not self._pending:
             return
         table = torch.stack(self._pending)
         bad = ~torch.isfinite(table)
-        if not bad.any():
-            return
-        row = int(bad.any(1).nonzero()[0])
-        columns = bad[row].nonzero().flatten().tolist()
-        column = next((c for c in columns if self._names[c] not in ("loss", "elbo")), columns[0])
+        weights = dict(self.objective.named_parameters())
+        bad_weights = ~torch.stack([weight.isfinite().all() for weight in weights.values()])
         kept = self.history.folder is not None and checkpoints.exists(self.history.folder)
-        step = self.history.step - len(self._pending) + row + 1
-        raise ValueError(
-            f"the loss should be finite but at step {step} the term {self._names[column]!r} "
-            f"is {float(table[row, column])}"
-            + (f"; the last good checkpoint is in {self.history.folder}" if kept else "")
-        )
+        where = f"; the last good checkpoint is in {self.history.folder}" if kept else ""
+        if bad.any():
+            row = int(bad.any(1).nonzero()[0])
+            columns = bad[row].nonzero().flatten().tolist()
+            column = next((c for c in columns if self._names[c] not in ("loss", "elbo")), columns[0])
+            step = self.history.step - len(self._pending) + row + 1
+            raise ValueError(
+                f"the loss should be finite but at step {step} the term {self._names[column]!r} "
+                f"is {float(table[row, column])}{where}"
+            )
+        if bad_weights.any():
+            name = list(weights)[int(bad_weights.nonzero()[0])]
+            raise ValueError(
+                f"weights should be finite but after step {self.history.step} {name!r} holds NaN or infinity"
+                f"{where}"
+            )
 
     def restore_best(self) -> None:
         """Put the weights of the best report back."""
@@ -208,7 +215,7 @@ def _noise(device: torch.device) -> Noise:
     return state
 
 
-def _set_noise(state: Noise) -> None:
+def _set_noise(state: Noise, device: torch.device) -> None:
     torch.set_rng_state(state["cpu"])
-    if "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"])
+    if "cuda" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import pyro.optim
 import pytest
 import torch
 from torch import Tensor, nn
@@ -201,6 +202,37 @@ def test_an_interrupted_run_resumes_to_the_same_bits(mode, stop_at, tmp_path):
     assert history.ended == "finished"
 
 
+def test_a_finished_run_goes_on_as_if_it_had_been_longer(tmp_path):
+    pairs = []
+    for lengths in ([11], [5, 11]):  # four steps are an epoch
+        for steps in lengths:
+            torch.manual_seed(3)
+            pair = LinearGaussian()
+            folder = tmp_path / str(len(lengths))
+            options = {"seed": 9, "checkpoint": folder, "resume": True, "progress": False}
+            fit(SVI(pair), x_of(), steps=steps, batch_size=64, optimizer=adam, **options)
+        pairs.append(pair)
+    assert same(*pairs)
+
+
+def test_a_run_that_stopped_early_takes_no_further_step(tmp_path):
+    x, held_out = torch.ones(64, 3), torch.full((8, 3), 0.5)
+    for _ in range(2):
+        history = fit(
+            Square(),
+            x,
+            epochs=200,
+            batch_size=64,
+            optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.15),
+            validation=held_out,
+            patience=3,
+            checkpoint=tmp_path,
+            resume=True,
+            progress=False,
+        )
+        assert (history.step, history.ended) == (10, "stopped early")
+
+
 KILLED = """
 import sys, torch
 from probgen.inference import SVI, fit
@@ -268,6 +300,43 @@ def test_a_loss_that_is_nan_names_step_and_term_and_the_good_checkpoint_stands(t
     ):
         fit(broken, x_of(), steps=20, compile="eager", checkpoint=tmp_path, resume=True, progress=False)
     assert checkpoint.load_weights(tmp_path, Square(), name="last") == 4
+
+
+def test_weights_that_are_nan_under_a_finite_loss_are_named_and_not_saved(tmp_path):
+    class Root(Square):
+        def forward(self, *batch: Tensor):
+            return (0 * self.location).sum().square().sqrt() + batch[0].mean(), {}  # √0 has no gradient
+
+    with pytest.raises(ValueError, match="weights should be finite but after step 1 'location' holds NaN"):
+        fit(Root(), x_of(), steps=1, checkpoint=tmp_path, progress=False)
+    assert not checkpoint.exists(tmp_path)
+
+
+def test_a_run_killed_in_its_first_save_starts_afresh(tmp_path, monkeypatch):
+    save = checkpoint.save
+
+    def killed_after_best(folder, name, *args):
+        if name == "last":
+            raise OSError("killed")
+        save(folder, name, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", killed_after_best)
+        with pytest.raises(OSError, match="killed"):
+            fit(Square(), x_of(), steps=3, batch_size=200, checkpoint=tmp_path, progress=False)
+    objective = Square()
+    fit(objective, -x_of(), steps=3, batch_size=200, checkpoint=tmp_path, resume=True, progress=False)
+    best = Square()
+    assert checkpoint.load_weights(tmp_path, best, name="best") == 3
+    assert same(best, objective)
+
+
+def test_other_folders_in_the_run_folder_are_left_alone(tmp_path):
+    (tmp_path / "best-models").mkdir()
+    for steps in (2, 4):
+        fit(Square(), x_of(), steps=steps, checkpoint=tmp_path, resume=True, progress=False)
+    assert {path.name for path in tmp_path.iterdir()} >= {"best-models", "last-00000004"}
+    assert not (tmp_path / "last-00000002").exists()
 
 
 @pytest.mark.parametrize("damage", ["truncate", "remove", "index"])
@@ -347,3 +416,27 @@ def test_an_objective_without_parameters_is_refused():
 def test_the_end_says_where_the_run_is(tmp_path, capsys):
     fit(Square(), x_of(), steps=2, checkpoint=tmp_path, progress=True)
     assert f"finished at step 2: the run is in {tmp_path}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "error", "sentence"),
+    [
+        (torch.optim.SGD(Square().parameters(), lr=0.1), ValueError, "should hold parameters of Square but"),
+        (pyro.optim.Adam({"lr": 0.1}), TypeError, "should be a torch.optim.Optimizer, or a function from"),
+    ],
+)
+def test_bad_optimizers_are_named(optimizer, error, sentence):
+    with pytest.raises(error, match=sentence):
+        fit(Square(), x_of(), steps=1, optimizer=optimizer, progress=False)
+
+
+def test_a_pair_in_the_place_of_its_objective_is_named():
+    with pytest.raises(TypeError, match=r"such as SVI\(pair\), but is a LinearGaussian"):
+        fit(LinearGaussian(), x_of(), steps=1, progress=False)
+
+
+def test_data_of_another_type_than_the_weights_are_named():
+    with pytest.raises(TypeError, match=r"data should be torch.float32, .* but is torch.float64"):
+        fit(Square(), x_of().double(), steps=1, progress=False)
+    with pytest.raises(TypeError, match=r"validation should be torch.float32"):
+        fit(Square(), x_of(), steps=1, validation=x_of().double(), progress=False)
