@@ -8,8 +8,10 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from probgen.cli import app, comparing, recipes, runs
+from probgen.cli.problems import Problem
 from probgen.inference import run
 
 
@@ -136,7 +138,7 @@ def test_an_interrupted_training_resumes_to_the_same_draws(probgen, monkeypatch)
         status, out, _ = probgen(*options, "--out", "cut")
     assert status == 0
     assert "interrupted at step 5" in out
-    assert probgen(*options, "--out", "cut", "--resume")[0] == 0
+    assert probgen(*options[:4], "--out", "cut", "--resume")[0] == 0  # with the steps of the run
     for folder in ("whole", "cut"):
         assert probgen("sample", folder, "-n", 5)[0] == 0
     np.testing.assert_array_equal(np.load("whole/samples.npy"), np.load("cut/samples.npy"))
@@ -192,6 +194,27 @@ def test_a_damaged_data_file_is_named(probgen, tmp_path, monkeypatch):
     assert name in sentence
     assert "damaged" in sentence
     assert not (tmp_path / "results").exists()
+
+
+def test_ctrl_c_ends_with_one_sentence(probgen, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(comparing, "new_folder", interrupt)
+    status, _, err = probgen("compare", "banana")
+    assert status == 130
+    assert err.strip() == "probgen: interrupted, nothing more was written"
+
+
+def test_a_run_is_judged_on_data_like_those_it_learns(probgen, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(recipes.Recipe, "train", lambda self, **given: seen.update(given, data=self.data))
+    images = torch.rand(40, 4, generator=torch.Generator().manual_seed(0))
+    binary = Problem("mnist", images.round(), images.round(), {}, (2, 2), 2, images, torch.zeros(40))
+    monkeypatch.setattr(runs, "load", lambda name, **_: binary)
+    with pytest.raises(AttributeError):  # there is no history of this training
+        probgen("--traceback", "train", "gmmn", "--data", "mnist")
+    assert torch.equal(torch.cat([seen["data"], seen["validation"]]), images)
 
 
 def test_the_traceback_is_shown_when_asked(probgen):
