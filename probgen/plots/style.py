@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 from typing import Any
 
@@ -34,6 +35,15 @@ def style() -> contextlib.AbstractContextManager[None]:
     return matplotlib.rc_context(look)
 
 
+class Picture(Figure):
+    """A figure that a notebook shows as it stands, also before pyplot has drawn anything in it."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
 def panels(count: int, *, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """Return a figure of ``count`` panels, each ``width`` by ``height`` inches, at most ``columns`` a row.
 
@@ -41,7 +51,7 @@ def panels(count: int, *, columns: int, width: float, height: float) -> tuple[Fi
     """
     columns = min(columns, count)
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    figure = Picture(figsize=(columns * width, rows * height), layout="constrained")
     axes = [figure.add_subplot(rows, columns, i + 1) for i in range(count)]
     return figure, axes
 

@@ -47,6 +47,7 @@ def test_every_figure_renders_and_leaves_no_global_state(name: str) -> None:
     png = io.BytesIO()
     figure.savefig(png, format="png")
     assert png.getvalue().startswith(b"\x89PNG")
+    assert figure._repr_png_().startswith(b"\x89PNG")  # what a notebook shows
     assert dict(matplotlib.rcParams) == before
     assert plt.get_fignums() == []
 
