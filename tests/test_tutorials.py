@@ -1,0 +1,134 @@
+"""The tutorials run from the first cell to the last, and the numbers that their prose names are true.
+
+They say what they found on one machine; the checks leave room for another one's rounding in training.
+"""
+
+import ast
+import io
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jupytext
+import matplotlib.pyplot as plt
+import pytest
+from matplotlib.figure import Figure
+
+TUTORIALS = sorted((Path(__file__).parents[1] / "tutorials").glob("*.md"))
+
+
+def from_uniforms_to_digits(v: SimpleNamespace) -> None:
+    assert v.u.equal(v.same)
+    assert v.y.mean().item() == pytest.approx(0.497, abs=5e-4)
+    assert v.gap_exponential < 0.0075
+    assert v.gap_mixture < 0.01
+    assert v.gap_normal < 0.0195
+    assert v.law.report().u_error == 0
+    assert (len(v.digits.train), len(v.digits.test)) == (898, 899)
+    assert (v.one_pixel.icdf(v.torch.tensor([0.1, 0.5, 0.9])) * 16).tolist() == [0, 12, 16]
+    assert v.real == pytest.approx(0.39, abs=0.005)
+    assert abs(v.on_its_own) < 3 / math.sqrt(20_000)
+
+    assert abs(v.floor.value) < 2 * v.floor.stderr
+    assert v.p_floor > 0.05
+    assert v.pixel_distance.value == pytest.approx(0.005, abs=5e-4)
+    assert v.pixel_distance.value > 30 * v.pixel_distance.stderr
+    assert v.p_pixels == 1 / 1000
+    assert v.gmmn_distance.value == pytest.approx(0.001, abs=5e-4)
+    assert v.gmmn_distance.value > 3 * v.gmmn_distance.stderr
+
+    assert v.losses[0] == v.losses[1] == pytest.approx(183.07, abs=0.01)
+    assert (v.elbo, v.reconstruction, v.kl) == pytest.approx((-100.3, -97.0, 3.3), abs=0.6)
+    assert v.elbo == pytest.approx(v.reconstruction - v.kl)
+    assert 3.5 < v.history.values("elbo")[-1] - v.elbo < 6.5
+
+    mean = v.comparison.summary().xs("mean", axis=1, level=1)
+    column = mean.to_dict()
+    accuracy, energy = column["c2st_accuracy"], column["energy_distance"]
+    learned = ["pixels", "gmmn", "vae, 2", "vae, 16"]
+    expected = {
+        "energy_distance": [0.026, 0.004, 0.015, 0.010],
+        "c2st_accuracy": [0.98, 0.86, 0.91, 0.80],
+        "density": [0.01, 0.37, 0.04, 0.12],
+        "coverage": [0.03, 0.59, 0.13, 0.26],
+        "nn_ratio": [1.96, 1.31, 1.70, 1.57],
+    }
+    for metric, values in expected.items():
+        assert mean.loc[learned, metric].to_list() == pytest.approx(values, rel=0.1, abs=0.05), metric
+    assert energy["gmmn"] < min(energy[name] for name in learned if name != "gmmn")
+    assert min(accuracy[name] for name in learned) == accuracy["vae, 16"] > 0.75
+    assert accuracy["train against test"] == pytest.approx(0.52, abs=0.01)
+    assert accuracy["memoriser"] == pytest.approx(0.60, abs=0.01)
+    assert column["coverage"]["train against test"] == pytest.approx(0.96, abs=0.005)
+    assert column["nn_ratio"]["memoriser"] == 0
+    assert column["nll"]["pixels"] == math.inf
+    assert column["nll"]["vae, 2"] == pytest.approx(99.2, abs=0.6)
+    assert column["nll"]["vae, 16"] == pytest.approx(93.2, abs=0.6)
+
+
+def your_own_prior_in_a_vae(v: SimpleNamespace) -> None:
+    assert "log_prob should be the normalised density of the icdf" in v.refusal
+    assert v.z.square().mean().item() == pytest.approx(5, abs=0.05)
+    assert v.slope == pytest.approx(4, abs=0.05)
+
+    for seed in (1, 2):
+        logistic, humps = (v.gains[name, seed][0] for name in ("logistic", "two humps"))
+        assert humps == pytest.approx(0.3, abs=0.08)
+        assert 0.03 < logistic < humps - 0.05
+        assert v.gains["two humps", seed][1] == pytest.approx(0.04, abs=0.02)
+        assert v.vaes["two humps", seed].prior.gap.item() == pytest.approx(2.15, abs=0.1)
+        assert max(v.gains10[name, seed][0] for name in ("logistic", "two humps")) < 0.05
+        assert v.vaes10["two humps", seed].prior.gap.item() == pytest.approx(1.08, abs=0.12)
+    assert max(v.p_values["normal"], v.p_values["logistic"]) < 0.01
+    assert v.p_values["two humps"] > 0.01
+
+    assert v.chains.diagnose() == []
+    arm = v.chains["z"][:, :, 1, 0].flatten()
+    assert ((arm - arm.mean()) / arm.std()).pow(3).mean().item() == pytest.approx(1, abs=0.4)
+    assert v.shift.mean().item() == pytest.approx(0.18, abs=0.1)
+    assert v.shift.max().item() < 1
+    assert 0.8 < v.ratio.min().item() < v.ratio.max().item() < 1.25
+
+
+CHECKS = {
+    "01_from_uniforms_to_digits": from_uniforms_to_digits,
+    "02_your_own_prior_in_a_vae": your_own_prior_in_a_vae,
+}
+
+
+def run(cell: str, names: dict[str, Any], where: str) -> Any:
+    """Execute a cell and return what a notebook would show: the value of a last expression, else None."""
+    tree = ast.parse(cell, where)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, where, "exec"), names)
+    if last is None:
+        return None
+    return eval(compile(ast.Expression(last.value), where, "eval"), names)
+
+
+def draw(shown: Any) -> None:
+    """Render what the cell drew by pyplot and the figure that it returned, as a notebook does."""
+    figures = [plt.figure(number) for number in plt.get_fignums()]
+    for figure in [*figures, shown] if isinstance(shown, Figure) else figures:
+        figure.savefig(io.BytesIO())
+    plt.close("all")
+
+
+@pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")  # plt.show()
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_tutorial(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cells = [cell.source for cell in jupytext.read(path).cells if cell.cell_type == "code"]
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for number, cell in enumerate(cells, 1):
+        try:
+            shown = run(cell, names, f"{path.name}, cell {number}")
+            draw(shown)
+        except Exception as error:
+            raise AssertionError(f"{path.name}, cell {number} failed with {error!r}:\n\n{cell}") from error
+    CHECKS[path.stem](SimpleNamespace(**names))
+
+
+def test_every_tutorial_is_found() -> None:
+    assert [path.stem for path in TUTORIALS] == list(CHECKS)
