@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from probgen.compare.checks import check_inputs
 from probgen.compare.comparison import Comparison

@@ -56,6 +56,9 @@ class CapturedLoss:
     def __call__(self, *batch: Tensor) -> tuple[Tensor, Terms]:
         """Return the loss and its terms."""
         self._calls += 1
+        if self._calls == 1:
+            with self._undisturbed(batch):
+                _check_outcome(self.objective(*batch), type(self.objective).__name__)
         if self.mode == "eager":
             return self.objective(*batch)
         key = (self.objective.training, *((x.shape, x.dtype, x.device) for x in batch))
@@ -146,6 +149,18 @@ class CapturedLoss:
         with torch.no_grad():
             for module, name, buffer, before in buffers:
                 setattr(module, name, buffer.copy_(before))
+
+
+def _check_outcome(outcome: object, name: str) -> None:
+    """Raise unless an objective returned what the contract asks for."""
+    if not (isinstance(outcome, tuple) and len(outcome) == 2 and isinstance(outcome[1], dict)):
+        raise TypeError(f"{name} should return (loss, terms) but returned a {type(outcome).__name__}")
+    loss, terms = outcome
+    if not (isinstance(loss, Tensor) and loss.dim() == 0 and loss.requires_grad):
+        raise ValueError(f"the loss of {name} should be a scalar tensor with a gradient but is {loss}")
+    for term, value in terms.items():
+        if not (isinstance(value, Tensor) and value.dim() == 0 and not value.requires_grad):
+            raise ValueError(f"the term {term!r} of {name} should be a detached scalar tensor but is {value}")
 
 
 def _close(found: Tensor, expected: Tensor, size: float) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from probgen.core import Objective, seeded
 from probgen.data import check_data

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """What :func:`probgen.fit` reports.
 
@@ -30,6 +30,12 @@ class History:
     ended: str = "interrupted"
     seconds: float = 0.0
     folder: Path | None = None
+
+    def __repr__(self) -> str:
+        splits = ("train", "validation")
+        latest = {split: self.values("loss", split)[-1:] for split in splits}
+        losses = [f"{split} loss {values[0]:.4g}" for split, values in latest.items() if values]
+        return f"History({', '.join([f'{self.ended} at step {self.step}', *losses])})"
 
     @property
     def frame(self) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from probgen.plots.style import MUTED, PALETTE, array, panels, style
+from probgen.plots.style import MUTED, PALETTE, across, array, panels, style
 
 
 def image_grid(
@@ -45,7 +45,9 @@ def image_grid(
     block_width = 2.4
     block_height = block_width * (rows * (height + 1)) / (columns * (width + 1)) + 0.35
     with style():
-        figure, axes = panels(len(stacks), columns=4, width=block_width, height=block_height)
+        figure, axes = panels(
+            len(stacks), columns=across(len(stacks)), width=block_width, height=block_height
+        )
         for axis, (name, stack) in zip(axes, stacks.items(), strict=True):
             axis.imshow(
                 mosaic(stack, columns, gap=low + 0.5 * (high - low)), cmap="gray", vmin=low, vmax=high
@@ -79,7 +81,7 @@ def scatter(samples: Mapping[str, Tensor | ArrayLike]) -> Figure:
     margin = np.where(high > low, 0.08 * (high - low), 1.0)
     low, high = low - margin, high + margin
     with style():
-        figure, axes = panels(len(points), columns=4, width=2.5, height=2.55)
+        figure, axes = panels(len(points), columns=across(len(points)), width=2.5, height=2.55)
         for i, (axis, (name, found)) in enumerate(zip(axes, points.items(), strict=True)):
             look: dict[str, Any] = {"s": 4, "linewidths": 0, "rasterized": True}
             if i > 0:

@@ -56,6 +56,11 @@ def panels(count: int, *, columns: int, width: float, height: float) -> tuple[Fi
     return figure, axes
 
 
+def across(count: int) -> int:
+    """Return how many panels to put in a row: four, or three where that fills the rows."""
+    return 3 if count in (5, 6, 9) else 4
+
+
 def array(values: Tensor | ArrayLike, name: str) -> np.ndarray:
     """Return finite values as a NumPy array on the host, or say which argument is not finite."""
     found = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from probgen.core import Density, Transition
 from probgen.sampling.adaptation import adapt_random_walk, target_acceptance

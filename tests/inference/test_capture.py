@@ -204,6 +204,33 @@ def test_a_users_error_surfaces_in_its_own_words(device):
         CapturedLoss(SVI(LinearGaussian()).to(device), "graph")(torch.randn(4, 2, device=device))
 
 
+class Returns(Annealed):
+    """Returns whatever a test plants."""
+
+    def __init__(self, outcome):
+        super().__init__()
+        self.outcome = outcome
+
+    def forward(self, *batch: Tensor):
+        return self.outcome(self.location.square().sum())
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph"])
+@pytest.mark.parametrize(
+    ("outcome", "error", "sentence"),
+    [
+        (lambda loss: loss, TypeError, r"Returns should return \(loss, terms\) but returned a Tensor"),
+        (lambda loss: (loss[None], {}), ValueError, "should be a scalar tensor with a gradient but is"),
+        (lambda loss: (loss.detach(), {}), ValueError, "should be a scalar tensor with a gradient but is"),
+        (lambda loss: (loss, {"a": 1.0}), ValueError, "the term 'a' of Returns should be a detached scalar"),
+        (lambda loss: (loss, {"a": loss}), ValueError, "the term 'a' of Returns should be a detached scalar"),
+    ],
+)
+def test_what_an_objective_returns_is_checked(mode, outcome, error, sentence):
+    with pytest.raises(error, match=sentence):
+        CapturedLoss(Returns(outcome), mode)(torch.zeros(2, 3))
+
+
 def test_an_unknown_mode_is_named():
     with pytest.raises(
         ValueError, match="compile should be one of auto, eager, graph, compile but got 'jit'"
