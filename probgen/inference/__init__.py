@@ -1,8 +1,10 @@
 """Learning: objectives, the trainer, its fast path and its checkpoints."""
 
 from probgen.inference import schedules
-from probgen.inference.elbo import ELBO, SVI, BetaELBO
+from probgen.inference.elbo import ELBO, BetaELBO, Bound, FreeBits
 from probgen.inference.fit import fit
 from probgen.inference.history import History
+from probgen.inference.importance import IWAE, Renyi
+from probgen.inference.svi import SVI
 
-__all__ = ["ELBO", "SVI", "BetaELBO", "History", "fit", "schedules"]
+__all__ = ["ELBO", "IWAE", "SVI", "BetaELBO", "Bound", "FreeBits", "History", "Renyi", "fit", "schedules"]

@@ -1,0 +1,45 @@
+"""Stochastic variational inference as an objective."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro.infer
+from torch import Tensor
+
+from probgen.core import Objective, Pair, Terms
+from probgen.inference.elbo import ELBO, Bound
+from probgen.inference.traces import Watch
+
+
+class SVI(Objective):
+    r"""Stochastic variational inference of a pair: the objective that ``fit`` minimises.
+
+    The loss is minus the evidence lower bound, per datum in nats, whatever the batch size, sub-sampling
+    or plate scale.
+
+    Args:
+        pair: the model/guide pair. Its parameters live in its modules, never in Pyro's global store.
+        elbo: the bound; :class:`ELBO` by default, or ``BetaELBO``, ``FreeBits``, ``IWAE``, ``Renyi``. Any
+            Pyro ELBO with a differentiable loss (``pyro.infer.Trace_ELBO()``,
+            ``TraceEnum_ELBO(max_plate_nesting=1)``) serves too; it reports the term ``elbo`` alone and runs
+            eagerly.
+    """
+
+    def __init__(self, pair: Pair, elbo: Bound | pyro.infer.ELBO | None = None) -> None:
+        super().__init__()
+        if not isinstance(pair, Pair):
+            raise TypeError(f"pair should be a probgen.Pair but is a {type(pair).__name__}")
+        if not (elbo is None or isinstance(elbo, Bound) or hasattr(elbo, "differentiable_loss")):
+            raise TypeError(f"elbo should have a differentiable loss but {type(elbo).__name__} has none")
+        self.pair = pair
+        self.elbo: Any = ELBO() if elbo is None else elbo
+
+    def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
+        """Return minus the bound, per datum, and its terms."""
+        if isinstance(self.elbo, Bound):
+            return self.elbo(self.pair, *batch)
+        with Watch(self.pair, len(batch[0])) as watch:
+            total = self.elbo.differentiable_loss(self.pair.model, self.pair.guide, *batch)
+        loss = total / watch.size
+        return loss, {"elbo": -loss.detach()}
