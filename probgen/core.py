@@ -216,6 +216,10 @@ class Objective(nn.Module, ABC):
     def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
         """Return a scalar loss per datum and the named, detached terms to log."""
 
+    def judge(self, terms: Mapping[str, float]) -> float:
+        """Return what the best weights have least of, from the means of ``loss`` and the terms: the loss."""
+        return terms["loss"]
+
 
 class Estimate(NamedTuple):
     """A number estimated from a sample, with its standard error."""

@@ -62,7 +62,8 @@ def fit(
         validation: held-out data of the same form, evaluated at each report on the same noise.
         schedules: by name, a function of the step: ``"lr"`` sets the learning rate, any other name the
             objective's buffer of that name.
-        patience: end after this many reports without a better validation loss, and keep the best weights.
+        patience: end after this many reports without better weights, and keep the best. Weights are judged
+            by ``objective.judge`` on the validation data: by the unweighted ELBO for SVI, by the loss else.
         compile: ``"eager"``, ``"graph"`` (the captured ATen graph), ``"compile"`` (that graph under
             torch.compile) or ``"auto"``, which is "graph" where the loss can be captured.
         checkpoint: the run folder for the last and the best checkpoint.
@@ -131,6 +132,9 @@ def fit(
         run.restore_best()
     if progress and folder is not None:
         tqdm.write(f"{history.ended} at step {history.step}: the run is in {folder}")
+    if progress:
+        for finding in history.diagnose():
+            tqdm.write(finding)
     return history
 
 

@@ -48,6 +48,31 @@ class History:
         """Return the reported values of a term, oldest first."""
         return [row["value"] for row in self.rows if row["term"] == term and row["split"] == split]
 
+    def diagnose(self) -> list[str]:
+        """Say in plain words what the last report shows to be wrong, and what usually cures it.
+
+        A latent coordinate is inactive where its KL is below 0.01 nats per datum: the guide then says the
+        same of it for every x. Where all are, the posterior has collapsed onto the prior.
+        """
+        if not (self.values("active") and self.values("inactive")):
+            return []
+        active, inactive = self.values("active")[-1], self.values("inactive")[-1]
+        coordinates = round(active + inactive)
+        if active < 0.5:
+            return [
+                f"Posterior collapse: all {coordinates} latent coordinates have a KL below 0.01 nats, so the "
+                "model makes no use of them. What usually cures it: annealing the KL (BetaELBO with "
+                "schedules={'elbo.beta': schedules.linear(0, 1, steps=...)}), FreeBits, a decoder that is "
+                "less powerful, a smaller learning rate, or a richer prior."
+            ]
+        if inactive >= 0.5:
+            return [
+                f"{round(inactive)} of {coordinates} latent coordinates are inactive (KL below 0.01 nats): "
+                "the model makes no use of them. That does no harm where the code is larger than the data "
+                "need; to use more of them, anneal the KL (BetaELBO), or take FreeBits or a richer prior."
+            ]
+        return []
+
     def plot(self) -> Figure:
         """Draw every term over the steps, training beside validation."""
         from probgen import plots

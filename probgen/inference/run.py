@@ -97,8 +97,9 @@ class Run:
             terms = self._evaluate(held_out)
             self.history.add(self.history.step, self._epoch + 1, "validation", terms)
         self.reports_since_best += 1
-        if terms["loss"] < self._best_loss:
-            self._best_loss, self._best_step, self.reports_since_best = terms["loss"], self.history.step, 0
+        judged = self.objective.judge(terms)
+        if judged < self._best_loss:
+            self._best_loss, self._best_step, self.reports_since_best = judged, self.history.step, 0
             self._best_weights = {k: v.detach().clone() for k, v in self.objective.state_dict().items()}
 
     def latest(self) -> dict[str, str]:

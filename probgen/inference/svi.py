@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pyro.infer
@@ -43,3 +44,7 @@ class SVI(Objective):
             total = self.elbo.differentiable_loss(self.pair.model, self.pair.guide, *batch)
         loss = total / watch.size
         return loss, {"elbo": -loss.detach()}
+
+    def judge(self, terms: Mapping[str, float]) -> float:
+        """Return minus the unweighted ELBO where the loss is a weighted one, else the loss."""
+        return -terms["elbo"] if isinstance(self.elbo, ELBO) else terms["loss"]

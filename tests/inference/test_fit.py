@@ -146,6 +146,50 @@ def test_early_stopping_keeps_the_best_weights():
         assert float(objective(held_out)[0]) == pytest.approx(min(losses))
 
 
+def test_the_best_weights_are_judged_by_the_unweighted_bound():
+    x = x_of()
+    objective = SVI(LinearGaussian(), BetaELBO(0.0))
+    plan = {"elbo.beta": lambda step: 0.0 if step < 30 else 50.0}
+    history = fit(
+        objective,
+        x,
+        epochs=60,
+        batch_size=200,
+        optimizer=adam,
+        schedules=plan,
+        validation=x,
+        patience=60,
+        seed=0,
+        progress=False,
+    )
+    bounds, losses = history.values("elbo", "validation"), history.values("loss", "validation")
+    assert losses.index(min(losses)) != bounds.index(max(bounds))  # power: the two disagree
+    kept = SVI(objective.pair)
+    still = torch.optim.SGD(kept.parameters(), lr=0.0)
+    judged = fit(kept, x, epochs=1, optimizer=still, validation=x, progress=False)
+    assert judged.values("elbo", "validation") == [max(bounds)]
+
+
+def test_posterior_collapse_is_said_in_words(capsys):
+    pair = LinearGaussian()
+    with torch.no_grad():
+        pair.guide_map.weight.zero_()
+        pair.guide_map.bias.zero_()
+    still = torch.optim.SGD(pair.parameters(), lr=0.0)
+    history = fit(SVI(pair), x_of(), epochs=1, optimizer=still, progress=True)
+    (finding,) = history.diagnose()
+    assert finding.startswith("Posterior collapse: all 2 latent coordinates have a KL below 0.01 nats")
+    assert finding in capsys.readouterr().out
+    with torch.no_grad():
+        pair.guide_map.bias[0] = 3.0
+    (finding,) = fit(SVI(pair), x_of(), epochs=1, optimizer=still, progress=False).diagnose()
+    assert finding.startswith("1 of 2 latent coordinates are inactive")
+    with torch.no_grad():
+        pair.guide_map.bias[1] = 3.0
+    assert fit(SVI(pair), x_of(), epochs=1, optimizer=still, progress=False).diagnose() == []
+    assert fit(Square(), x_of(), epochs=1, progress=False).diagnose() == []
+
+
 @pytest.mark.parametrize("mode", ["eager", "graph"])
 @pytest.mark.parametrize("stop_at", [1, 4, 7, 10])
 def test_an_interrupted_run_resumes_to_the_same_bits(mode, stop_at, tmp_path):
