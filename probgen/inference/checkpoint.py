@@ -25,45 +25,48 @@ WEIGHTS = "weights.safetensors"
 STATE = "state.pt"
 
 
+Weights = Mapping[str, Tensor]
+
+
 def exists(folder: Path) -> bool:
     """Say whether a folder holds a training to go on with; one killed in its first save holds none."""
-    return (folder / INDEX).exists() and "last" in _index(folder)
+    return (folder / INDEX).exists()
 
 
-def save(
-    folder: Path, name: str, step: int, weights: Mapping[str, Tensor], state: Mapping[str, Any] | None = None
-) -> None:
-    """Write checkpoint ``name`` ("last" or "best") and drop the one that it replaces.
+def save(folder: Path, sets: Mapping[str, tuple[int, Weights]], state: Mapping[str, Any]) -> None:
+    """Write checkpoints, all of them or none, and drop those that they replace.
 
     Args:
         folder: the run folder, made if need be.
-        step: optimizer steps taken.
-        weights: the objective's state, by name.
-        state: the training's state: tensors, numbers, strings, lists and mappings of them.
+        sets: by name, "last" and maybe "best", the optimizer steps taken and the objective's state.
+        state: the training's state, kept with "last": tensors, numbers, strings, lists and mappings of them.
     """
-    target = folder / f"{name}-{step:08d}"
-    index = _index(folder) if (folder / INDEX).exists() else {}
-    if "last" in index and name in index and index[name]["folder"] == target.name:
-        return  # this very step stands already
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    tensors = {key: value.detach().cpu().clone().contiguous() for key, value in weights.items()}
-    safetensors.torch.save_file(tensors, target / WEIGHTS)
-    if state is not None:
-        torch.save(dict(state), target / STATE)
-    hashes = {file.name: _sha256(file) for file in sorted(target.iterdir())}
-    for file in target.iterdir():
-        _flush(file)
+    index = _index(folder) if exists(folder) else {}
+    for name, (step, weights) in sets.items():
+        target = folder / f"{name}-{step:08d}"
+        if index.get(name, {}).get("folder") == target.name:
+            continue  # this very step stands already
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        tensors = {key: value.detach().cpu().clone().contiguous() for key, value in weights.items()}
+        safetensors.torch.save_file(tensors, target / WEIGHTS)
+        if name == "last":
+            torch.save(dict(state), target / STATE)
+        files = sorted(target.iterdir())
+        index[name] = {"folder": target.name, "step": step, "sha256": {f.name: _sha256(f) for f in files}}
+        for path in (*files, target):
+            _flush(path)
 
-    index[name] = {"folder": target.name, "step": step, "sha256": hashes}
-    temporary = folder / f"{INDEX}.{os.getpid()}"
+    temporary = folder / f"{INDEX}.part"
     temporary.write_text(json.dumps(index, indent=1))
     _flush(temporary)
     temporary.replace(folder / INDEX)
+    _flush(folder)
     kept = {entry["folder"] for entry in index.values()}
-    for old in folder.glob(f"{name}-*"):
-        if old.name not in kept and old.name.removeprefix(f"{name}-").isdigit():
-            shutil.rmtree(old)
+    for name in sets:
+        for old in folder.glob(f"{name}-*"):
+            if old.name not in kept and old.name.removeprefix(f"{name}-").isdigit():
+                shutil.rmtree(old)
 
 
 def load_weights(folder: Path, module: nn.Module, *, name: str = "best") -> int:
@@ -97,7 +100,7 @@ def load_state(folder: Path, *, name: str = "last") -> dict[str, Any]:
 
 
 def _entry(folder: Path, name: str) -> dict[str, Any]:
-    if not (folder / INDEX).exists():
+    if not exists(folder):
         raise ValueError(f"{folder} should be a run folder but holds no {INDEX}")
     index = _index(folder)
     if name not in index:
@@ -133,5 +136,9 @@ def _sha256(path: Path) -> str:
 
 
 def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    """Have a file or a folder on the disk before going on."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -140,8 +140,6 @@ class Run:
     def save(self, folder: Path) -> None:
         """Write the last checkpoint, and the best if there is a new one."""
         self.check_finite()
-        if self._best_weights:
-            checkpoints.save(folder, "best", self._best_step, self._best_weights)
         state = {
             "data": [len(self.columns[0]), self.batch_size],
             "optimizer": self.optimizer.state_dict(),
@@ -151,7 +149,10 @@ class Run:
             "best": [self._best_loss, self._best_step, self.reports_since_best],
             "history": [self.history.rows, self.history.step, self.history.seconds],
         }
-        checkpoints.save(folder, "last", self.history.step, self.objective.state_dict(), state)
+        sets = {"last": (self.history.step, self.objective.state_dict())}
+        if self._best_weights:
+            sets["best"] = (self._best_step, self._best_weights)
+        checkpoints.save(folder, sets, state)
 
     def load(self, folder: Path) -> None:
         """Take up the training where the last checkpoint left it."""

@@ -357,17 +357,15 @@ def test_weights_that_are_nan_under_a_finite_loss_are_named_and_not_saved(tmp_pa
 
 
 def test_a_run_killed_in_its_first_save_starts_afresh(tmp_path, monkeypatch):
-    save = checkpoint.save
+    def killed(*_, **__):
+        raise OSError("killed")
 
-    def killed_after_best(folder, name, *args):
-        if name == "last":
-            raise OSError("killed")
-        save(folder, name, *args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save", killed_after_best)
-        with pytest.raises(OSError, match="killed"):
-            fit(Square(), x_of(), steps=3, batch_size=200, checkpoint=tmp_path, progress=False)
+    for cut in ("torch.save", "json.dumps"):  # between the weights and the state, before the index
+        with monkeypatch.context() as patch:
+            patch.setattr(f"probgen.inference.checkpoint.{cut}", killed)
+            with pytest.raises(OSError, match="killed"):
+                fit(Square(), x_of(), steps=3, batch_size=200, checkpoint=tmp_path, progress=False)
+        assert not checkpoint.exists(tmp_path)
     objective = Square()
     fit(objective, -x_of(), steps=3, batch_size=200, checkpoint=tmp_path, resume=True, progress=False)
     best = Square()
