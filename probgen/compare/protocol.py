@@ -12,7 +12,6 @@ import torch
 
 _PACKAGES = {
     "probgen": "probgen",
-    "torch": "torch",
     "pyro": "pyro-ppl",
     "numpy": "numpy",
     "scipy": "scipy",
@@ -22,7 +21,7 @@ _PACKAGES = {
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Return versions, platform, device and threads."""
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "torch": torch.__version__}
     for name, package in _PACKAGES.items():
         try:
             versions[name] = importlib.metadata.version(package)
