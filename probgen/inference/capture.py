@@ -10,6 +10,7 @@ captured or disagrees, training goes on eagerly and one warning says why.
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -18,6 +19,7 @@ import pyro
 import torch
 from torch import Tensor
 from torch.func import functional_call
+from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from probgen.core import Objective, Terms
@@ -117,6 +119,7 @@ class CapturedLoss:
         for node in traced.graph.find_nodes(op="get_attr"):
             if getattr(getattr(traced, node.target), "grad_fn", None) is not None:
                 raise ValueError("it would hold results of autograd, such as those of torch.autograd.grad")
+        _simplify(traced)
         plain = named(traced)
         return Graph(plain, named(torch.compile(traced, fullgraph=True)) if self.mode == "compile" else plain)
 
@@ -149,6 +152,28 @@ class CapturedLoss:
         with torch.no_grad():
             for module, name, buffer, before in buffers:
                 setattr(module, name, buffer.copy_(before))
+
+
+def _simplify(traced: GraphModule) -> None:
+    """Take out what a graph of fixed shapes does not need: views that change nothing, results not used."""
+    aten = torch.ops.aten
+    for node in list(traced.graph.nodes):
+        if node.target is aten.expand.default:
+            source = node.args[0]
+        elif node.target is operator.getitem and node.args[0].target is aten.broadcast_tensors.default:
+            source = node.args[0].args[0][node.args[1]]
+        elif node.target is aten.detach_.default and not node.users and len(node.args[0].users) == 1:
+            traced.graph.erase_node(node)  # of a fresh constant that nothing else reads
+            continue
+        else:
+            continue
+        written = any(
+            getattr(user.target, "_schema", None) and user.target._schema.is_mutable for user in node.users
+        )
+        if not written and node.meta["val"].shape == source.meta["val"].shape:
+            node.replace_all_uses_with(source)
+    traced.graph.eliminate_dead_code()
+    traced.recompile()
 
 
 def _check_outcome(outcome: object, name: str) -> None:
