@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from probgen import data, mmd, nets
 from probgen.cli.problems import Problem
-from probgen.core import GenerativeModel, Objective
+from probgen.core import GenerativeModel, Objective, seeded
 from probgen.inference import SVI, History, fit, schedules
 from probgen.models import GMMN, VAE, MomentMatching
 
@@ -41,7 +41,8 @@ class Recipe(NamedTuple):
 
     def sample(self, n: int, *, seed: int) -> Tensor:
         """Draw n points of data."""
-        return self.finish(self.model.sample(n, seed=seed))
+        with seeded(seed):
+            return self.finish(self.model.sample(n))
 
 
 def vae(problem: Problem, *, latent: int | None = None) -> Recipe:
@@ -78,7 +79,8 @@ def gmmn(problem: Problem) -> Recipe:
         noise = 16
         generator = nn.Sequential(nets.MLP(noise, size, hidden=(256, 256)), nn.Sigmoid())
         learned = problem.train if problem.grey is None else problem.grey
-        finish, scales = partial(_to_levels, levels=problem.levels), (1 / 4, 1 / 2, 1)
+        finish = partial(_to_levels, levels=problem.levels)
+        scales = (1 / 4, 1 / 2, 1)
         settings = {"steps": 2500, "batch_size": 256, "learning_rate": 5e-3}
     median = mmd.median_bandwidth(learned[:1000], learned[1000:2000] if len(learned) > 1000 else learned[:1])
     kernel = mmd.Gaussian([scale * median for scale in scales])
@@ -101,5 +103,7 @@ def _unchanged(draws: Tensor) -> Tensor:
 
 
 def _to_levels(grey: Tensor, *, levels: int) -> Tensor:
-    """Round to the nearest grey level."""
+    """Draw binary pixels from Bernoulli(grey); of more levels, take the nearest."""
+    if levels == 2:
+        return data.binarise(grey)
     return (grey * (levels - 1)).round() / (levels - 1)

@@ -1,4 +1,4 @@
-"""The compare tables: ``python -m tests.benchmarks.compare [NAME ...]``; digits, banana and mnist if none."""
+"""The compare tables: ``python -m tests.benchmarks.compare [NAME ...] [--methods=A,B]``."""
 
 import sys
 import time
@@ -32,18 +32,21 @@ def cell(mean: float, half_width: float) -> str:
     return f"{mean:.3g}" if pd.isna(half_width) else f"{mean:.3g} ± {half_width:.1g}"
 
 
-def main(names: list[str]) -> None:
+def main(names: list[str], methods: list[str] | None) -> None:
     for name in names:
         start = time.perf_counter()
         problem = problems.load(name, device=torch.device("cpu"))
         problems.settle_threads(problem)
-        result = comparing.run(problem, comparing.choose(problem, None), None, n=None, repeats=None, seed=0)
+        result = comparing.run(
+            problem, comparing.choose(problem, methods), None, n=None, repeats=None, seed=0
+        )
         with TemporaryDirectory() as folder:
             comparing.save(problem, result, Path(folder) / "out")
         seconds = time.perf_counter() - start
         record = result.protocol
+        which = "all methods" if methods is None else ", ".join(methods)
         protocol = (
-            f"`probgen compare {name}` with no other argument: {record['n']} draws against "
+            f"`probgen compare {name}`, {which}: {record['n']} draws against "
             f"{record['reference_shape'][0]} held-out points, {record['train_shape'][0]} training points, "
             f"{record['repeats']} repeats, seed 0, report written; {seconds:.0f} s in all. Mean ± half-width "
             "of the 95 % t-interval over repeats; MMD² unbiased, p by 1,000 permutations; NLL in nats."
@@ -52,4 +55,8 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["digits", "banana", "mnist"])
+    chosen = [
+        word.removeprefix("--methods=").split(",") for word in sys.argv if word.startswith("--methods=")
+    ]
+    named = [word for word in sys.argv[1:] if not word.startswith("--")]
+    main(named or ["digits", "banana", "mnist"], chosen[0] if chosen else None)
