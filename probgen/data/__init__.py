@@ -1,10 +1,13 @@
-"""Data: real pictures, two-dimensional targets with a known law, and batches cut from tensors."""
+"""Data: real pictures, two-dimensional targets with a known law, and batches of whatever holds data."""
 
 from probgen.data.batches import Data, Indexable, batches, check_data
 from probgen.data.catalogue import Entry, fetch, listing, where
 from probgen.data.files import suggest
 from probgen.data.images import Images, digits, mnist
 from probgen.data.levels import Binarised, Dequantised, binarise, dequantise, quantise
+from probgen.data.memory_mapped import MemoryMapped
+from probgen.data.ragged import Ragged
+from probgen.data.sources import Source, source
 from probgen.data.targets import TARGETS, Target, target
 
 __all__ = [
@@ -15,6 +18,9 @@ __all__ = [
     "Entry",
     "Images",
     "Indexable",
+    "MemoryMapped",
+    "Ragged",
+    "Source",
     "Target",
     "batches",
     "binarise",
@@ -25,6 +31,7 @@ __all__ = [
     "listing",
     "mnist",
     "quantise",
+    "source",
     "suggest",
     "target",
     "where",

@@ -1,9 +1,9 @@
-"""Batches cut straight from tensors, on the device where they lie."""
+"""Batches cut straight from rows, on the device where they lie."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -12,10 +12,13 @@ from torch import Tensor
 
 @runtime_checkable
 class Indexable(Protocol):
-    """Rows of data: a tensor, or anything that returns a tensor of rows for a tensor of indices."""
+    """Rows of data: a tensor, or anything that returns rows, in a tensor or several, for a tensor of indices.
+
+    An attribute ``device`` says where the indices should lie; the CPU without it.
+    """
 
     def __len__(self) -> int: ...
-    def __getitem__(self, index: Tensor, /) -> Tensor: ...
+    def __getitem__(self, index: Tensor, /) -> Tensor | tuple[Tensor, ...]: ...
 
 
 Data = Indexable | Sequence[Indexable]
@@ -43,17 +46,69 @@ def batches(
     >>> [len(x) for (x,) in batches(torch.rand(10, 2), 4)]
     [4, 4, 2]
     """
-    parts = _parts(data, "data")
-    if batch_size < 1:
-        raise ValueError(f"batch_size should be at least 1 but got {batch_size}")
-    device = torch.device(getattr(parts[0], "device", "cpu"))
-    n = len(parts[0])
-    if shuffle:
-        source = device if generator is None else generator.device
-        order = torch.randperm(n, generator=generator, device=source).to(device)
-    else:
-        order = torch.arange(n, device=device)
-    return (tuple(part[index] for part in parts) for index in order.split(batch_size))
+    return Rows(_parts(data, "data"), "data").batches(batch_size, generator=generator, shuffle=shuffle)
+
+
+class Rows:
+    """A source that is read by row: tensors and other indexables, in an order drawn here."""
+
+    own_batches = False
+
+    def __init__(self, parts: tuple[Indexable, ...], name: str) -> None:
+        self.parts = parts
+        self.rows: int | None = len(parts[0])
+        self.batch_size: int | None = None
+        resident = tuple(part for part in parts if isinstance(part, Tensor))
+        self.tensors: tuple[Tensor, ...] = resident if len(resident) == len(parts) else ()
+        self._labels = [_label(name, i, len(parts)) for i in range(len(parts))]
+
+    def steps(self, batch_size: int | None = None) -> int | None:
+        """Return the number of batches in an epoch."""
+        return -(-len(self.parts[0]) // _at_least_one(batch_size))
+
+    def batches(
+        self,
+        batch_size: int | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        shuffle: bool = True,
+        shard: tuple[int, int] = (0, 1),
+        skip: int = 0,
+        device: torch.device | None = None,
+    ) -> Iterator[tuple[Tensor, ...]]:
+        """Iterate over one epoch, as :class:`probgen.data.Source` says; what is skipped is not read."""
+        size, n = _at_least_one(batch_size), len(self.parts[0])
+        share(n, shard)  # refuses here, not at the first batch
+        places = [torch.device(getattr(part, "device", "cpu")) for part in self.parts]
+        if shuffle:
+            source = places[0] if generator is None else generator.device
+            order = torch.randperm(n, generator=generator, device=source)
+        else:
+            order = torch.arange(n, device=places[0])
+        return self._cut(order, places, range(skip * size, n, size), size, shard, device)
+
+    def _cut(
+        self,
+        order: Tensor,
+        places: list[torch.device],
+        starts: Iterable[int],
+        size: int,
+        shard: tuple[int, int],
+        device: torch.device | None,
+    ) -> Iterator[tuple[Tensor, ...]]:
+        orders = {place: order.to(place) for place in places}
+        columns = list(zip(self.parts, (orders[place] for place in places), self._labels, strict=True))
+        for start in starts:
+            rows = share(min(size, len(order) - start), shard)
+            cut = slice(start + rows.start, start + rows.stop)
+            batch: list[Tensor] = []
+            for part, order_there, label in columns:
+                index = order_there[cut]
+                if isinstance(part, Tensor):
+                    batch.append(part.index_select(0, index))
+                else:
+                    batch.extend(_load(part, index, label, first=not batch))
+            yield to_device(tuple(batch), device)
 
 
 def check_data(data: Data, *, name: str = "data") -> tuple[Indexable, ...]:
@@ -67,26 +122,87 @@ def check_data(data: Data, *, name: str = "data") -> tuple[Indexable, ...]:
     """
     parts = _parts(data, name)
     for i, part in enumerate(parts):
-        label = name if len(parts) == 1 else f"{name}[{i}]"
+        label = _label(name, i, len(parts))
         if not isinstance(part, Tensor):
             continue
         if part.numel() == 0:
             raise ValueError(f"{label} should hold at least one value but has shape {tuple(part.shape)}")
-        if i == 0 and not part.is_floating_point():
-            raise TypeError(f"{label} should be floating point but is {part.dtype}: convert it with .float()")
-        finite = part.isfinite()
-        if not finite.all():
-            row = int((~finite).reshape(len(part), -1).any(1).nonzero()[0])
+        if i == 0:
+            check_floating(part, label)
+        row = row_not_finite(part)
+        if row is not None:
             raise ValueError(f"{label} should be finite but row {row} holds NaN or infinity")
     return parts
+
+
+def flat(value: Any, label: str) -> tuple[Tensor, ...]:
+    """Return the tensors in a batch, the tuples in it laid out one after the other; TypeError for others."""
+    if isinstance(value, Tensor):
+        return (value,)
+    if not isinstance(value, tuple | list):
+        raise TypeError(
+            f"{label} should give tensors or tuples of tensors but gave a {type(value).__name__}: "
+            "use a Dataset or a collate_fn that returns a tuple"
+        )
+    return tuple(tensor for part in value for tensor in flat(part, label))
+
+
+def check_floating(x: Tensor, label: str) -> None:
+    """Raise TypeError where ``x`` is not floating point."""
+    if not x.is_floating_point():
+        raise TypeError(f"{label} should be floating point but is {x.dtype}: convert it with .float()")
+
+
+def row_not_finite(x: Tensor) -> int | None:
+    """Return the first row that holds NaN or infinity, or None."""
+    if x.sum().isfinite():  # a twentieth of the cost; a sum that overflows is looked at again
+        return None
+    bad = ~x.isfinite()
+    return int(bad.reshape(len(x), -1).any(1).nonzero()[0]) if bad.any() else None
+
+
+def share(rows: int, shard: tuple[int, int]) -> slice:
+    """Return which of the rows of a batch are process ``rank``'s, ``shard`` being (rank, world).
+
+    The shares do not overlap, are all the rows together, and differ in size by one at most.
+
+    >>> [share(5, (rank, 3)) for rank in range(3)]
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    rank, world = shard
+    if not 0 <= rank < world:
+        raise ValueError(f"shard should be (rank, world) with 0 <= rank < world but got {shard}")
+    return slice(-(-rows * rank // world), -(-rows * (rank + 1) // world))
+
+
+def to_device(batch: tuple[Tensor, ...], device: torch.device | None) -> tuple[Tensor, ...]:
+    """Return the batch on ``device``, or as it is where that is None."""
+    return batch if device is None else tuple(part.to(device, non_blocking=True) for part in batch)
+
+
+def _load(part: Indexable, index: Tensor, label: str, *, first: bool) -> tuple[Tensor, ...]:
+    """Read rows from what is no tensor, and check them: on the CPU also that they are finite."""
+    values = flat(part[index], label)
+    if first and values:
+        check_floating(values[0], label)
+    for value in values:
+        if not value.dim() or len(value) != len(index):
+            raise ValueError(
+                f"{label} should give a row per index but gave shape {tuple(value.shape)} for {len(index)}"
+            )
+        row = row_not_finite(value) if value.device.type == "cpu" else None
+        if row is not None:
+            raise ValueError(f"{label} should be finite but row {int(index[row])} holds NaN or infinity")
+    return values
 
 
 def _parts(data: Data, name: str) -> tuple[Indexable, ...]:
     parts = tuple(data) if isinstance(data, tuple | list) else (data,)
     for part in parts:
         if not isinstance(part, Indexable) or isinstance(part, str | np.ndarray):
+            hint = ": use torch.from_numpy or data.MemoryMapped" if isinstance(part, np.ndarray) else ""
             raise TypeError(
-                f"{name} should be a tensor or a tuple of tensors but holds a {type(part).__name__}"
+                f"{name} should be a tensor or a tuple of tensors but holds a {type(part).__name__}{hint}"
             )
         if isinstance(part, Tensor) and part.dim() == 0:
             raise ValueError(f"{name} should have a row per datum but is a scalar")
@@ -94,5 +210,18 @@ def _parts(data: Data, name: str) -> tuple[Indexable, ...]:
     if not lengths or not min(lengths):
         raise ValueError(f"{name} should have at least one row but is empty")
     if len(set(lengths)) > 1:
-        raise ValueError(f"the parts of {name} should be equally long but have {lengths} rows")
+        raise ValueError(
+            f"the parts of {name} should be equally long but have {lengths} rows: "
+            "sequences of different lengths go into data.Ragged"
+        )
     return parts
+
+
+def _at_least_one(batch_size: int | None) -> int:
+    if batch_size is None or batch_size < 1:
+        raise ValueError(f"batch_size should be at least 1 but got {batch_size}")
+    return batch_size
+
+
+def _label(name: str, i: int, parts: int) -> str:
+    return name if parts == 1 else f"{name}[{i}]"

@@ -1,0 +1,63 @@
+"""Rows of an array that stays in its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class MemoryMapped:
+    r"""An array in a file, larger than memory maybe, of which only the rows asked for are read.
+
+    ``MemoryMapped("x.npy")[index]`` returns the rows as a tensor of shape (B, \*event) on the CPU, in the
+    order of ``index``; the file is read in its own order.
+
+    Args:
+        array: the path of a ``.npy`` file, or an array such as ``np.memmap``; its first axis is the rows.
+        dtype: of the tensors; torch's default floating-point type where not given.
+        scale: what the values are divided by, 255 for grey levels in bytes.
+
+    Raises:
+        ValueError: where the array has no rows or no real numbers, or the file is no ``.npy``.
+        FileNotFoundError: where there is no such file.
+
+    >>> MemoryMapped(np.arange(6, dtype=np.uint8).reshape(3, 2), scale=5)[torch.tensor([2, 0])]
+    tensor([[0.8000, 1.0000],
+            [0.0000, 0.2000]])
+    """
+
+    def __init__(
+        self, array: np.ndarray | str | Path, *, dtype: torch.dtype | None = None, scale: float = 1.0
+    ) -> None:
+        self._array = array if isinstance(array, np.ndarray) else _open(Path(array))
+        self.dtype = torch.get_default_dtype() if dtype is None else dtype
+        self.scale = scale
+        if self._array.dtype.kind not in "biuf" or self._array.dtype.itemsize > 8:
+            raise ValueError(f"array should hold real numbers of up to 64 bits but holds {self._array.dtype}")
+        if self._array.ndim == 0 or self._array.size == 0:
+            raise ValueError(f"array should have at least one row but has shape {self._array.shape}")
+        if not scale > 0:
+            raise ValueError(f"scale should be positive but got {scale}")
+        if scale != 1 and not self.dtype.is_floating_point:
+            raise ValueError(f"dtype should be floating point where values are scaled but is {self.dtype}")
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        rows, place = index.sort()
+        block = self._array[rows.numpy()]
+        values = torch.from_numpy(block.astype(block.dtype.newbyteorder("="), copy=False)).to(self.dtype)
+        if self.scale != 1:
+            values = values / self.scale
+        return values[place.argsort()]
+
+
+def _open(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise ValueError(f"array should be a .npy file of numbers but {path} is none: {error}") from None
