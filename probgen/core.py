@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from pyro import poutine
+from pyro.distributions import Unit
 from pyro.distributions.util import scale_and_mask
 from torch import Tensor, nn
 from torch.distributions import Distribution, MixtureSameFamily, biject_to, constraints
@@ -66,13 +67,23 @@ class Pair(GenerativeModel):
         r"""Return log p(z, x) as a function of z: a target for any Markov sampler.
 
         The rows of ``x``, shape (n, \*event), are independent data points, so the density has
-        ``batch_shape`` (n,): a sampler runs its chains for all of them at once.
+        ``batch_shape`` (n,): a sampler runs its chains for all of them at once. The model is run in
+        evaluation mode.
         """
-        latent = _latent_sites(self, x, *context)
+        rows = len(x)
+        with evaluating(self):
+            trace = poutine.trace(self.model).get_trace(x, *context)
+        latent, nesting = _latent_sites(trace, type(self).__name__, rows), plate_nesting(trace)
+
+        def left_of_plates(name: str, value: Tensor) -> Tensor:
+            shape = value.shape[: value.dim() - 1 - len(latent[name].event_shape)]
+            return value.reshape(*shape, *[1] * (nesting - 1), *value.shape[len(shape) :])
 
         def log_joint(values: Mapping[str, Tensor]) -> Tensor:
-            conditioned = poutine.condition(self.model, data=dict(values))
-            return log_joint_prob(poutine.trace(conditioned).get_trace(x, *context))
+            data = {name: left_of_plates(name, value) for name, value in values.items()}
+            with evaluating(self):
+                joint = poutine.trace(poutine.condition(self.model, data=data)).get_trace(x, *context)
+            return log_joint_prob(joint, rows, nesting=nesting)
 
         supports = {name: law.support for name, law in latent.items()}
         shapes = {name: law.event_shape for name, law in latent.items()}
@@ -254,6 +265,18 @@ def seeded(seed: int | None) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode, so that no dropout draws and no average moves, then back."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
 def sample_sites(trace: Any) -> dict[str, Any]:
     """Return the sites of a Pyro trace that have a log-probability, by name: all but the plates."""
     return {
@@ -263,27 +286,69 @@ def sample_sites(trace: Any) -> dict[str, Any]:
     }
 
 
-def log_joint_prob(trace: Any) -> Tensor:
-    """Return the log-probability of a Pyro trace, summed over its sites, for each datum.
+def is_factor(site: Any) -> bool:
+    """Say whether a site of a trace was made by ``pyro.factor``."""
+    return isinstance(site["fn"], Unit)
+
+
+def plate_nesting(trace: Any) -> int:
+    """Return the number of batch dimensions in a trace, at least 1: those of its plates."""
+    dims = [1]
+    for site in sample_sites(trace).values():
+        frames = [frame for frame in site["cond_indep_stack"] if frame.vectorized]
+        dims += [len(site["fn"].batch_shape), *(-frame.dim for frame in frames)]
+    return max(dims)
+
+
+def log_joint_prob(trace: Any, rows: int, *, nesting: int = 1, factors: bool = True) -> Tensor:
+    r"""Return the log-probability of a Pyro trace for each datum, summed over sites and inner plates.
 
     Masks are applied; scales are not, since that of a sub-sampled plate would raise each law to a power.
+
+    Args:
+        trace: of a model or a guide.
+        rows: the number of data, in the plate at -1.
+        nesting: the number of plates. Dimensions to their left are kept: the result is (\*sample, rows).
+        factors: whether the sites of ``pyro.factor`` count.
+
+    Raises:
+        ValueError: for a site that is not given datum by datum, or whose inner plate is sub-sampled.
     """
-    log_probs = (
-        scale_and_mask(site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"]), 1.0, site["mask"])
-        for site in sample_sites(trace).values()
-    )
+    log_probs = []
+    for name, site in sample_sites(trace).items():
+        if site["infer"].get("_deterministic") or (is_factor(site) and not factors):
+            continue
+        log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+        log_prob = scale_and_mask(log_prob, 1.0, site["mask"])
+        if log_prob.shape[-1:] != (rows,):
+            raise ValueError(
+                f"site {name!r} should have one log-probability per datum, shape ({rows},), to weigh data one "
+                f"by one, but has shape {tuple(log_prob.shape)}: draw it inside the plate of the data"
+            )
+        for frame in site["cond_indep_stack"]:
+            if frame.dim != -1 and frame.full_size not in (None, frame.size):
+                raise ValueError(
+                    f"plate {frame.name!r} should hold all its {frame.full_size} elements, to weigh data one "
+                    f"by one, but is sub-sampled to {frame.size}"
+                )
+        inner = range(-min(nesting, log_prob.dim()), -1)
+        log_probs.append(log_prob.sum(tuple(inner)) if inner else log_prob)
     return torch.as_tensor(sum(log_probs))
 
 
-def _latent_sites(pair: Pair, x: Tensor, *context: Tensor) -> dict[str, Any]:
-    sites = sample_sites(poutine.trace(pair.model).get_trace(x, *context))
-    latent = {name: site["fn"] for name, site in sites.items() if not site["is_observed"]}
+def _latent_sites(trace: Any, name_of_pair: str, rows: int) -> dict[str, Any]:
+    latent = {name: site["fn"] for name, site in sample_sites(trace).items() if not site["is_observed"]}
     if not latent:
-        raise ValueError(f"{type(pair).__name__}.model should have a latent site but has none")
+        raise ValueError(f"{name_of_pair}.model should have a latent site but has none")
     for name, law in latent.items():
-        if law.batch_shape != x.shape[:1]:
+        if law.batch_shape != (rows,):
             raise ValueError(
-                f"site {name!r} should have batch shape {tuple(x.shape[:1])}, one law per row of x, "
+                f"site {name!r} should have batch shape ({rows},), one law per row of x, "
                 f"but has {tuple(law.batch_shape)}"
+            )
+        if law.support.is_discrete:
+            raise ValueError(
+                f"site {name!r} should be continuous for a density to walk on but its support is discrete: "
+                "sum it out in the model, as MixtureSameFamily does"
             )
     return latent
