@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,12 @@ class MemoryMapped:
 
     Args:
         array: the path of a ``.npy`` file, or an array such as ``np.memmap``; its first axis is the rows.
-        dtype: of the tensors; torch's default floating-point type where not given.
+        dtype: of the tensors: floating point, torch's default one where not given; or int64 for integers.
         scale: what the values are divided by, 255 for grey levels in bytes.
 
     Raises:
-        ValueError: where the array has no rows or no real numbers, or the file is no ``.npy``.
+        ValueError: where the array has no rows or no real numbers, ``dtype`` cannot hold them, ``scale`` is
+            not positive, or the file is no ``.npy``.
         FileNotFoundError: where there is no such file.
 
     >>> MemoryMapped(np.arange(6, dtype=np.uint8).reshape(3, 2), scale=5)[torch.tensor([2, 0])]
@@ -39,10 +41,13 @@ class MemoryMapped:
             raise ValueError(f"array should hold real numbers of up to 64 bits but holds {self._array.dtype}")
         if self._array.ndim == 0 or self._array.size == 0:
             raise ValueError(f"array should have at least one row but has shape {self._array.shape}")
-        if not scale > 0:
-            raise ValueError(f"scale should be positive but got {scale}")
-        if scale != 1 and not self.dtype.is_floating_point:
-            raise ValueError(f"dtype should be floating point where values are scaled but is {self.dtype}")
+        whole = self._array.dtype.kind in "biu" and scale == 1
+        if not (self.dtype.is_floating_point or (whole and self.dtype == torch.int64)):
+            raise ValueError(
+                f"dtype should be floating point, or int64 for integers that are not scaled, but is {dtype}"
+            )
+        if not 0 < scale < math.inf:
+            raise ValueError(f"scale should be positive and finite but got {scale}")
 
     def __len__(self) -> int:
         return len(self._array)

@@ -198,7 +198,14 @@ class _Items:
                 f"the items of {self._name} should be alike but row {rows[0]} is {layouts[0]} and row "
                 f"{rows[odd]} {layouts[odd]}: sequences of different lengths go into data.Ragged"
             )
-        return tuple(part[: len(index)] for part in flat(default_collate(items), self._name))
+        try:
+            stacked = default_collate(items)
+        except TypeError:
+            raise TypeError(
+                f"the items of {self._name} should be tensors, numbers, arrays or tuples of these but row "
+                f"{rows[0]} is {items[0]!r:.60}"
+            ) from None
+        return tuple(part[: len(index)] for part in flat(stacked, self._name))
 
 
 def _by_row(part: Any, name: str) -> tuple[Indexable, ...]:
