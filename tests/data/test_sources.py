@@ -126,6 +126,8 @@ def test_an_epoch_of_a_loader_can_be_had_again(kind):
     assert [len(x) for x, _ in first] == [4, 4, 3]
     assert torch.cat([rows for _, rows in first]).sort().values.tolist() == list(range(11))
     assert not torch.equal(first[0][0], second[0][0])
+    noise = torch.cat([(x - X[rows])[:, 0] for x, rows in first])
+    assert noise.sort().values.diff().min() > 1e-6  # drawn afresh for every item
     torch.rand(3)  # what happens elsewhere has no say
     assert same(epoch(loader), first)
     assert same(epoch(loader, skip=1), first[1:])
@@ -227,6 +229,26 @@ def test_batches_go_to_the_device(device, dtype, generator):
         assert torch.equal(part, padded[:, 0])
 
 
+class Elsewhere:
+    """An indexable on another device than the CPU: meta, which is there on every machine."""
+
+    device = torch.device("meta")
+
+    def __len__(self):
+        return 11
+
+    def __getitem__(self, index):
+        assert index.device == self.device
+        return torch.empty(len(index), 2, device=index.device)
+
+
+def test_two_devices_without_a_second_one():
+    for x, other in source((X, Elsewhere())).batches(4):
+        assert (x.device.type, other.device.type) == ("cpu", "meta")
+    for data in (X, Items(X), DataLoader(Items(X), batch_size=4)):
+        assert {x.device.type for (x,) in source(data).batches(4, device=torch.device("meta"))} == {"meta"}
+
+
 def test_what_draws_at_each_access_still_does(device):
     (x,), (y,) = (epoch(Binarised(torch.full((50,), 0.5, device=device)), 50)[0] for _ in range(2))
     assert not torch.equal(x, y)
@@ -321,6 +343,12 @@ def test_data_refused_at_the_batch(data, error, message):
     batches = source(data).batches(5, shuffle=False)
     with pytest.raises(error, match=message):
         list(batches)
+
+
+def test_the_row_that_is_named_is_that_of_the_data():
+    with pytest.raises(ValueError, match="data should be finite but row 3 holds NaN or infinity"):
+        epoch(Items(with_bad(math.nan)), 2, seed=7)
+    assert torch.randperm(5, generator=torch.Generator().manual_seed(7)).tolist().index(3) != 3
 
 
 @pytest.mark.parametrize("data", [X, DataLoader(Items(X), batch_size=4)])
