@@ -1,196 +1,244 @@
-"""The fast path: an objective's loss as a plain ATen graph, so that Pyro's Python runs only at capture.
+"""The fast path: an objective's loss runs as a graph, so that Pyro's Python runs only at capture.
 
-The graph is a function of parameters, buffers and batch. Random numbers are drawn inside it, afresh at each
-call and from the same generator as eagerly, so eager and captured steps give the same bits. Autograd flows
-through it to the parameters. What Python computes from its own state is frozen at capture, so the graph is
-held against the eager loss, with its gradients and buffers, at calls 1, 2, 4, 8, ...: where it cannot be
-captured or disagrees, training goes on eagerly and one warning says why.
+What Python computes from its own state is frozen at capture, so each graph is held against the eager loss,
+with its gradients and buffers, when it is made and at calls 1, 2, 4, 8, ...: where it cannot be made or
+disagrees, training goes on without it and one warning says why.
 """
 
 from __future__ import annotations
 
 import logging
-import operator
+import os
+import shutil
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import pyro
 import torch
 from torch import Tensor
-from torch.func import functional_call
-from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from probgen.core import Objective, Terms
+from probgen.inference.agreement import check_outcome, difference, summary
+from probgen.inference.graph import Captured, bind, capture
+from probgen.inference.replay import Outcome, Run, WithGradients, compiled, plain, recorded
 
 logger = logging.getLogger("probgen")
 
-Loss = Callable[..., tuple[Tensor, Terms]]
-MODES = ("auto", "eager", "graph", "compile")
-GRADIENT = "the gradient of "
+MODES = ("auto", "eager", "graph", "compile", "cudagraph")
+MAX_GRAPHS = 16
+"""Graphs that one training makes; making one costs what about two hundred captured steps save."""
+COMPILE_STEPS = 50_000
+"""Steps from which "auto" compiles on a CPU: torch.compile takes 10 to 20 s and saves 0.1 to 0.5 ms a step,
+so that it pays from 20,000 to 200,000 steps on."""
 
 
 class Graph(NamedTuple):
-    """A captured loss: the plain ATen graph, and what runs in its place (the compiled one, if asked)."""
+    """A captured loss and how it runs."""
 
-    plain: Loss
-    fast: Loss
+    captured: Captured
+    tensors: tuple[Tensor, ...]  # the objective's: kept, so that no other takes the identity of one
+    weights: dict[str, Tensor]  # those that have a gradient
+    run: Run
 
 
 class CapturedLoss:
     """An objective's loss, captured once per batch shape; a drop-in for calling the objective.
 
+    A graph belongs to the shapes of the batch, to the objective's parameters (which there are, and which
+    learn), to its modules' training flags and to autocast: where one of these is new, so is the graph, up to
+    16 in all. Without gradients (``torch.no_grad``) the objective itself is called.
+
     Args:
         objective: the module whose forward pass is the loss.
-        mode: ``"eager"`` never captures, ``"graph"`` runs the ATen graph, ``"compile"`` gives the graph to
-            ``torch.compile``, ``"auto"`` is ``"graph"``.
+        mode: ``"eager"`` never captures, ``"graph"`` runs the ATen graph (to the same bits), ``"compile"``
+            gives it to ``torch.compile``, ``"cudagraph"`` records it as a CUDA graph. ``"auto"`` is
+            "cudagraph" on CUDA; on a CPU it is "graph", or "compile" where ``steps`` is 50,000 or more and a
+            C++ compiler is there. The attribute ``mode`` is the mode in force.
+        steps: the number of optimizer steps planned in all, where known.
+        batch_size: the rows of a full batch, where known; others, such as the last of an epoch, are then run
+            as plain graphs, since compiling them would not pay.
+
+    Raises:
+        ValueError: for an unknown mode, or "cudagraph" away from CUDA.
     """
 
-    def __init__(self, objective: Objective, mode: str = "auto") -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        mode: str = "auto",
+        steps: int | None = None,
+        *,
+        batch_size: int | None = None,
+    ) -> None:
         if mode not in MODES:
             raise ValueError(f"compile should be one of {', '.join(MODES)} but got {mode!r}")
+        self._device = next((p.device for p in objective.parameters()), torch.device("cpu"))
+        if mode == "cudagraph" and self._device.type != "cuda":
+            raise ValueError(f"compile='cudagraph' needs a CUDA device but the data are on {self._device}")
         self.objective = objective
-        self.mode = "graph" if mode == "auto" else mode
+        self.mode = _auto(self._device, steps or 0) if mode == "auto" else mode
+        self._batch_size = batch_size
         self._graphs: dict[Hashable, Graph] = {}
         self._calls = 0
+        self._full = False  # whether it was said that there are too many graphs
 
     def __call__(self, *batch: Tensor) -> tuple[Tensor, Terms]:
         """Return the loss and its terms."""
+        if not torch.is_grad_enabled():
+            return self.objective(*batch)
         self._calls += 1
         if self._calls == 1:
-            with self._undisturbed(batch):
-                _check_outcome(self.objective(*batch), type(self.objective).__name__)
-        if self.mode == "eager":
+            with self._undisturbed():
+                check_outcome(self.objective(*batch), type(self.objective).__name__)
+        graph = None if self.mode == "eager" else self._graph(batch)
+        if graph is None:
             return self.objective(*batch)
-        key = (self.objective.training, *((x.shape, x.dtype, x.device) for x in batch))
-        if key not in self._graphs or self._calls & (self._calls - 1) == 0:
-            reason = self._verify(key, *batch)
-            if reason:
-                logger.warning("the loss runs eagerly, since its captured graph %s", reason)
-                self.mode = "eager"
-                return self.objective(*batch)
-        return self._graphs[key].fast(*batch)
+        loss, terms, gradients = graph.run(*batch)
+        return WithGradients.apply(loss, gradients, *graph.weights.values()), terms
 
-    def _verify(self, key: Hashable, *batch: Tensor) -> str | None:
-        """Capture if need be; say how the graph differs from the eager loss on the same noise, or None."""
-        with self._undisturbed(batch):
-            eager = self._outcome(self.objective, *batch)  # a user's error surfaces here, in its own words
-        if key not in self._graphs:
+    def _graph(self, batch: tuple[Tensor, ...]) -> Graph | None:
+        """Return the graph for a batch, made and checked if need be, or None where the loss runs eagerly."""
+        key = self._key(batch)
+        graph = self._graphs.get(key)
+        if graph is not None and self._calls & (self._calls - 1):
+            return graph
+        if graph is None and len(self._graphs) == MAX_GRAPHS:
+            if not self._full:
+                logger.warning("the loss runs eagerly on further shapes, since it has %d graphs", MAX_GRAPHS)
+                self._full = True
+            return None
+        expected = self._eager_summary(batch)  # a user's error surfaces here, in its own words
+        if graph is None:
             try:
-                with self._undisturbed(batch):
-                    self._graphs[key] = self._capture(*batch)
+                with self._undisturbed():
+                    graph = self._capture(batch)
             except Exception as error:  # whatever the story's Python does, the eager loss can still be right
-                return f"could not be made: {(str(error).strip() or repr(error)).splitlines()[0]}"
-        with self._undisturbed(batch):
-            captured = self._outcome(self._graphs[key].plain, *batch)
-        if eager.keys() != captured.keys():
-            return f"reports {list(captured)} where the eager loss reports {list(eager)}"
-        gradients = [value for name, value in eager.items() if name.startswith(GRADIENT) and value.numel()]
-        largest = max((float(value.abs().nan_to_num().max()) for value in gradients), default=0.0)
-        for name, expected in eager.items():
-            found = captured[name]
-            if not _close(found, expected, largest if name.startswith(GRADIENT) else 1.0):
-                if expected.dim():
-                    return f"gives other values of {name} than eager on the same noise"
-                return f"gives {name} {found:.8g} where eager gives {expected:.8g} on the same noise"
-        return None
+                self._give_up(f"could not be made: {_first_line(error)}")
+                return None
+            reason = self._disagreement(graph, batch, expected, cast=torch.float64)
+            if reason is None:
+                self._graphs[key] = graph = self._accelerated(graph, batch, expected)
+        else:
+            reason = self._disagreement(graph, batch, expected, cast=self._rounding())
+        if reason is not None:
+            self._give_up(reason)
+            return None
+        return graph
 
-    def _capture(self, *batch: Tensor) -> Graph:
-        objective = self.objective
-        state = dict(objective.named_parameters()) | dict(objective.named_buffers())
-        tensors = list(state.values())
-        term_names: list[str] = []
+    def _give_up(self, reason: str) -> None:
+        logger.warning("the loss runs eagerly, since its captured graph %s", reason)
+        self.mode = "eager"
+        self._graphs.clear()
 
-        def loss_of(tensors: list[Tensor], batch: tuple[Tensor, ...]) -> list[Tensor]:
-            loss, terms = functional_call(objective, dict(zip(state, tensors, strict=True)), batch)
-            term_names[:] = terms
-            return [loss, *terms.values()]
+    def _capture(self, batch: tuple[Tensor, ...]) -> Graph:
+        """Return the plain graph, not yet checked."""
+        weights: dict[str, Tensor] = dict(self.objective.named_parameters())
+        state = {name: weights.pop(name) for name, p in list(weights.items()) if not p.requires_grad}
+        state |= dict(self.objective.named_buffers())
+        captured = capture(self.objective, weights, state, batch)
+        tensors = (*weights.values(), *state.values())
+        run = self._run(bind(captured.graph), captured, tensors)
+        return Graph(captured, tensors, {name: weights[name] for name in captured.weights}, run)
 
-        def named(function: Callable[..., list[Tensor]]) -> Loss:
-            def loss(*batch: Tensor) -> tuple[Tensor, Terms]:
-                value, *terms = function(tensors, batch)
-                return value, dict(zip(term_names, terms, strict=True))
+    def _accelerated(self, graph: Graph, batch: tuple[Tensor, ...], expected: dict[str, Tensor]) -> Graph:
+        """Return the graph as the mode in force runs it: as it is, where that cannot be done or disagrees."""
+        if self.mode == "graph" or self._batch_size not in (None, len(batch[0])):
+            return graph
+        captured, tensors = graph.captured, graph.tensors
+        try:
+            with self._undisturbed():
+                if self.mode == "compile":
+                    fast = compiled(captured.graph)
+                else:
+                    fast = recorded(bind(captured.graph), tensors, batch)
+            faster = graph._replace(run=self._run(fast, captured, tensors))
+            reason = self._disagreement(faster, batch, expected, cast=self._rounding())
+        except Exception as error:  # a missing compiler, an operation that a CUDA graph cannot hold
+            reason = f"could not be made: {_first_line(error)}"
+        if reason is None:
+            return faster
+        logger.warning("the loss runs as a plain graph, since with compile=%r it %s", self.mode, reason)
+        self.mode = "graph"
+        return graph
 
-            return loss
+    def _run(
+        self, function: Callable[..., list[Tensor]], captured: Captured, tensors: tuple[Tensor, ...]
+    ) -> Run:
+        return plain(function, captured.terms, tensors, casts=self._cast() is not None)
 
-        with pyro.validation_enabled(False):
-            traced = make_fx(loss_of, pre_dispatch=True)(tensors, batch)
-        for node in traced.graph.find_nodes(op="get_attr"):
-            if getattr(getattr(traced, node.target), "grad_fn", None) is not None:
-                raise ValueError("it would hold results of autograd, such as those of torch.autograd.grad")
-        _simplify(traced)
-        plain = named(traced)
-        return Graph(plain, named(torch.compile(traced, fullgraph=True)) if self.mode == "compile" else plain)
+    def _cast(self) -> torch.dtype | None:
+        """Return the type that autocast casts to, or None where it is off."""
+        kind = self._device.type
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
 
-    def _outcome(self, loss_of: Loss, *batch: Tensor) -> Terms:
-        """Return the loss, its terms, its gradients and the buffers that it leaves."""
-        with torch.enable_grad():
-            loss, terms = loss_of(*batch)
+    def _rounding(self) -> torch.dtype:
+        """Return the type in which a compiled loss may round otherwise than the eager one."""
+        return (self._cast() if self.mode == "compile" else None) or torch.float64
+
+    def _key(self, batch: tuple[Tensor, ...]) -> Hashable:
+        """Return what a graph is made for; it stands in every step, hence nn.Module's own dictionaries."""
+        key: list[Hashable] = [self._cast()]
+        for x in batch:
+            key += (x.shape, x.dtype, x.device)
+        modules: list[torch.nn.Module | None] = [self.objective]
+        for module in modules:
+            if module is None:
+                continue
+            modules += module._modules.values()
+            key.append(module.training)
+            key += map(id, module._buffers.values())
+            for weight in module._parameters.values():
+                if weight is not None:
+                    key += (id(weight), weight.requires_grad, weight.dtype, weight.shape)
+        if self.mode == "cudagraph":  # which reads memory, whatever tensor it belongs to
+            key += (t.data_ptr() for t in (*self.objective.parameters(), *self.objective.buffers()))
+        return tuple(key)
+
+    def _eager_summary(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
         weights = {name: p for name, p in self.objective.named_parameters() if p.requires_grad}
-        gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
-        return (
-            {"loss": loss.detach(), **terms}
-            | {
-                f"{GRADIENT}{name}": torch.zeros_like(weight) if gradient is None else gradient
-                for (name, weight), gradient in zip(weights.items(), gradients, strict=True)
-            }
-            | {f"the buffer {name}": b.detach().clone() for name, b in self.objective.named_buffers()}
-        )
+        with self._undisturbed():
+            with torch.enable_grad():
+                loss, terms = self.objective(*batch)
+            with torch.autocast(self._device.type, enabled=False):
+                found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+            gradients = {name: g for name, g in zip(weights, found, strict=True) if g is not None}
+            return summary(loss, terms, gradients, dict(self.objective.named_buffers()))
+
+    def _disagreement(
+        self, graph: Graph, batch: tuple[Tensor, ...], expected: dict[str, Tensor], *, cast: torch.dtype
+    ) -> str | None:
+        with self._undisturbed():
+            outcome: Outcome = graph.run(*batch)
+            gradients = dict(zip(graph.weights, outcome.gradients, strict=True))
+            buffers = dict(self.objective.named_buffers())
+            return difference(summary(outcome.loss, outcome.terms, gradients, buffers), expected, cast)
 
     @contextmanager
-    def _undisturbed(self, batch: tuple[Tensor, ...]) -> Iterator[None]:
+    def _undisturbed(self) -> Iterator[None]:
         """Put the random state and the buffers back as they were."""
         buffers = [
             (module, name, buffer, buffer.clone())
             for module in self.objective.modules()
             for name, buffer in module.named_buffers(recurse=False)
         ]
-        devices = sorted({x.device.index for x in batch if x.device.type == "cuda"})
-        with torch.random.fork_rng(devices=devices):
+        with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
             yield
         with torch.no_grad():
             for module, name, buffer, before in buffers:
                 setattr(module, name, buffer.copy_(before))
 
 
-def _simplify(traced: GraphModule) -> None:
-    """Take out what a graph of fixed shapes does not need: views that change nothing, results not used."""
-    aten = torch.ops.aten
-    for node in list(traced.graph.nodes):
-        if node.target is aten.expand.default:
-            source = node.args[0]
-        elif node.target is operator.getitem and node.args[0].target is aten.broadcast_tensors.default:
-            source = node.args[0].args[0][node.args[1]]
-        elif node.target is aten.detach_.default and not node.users and len(node.args[0].users) == 1:
-            traced.graph.erase_node(node)  # of a fresh constant that nothing else reads
-            continue
-        else:
-            continue
-        written = any(
-            getattr(user.target, "_schema", None) and user.target._schema.is_mutable for user in node.users
-        )
-        if not written and node.meta["val"].shape == source.meta["val"].shape:
-            node.replace_all_uses_with(source)
-    traced.graph.eliminate_dead_code()
-    traced.recompile()
+def _auto(device: torch.device, steps: int) -> str:
+    """Return the mode for a device and a number of steps: the same on every run, whatever the clock says."""
+    if device.type == "cuda":
+        return "cudagraph"
+    if device.type != "cpu" or steps < COMPILE_STEPS:
+        return "graph"
+    if any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++", "cl"))):
+        return "compile"
+    logger.warning("the loss runs as a plain graph, since compile='auto' finds no C++ compiler")
+    return "graph"
 
 
-def _check_outcome(outcome: object, name: str) -> None:
-    """Raise unless an objective returned what the contract asks for."""
-    if not (isinstance(outcome, tuple) and len(outcome) == 2 and isinstance(outcome[1], dict)):
-        raise TypeError(f"{name} should return (loss, terms) but returned a {type(outcome).__name__}")
-    loss, terms = outcome
-    if not (isinstance(loss, Tensor) and loss.dim() == 0 and loss.requires_grad):
-        raise ValueError(f"the loss of {name} should be a scalar tensor with a gradient but is {loss}")
-    for term, value in terms.items():
-        if not (isinstance(value, Tensor) and value.dim() == 0 and not value.requires_grad):
-            raise ValueError(f"the term {term!r} of {name} should be a detached scalar tensor but is {value}")
-
-
-def _close(found: Tensor, expected: Tensor, size: float) -> bool:
-    """Say whether two tensors are equal to rounding, for values of about the given size."""
-    if not expected.is_floating_point():
-        return torch.equal(found, expected)
-    tolerance = 1e3 * torch.finfo(expected.dtype).eps
-    return torch.allclose(found, expected, rtol=tolerance, atol=tolerance * size, equal_nan=True)
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or repr(error)).splitlines()[0]

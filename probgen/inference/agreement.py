@@ -1,0 +1,83 @@
+"""Whether a captured loss does what the eager one does: loss, terms, gradients and buffers in brief."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from probgen.core import Terms
+
+GRADIENT = "the gradient of "
+BUFFER = "the buffer "
+
+
+def summary(
+    loss: Tensor, terms: Terms, gradients: Mapping[str, Tensor], buffers: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return by name what a call computed, and left in the buffers, without holding on to its memory.
+
+    A gradient is told by two numbers, its norm and a random projection a'Gb with a, b ~ N(0, I), whose
+    standard deviation is that norm: two gradients that differ have different projections.
+    """
+    values = {"loss": loss, **terms} | {BUFFER + name: buffer for name, buffer in buffers.items()}
+    brief = {name: value.detach().clone() for name, value in values.items()}
+    return brief | {GRADIENT + name: _fingerprint(gradient) for name, gradient in gradients.items()}
+
+
+def difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], cast: torch.dtype) -> str | None:
+    """Say in what a captured loss differs from the eager one beyond rounding, or return None.
+
+    Args:
+        found, expected: the summaries of the captured and of the eager loss, on the same noise.
+        cast: the type whose rounding is allowed for, at least, beside each value's own.
+    """
+    if found.keys() != expected.keys():
+        names = [[n for n in s if not n.startswith(BUFFER)] for s in (found, expected)]
+        return f"reports {names[0]} where the eager loss reports {names[1]}"
+    sizes: dict[str, float] = {}
+    for name, value in expected.items():
+        group = _group(name)
+        sizes[group] = max(sizes.get(group, 0.0), float(value.double().abs().nan_to_num(0, 0, 0).amax()))
+    for name, value in expected.items():
+        tolerance = max(_tolerance(value.dtype), _tolerance(cast))
+        close = torch.allclose(
+            found[name].double(), value.double(), rtol=tolerance, atol=tolerance * sizes[_group(name)],
+            equal_nan=True,
+        )  # fmt: skip
+        if not close:
+            if value.dim():
+                return f"gives other values of {name} than eager on the same noise"
+            return f"gives {name} {found[name]:.8g} where eager gives {value:.8g} on the same noise"
+    return None
+
+
+def check_outcome(outcome: object, name: str) -> None:
+    """Raise unless an objective returned what the contract asks for."""
+    if not (isinstance(outcome, tuple) and len(outcome) == 2 and isinstance(outcome[1], dict)):
+        raise TypeError(f"{name} should return (loss, terms) but returned a {type(outcome).__name__}")
+    loss, terms = outcome
+    if not (isinstance(loss, Tensor) and loss.dim() == 0 and loss.requires_grad):
+        raise ValueError(f"the loss of {name} should be a scalar tensor with a gradient but is {loss}")
+    for term, value in terms.items():
+        if not (isinstance(value, Tensor) and value.dim() == 0 and not value.requires_grad):
+            raise ValueError(f"the term {term!r} of {name} should be a detached scalar tensor but is {value}")
+
+
+def _fingerprint(gradient: Tensor) -> Tensor:
+    if gradient.layout is not torch.strided:
+        gradient = gradient.to_dense()
+    rows = gradient.detach().reshape(len(gradient) if gradient.dim() else 1, -1)
+    source = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(size, generator=source, dtype=torch.float64).to(rows) for size in rows.shape)
+    return torch.stack([rows.norm(), a @ (rows @ b)]).double()
+
+
+def _group(name: str) -> str:
+    """Return what a value's rounding is judged against: its own size, or that of all of its kind."""
+    return next((kind for kind in (GRADIENT, BUFFER) if name.startswith(kind)), "")
+
+
+def _tolerance(dtype: torch.dtype) -> float:
+    return min(1e3 * torch.finfo(dtype).eps, 0.06) if dtype.is_floating_point else 0.0
