@@ -224,7 +224,9 @@ def test_a_run_folder_in_use_is_refused(tmp_path):
 
 def test_resuming_with_another_batch_size_is_refused(tmp_path):
     fit(Square(), x_of(), steps=2, checkpoint=tmp_path, progress=False)
-    with pytest.raises(ValueError, match="a resumed run should have the rows and batch_size"):
+    with pytest.raises(
+        ValueError, match=r"a resumed run should have the batch_size of the run in .*, 128, but got 7"
+    ):
         fit(Square(), x_of(), steps=4, batch_size=7, checkpoint=tmp_path, resume=True, progress=False)
 
 
