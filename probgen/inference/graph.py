@@ -21,6 +21,7 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from probgen.core import Objective
+from probgen.inference.questions import Answered
 
 aten = torch.ops.aten
 FILLED = {
@@ -82,7 +83,7 @@ def capture(
         return [loss.detach(), *values.values(), *(g for g in gradients if g is not None)]
 
     torch.clear_autocast_cache()  # else the graph would hold casts of the weights as they are now
-    with torch.enable_grad(), pyro.validation_enabled(False):
+    with torch.enable_grad(), pyro.validation_enabled(False), Answered():
         traced = make_fx(loss_and_gradients)(*weights.values(), *state.values(), *batch)
     torch.clear_autocast_cache()
     for node in traced.graph.find_nodes(op="get_attr"):
@@ -99,13 +100,20 @@ def bind(captured: GraphModule) -> GraphModule:
     with FakeTensorMode(), torch.no_grad():  # where functions are tried for their form alone
         examples = {node: _example(node) for node in graph.nodes}
         for node in graph.nodes:
-            packet = getattr(node.target, "overloadpacket", None)
-            for owner in (torch, Tensor) if packet else ():
-                function = getattr(owner, packet.__name__, None)
+            for owner in _owners(node):
+                function = getattr(owner, node.target.overloadpacket.__name__, None)
                 if isinstance(function, BUILT_IN) and _stands_in(function, node, examples):
                     node.target = function
                     break
     return GraphModule(captured, graph)
+
+
+def _owners(node: Node) -> tuple[object, ...]:
+    """Return where torch may have a function of a node's arguments; a method takes ``self`` first."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or not schema.arguments:
+        return ()
+    return (torch, Tensor) if schema.arguments[0].name == "self" else (torch,)
 
 
 def _example(node: Node) -> Tensor | None:

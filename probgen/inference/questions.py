@@ -1,0 +1,50 @@
+"""The questions that Pyro's bounds put to their tensors, answered while a loss is captured.
+
+A graph holds no Python, so no question about a value. Those that Pyro asks are few, and none changes what a
+bound is: it looks for NaN in order to warn (``fit`` looks itself), takes the value of a loss apart from its
+gradient, and leaves out terms of probability zero, which count as zero here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import pyro.infer.util
+import pyro.util
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+TORCH = str(Path(torch.__file__).parent)
+
+
+def _dot_where_probable(probability: Tensor, cost: Tensor, **kwargs: Any) -> Tensor:
+    return torch.tensordot(probability, torch.where(probability > 0, cost, 0), **kwargs)
+
+
+ANSWERS: dict[tuple[CodeType, Any], Callable[..., Any]] = {
+    (pyro.util.warn_if_nan.__code__, Tensor.__bool__): lambda found: False,
+    (pyro.util.warn_if_nan.__code__, Tensor.register_hook): lambda value, hook: None,
+    (pyro.util.warn_if_inf.__code__, Tensor.__bool__): lambda found: False,
+    (pyro.infer.util.torch_item.__code__, Tensor.item): Tensor.detach,
+    (pyro.infer.util.Dice.compute_expectation.__code__, Tensor.all): lambda probable: True,
+    (pyro.infer.util._fulldot.__code__, torch.tensordot): _dot_where_probable,
+}
+"""What to do instead, by the function of Pyro that asks and the function of torch that it asks with."""
+
+
+class Answered(TorchFunctionMode):
+    """Answers Pyro's questions; everyone else's stand."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        """Call what stands in for the function, if its caller is one of Pyro's."""
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(TORCH):
+            frame = frame.f_back
+        return ANSWERS.get((frame.f_code, func), func)(*args, **(kwargs or {}))
