@@ -68,10 +68,10 @@ def check_outcome(outcome: object, name: str) -> None:
 def _fingerprint(gradient: Tensor) -> Tensor:
     if gradient.layout is not torch.strided:
         gradient = gradient.to_dense()
-    rows = gradient.detach().reshape(len(gradient) if gradient.dim() else 1, -1)
+    rows = gradient.detach().reshape(len(gradient) if gradient.dim() else 1, -1).contiguous()
     source = torch.Generator().manual_seed(0)
     a, b = (torch.randn(size, generator=source, dtype=torch.float64).to(rows) for size in rows.shape)
-    return torch.stack([rows.norm(), a @ (rows @ b)]).double()
+    return torch.stack([rows.norm(), a @ (rows @ b)])
 
 
 def _group(name: str) -> str:

@@ -166,11 +166,15 @@ def _simplify(traced: GraphModule, *, frozen: int, learned: int) -> None:
 def _root(node: Node) -> Node:
     """Return the node whose memory this one shows."""
     while node.op == "call_function" and node.args and isinstance(node.args[0], Node):
-        returns = getattr(getattr(node.target, "_schema", None), "returns", ())
-        aliased = bool(returns) and returns[0].alias_info is not None
-        if not (aliased or node.target in (operator.getitem, aten._unsafe_view.default)):
+        source = node.args[0]
+        maker = source if node.target is operator.getitem else node
+        returns = getattr(getattr(maker.target, "_schema", None), "returns", ())
+        if (
+            not (returns and returns[0].alias_info is not None)
+            and node.target is not aten._unsafe_view.default
+        ):
             break
-        node = node.args[0]
+        node = source
     return node
 
 

@@ -44,6 +44,11 @@ class DataDependent(Annealed):
         return (square if batch[0].sum() > 0 else 2 * square), {}
 
 
+def modes(device):
+    """The modes beside eager that give its bits, on a device."""
+    return ("graph", "cudagraph") if device.type == "cuda" else ("graph",)
+
+
 def steps(objective, mode, batches, device):
     """Take a gradient step per batch and return the losses and the final state."""
     objective = objective.to(device)
@@ -64,17 +69,17 @@ def test_captured_and_eager_give_the_same_bits(make, device, caplog):
     batches = (*torch.randn(11, 16, 3).unbind(), torch.randn(5, 3))
     outcomes = []
     with caplog.at_level(logging.WARNING):
-        for mode in ("eager", "graph"):
+        for mode in ("eager", *modes(device)):
             torch.manual_seed(7)
-            objective = make()
-            losses, state, loss_of = steps(objective, mode, batches, device)
+            losses, state, loss_of = steps(make(), mode, batches, device)
             outcomes.append((losses, state))
             assert loss_of.mode == mode
     assert not caplog.records
-    (eager_losses, eager_state), (losses, state) = outcomes
-    assert torch.equal(eager_losses, losses)
-    for name, expected in eager_state.items():
-        assert torch.equal(expected, state[name]), name
+    (eager_losses, eager_state), *others = outcomes
+    for losses, state in others:
+        assert torch.equal(eager_losses, losses)
+        for name, expected in eager_state.items():
+            assert torch.equal(expected, state[name]), name
 
 
 def test_the_graph_draws_fresh_noise_at_each_call(device):
@@ -127,23 +132,6 @@ def test_data_dependent_structure_runs_eagerly_with_one_reason(device, caplog):
     assert losses[1] > 12.0
 
 
-class Reversal(torch.autograd.Function):
-    """The identity, with its gradient reversed: a graph would keep the first and lose the second."""
-
-    @staticmethod
-    def forward(ctx, x):
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return -gradient
-
-
-class Reversed(Annealed):
-    def forward(self, *batch: Tensor):
-        return (batch[0] - Reversal.apply(self.location)).square().sum(), {}
-
-
 class MovingAverage(Annealed):
     """Replaces a buffer by a new tensor, where batch normalisation writes into it."""
 
@@ -154,6 +142,51 @@ class MovingAverage(Annealed):
     def forward(self, *batch: Tensor):
         self.mean = 0.9 * self.mean + 0.1 * batch[0].mean(0)
         return (batch[0] - self.location).square().sum(), {}
+
+
+def test_a_buffer_that_is_replaced_runs_eagerly(device, caplog):
+    x = torch.randn(4, 3, device=device)
+    objective = MovingAverage().to(device)
+    loss_of = CapturedLoss(objective, "graph")
+    loss_of(x)
+    assert loss_of.mode == "eager"
+    assert "gives other values of the buffer mean than eager" in caplog.text
+    torch.testing.assert_close(objective.mean, 0.1 * x.mean(0))
+
+
+class Scaled(torch.autograd.Function):
+    """The identity, with its gradient scaled by a Python number."""
+
+    @staticmethod
+    def forward(ctx, x, scale):
+        ctx.scale = scale
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return ctx.scale * gradient, None
+
+
+class Reversed(Annealed):
+    """Reverses a gradient, as in domain-adversarial training, by a number that Python anneals."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = -1.0
+
+    def forward(self, *batch: Tensor):
+        return (batch[0] - Scaled.apply(self.location, self.weight)).square().sum(), {}
+
+
+def test_a_gradient_that_python_anneals_is_not_frozen_silently(device, caplog):
+    objective = Reversed().to(device)
+    loss_of = CapturedLoss(objective, "graph")
+    x = torch.ones(2, 3, device=device)
+    loss_of(x)
+    objective.weight = 1.0  # same loss, same norm of the gradient
+    loss_of(x)[0].backward()
+    assert "gives other values of the gradient of location than eager" in caplog.text
+    assert (objective.location.grad < 0).all()
 
 
 class GradientPenalty(Objective):
@@ -169,34 +202,68 @@ class GradientPenalty(Objective):
         return (gradient.norm(dim=1) - 1).square().mean(), {}
 
 
-@pytest.mark.parametrize(
-    ("make", "reason"),
-    [
-        (Reversed, "gives other values of the gradient of location than eager"),
-        (MovingAverage, "gives other values of the buffer mean than eager"),
-        (GradientPenalty, "it would hold results of autograd"),
-    ],
-)
-def test_what_a_graph_would_lose_runs_eagerly(make, reason, device, caplog):
+class SharedGradient(Objective):
+    """Two parameters whose gradients are one tensor in autograd, and a third without a gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = (nn.Parameter(torch.ones(3)) for _ in range(3))
+
+    def forward(self, *batch: Tensor):
+        return ((self.a + self.b).sum() - batch[0].mean()).square(), {}
+
+
+class Direct(Objective):
+    """Its gradient is a buffer of its own, and a number spread over a tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = (nn.Parameter(torch.ones(2, 3)) for _ in range(2))
+        self.register_buffer("direction", torch.tensor([1.0, 2.0, 3.0]))
+
+    def forward(self, *batch: Tensor):
+        return (self.a * self.direction).sum() + self.b.sum(), {}
+
+
+@pytest.mark.parametrize("make", [Reversed, GradientPenalty, SharedGradient, Direct])
+def test_gradients_that_are_made_by_hand_or_shared_are_captured_to_the_same_bits(make, device, caplog):
     batches, outcomes = torch.randn(5, 4, 3).unbind(), []
-    for mode in ("eager", "graph"):
+    for mode in ("eager", *modes(device)):
         torch.manual_seed(7)
-        losses, state, loss_of = steps(make(), mode, batches, device)
-        outcomes.append((losses, state))
-    assert loss_of.mode == "eager"
-    assert reason in caplog.text
-    (eager_losses, eager_state), (losses, state) = outcomes
-    assert torch.equal(eager_losses, losses)
-    for name, expected in eager_state.items():
-        assert torch.equal(expected, state[name]), name
+        objective = make().to(device)
+        loss_of = CapturedLoss(objective, mode)
+        for batch in batches:
+            objective.zero_grad()
+            loss_of(batch.to(device))[0].backward()
+            for weight in objective.parameters():
+                if weight.grad is not None:
+                    weight.grad.mul_(0.1)  # in place, as clipping does
+                    with torch.no_grad():
+                        weight.sub_(weight.grad)
+        outcomes.append(objective.state_dict())
+    assert loss_of.mode == mode
+    assert not caplog.records
+    for name, expected in outcomes[0].items():
+        for state in outcomes[1:]:
+            assert torch.equal(expected, state[name]), name
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # inside torch.compile
-def test_the_compiled_graph_gives_the_same_loss_for_deterministic_objectives(device):
-    x = torch.randn(4, 3)
-    compiled, _, _ = steps(Annealed(), "compile", [x, x], device)
-    eager, _, _ = steps(Annealed(), "eager", [x, x], device)
-    torch.testing.assert_close(compiled, eager)
+def test_gradients_are_scaled_and_accumulated_as_by_autograd(device):
+    objective = Layers().to(device).eval()
+    loss_of = CapturedLoss(objective, "graph")
+    x, y = torch.randn(2, 6, 3, device=device)
+    gradients = []
+    for call in (objective, loss_of):
+        objective.zero_grad()
+        first, second = call(x)[0], call(y)[0]
+        (0.25 * first).backward()
+        (3.0 * second).backward()
+        gradients.append([weight.grad for weight in objective.parameters()])
+    torch.testing.assert_close(gradients[1], gradients[0])
+    loss, _ = loss_of(x)
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="the loss of a captured graph should be differentiated once"):
+        loss.backward()
 
 
 def test_a_users_error_surfaces_in_its_own_words(device):
@@ -233,6 +300,6 @@ def test_what_an_objective_returns_is_checked(mode, outcome, error, sentence):
 
 def test_an_unknown_mode_is_named():
     with pytest.raises(
-        ValueError, match="compile should be one of auto, eager, graph, compile but got 'jit'"
+        ValueError, match="compile should be one of auto, eager, graph, compile, cudagraph but got 'jit'"
     ):
         CapturedLoss(Annealed(), "jit")
