@@ -301,39 +301,50 @@ def plate_nesting(trace: Any) -> int:
 
 
 def log_joint_prob(trace: Any, rows: int, *, nesting: int = 1, factors: bool = True) -> Tensor:
-    r"""Return the log-probability of a Pyro trace for each datum, summed over sites and inner plates.
+    r"""Return the log-probability of a Pyro trace for each datum, summed over its sites.
+
+    Args:
+        trace: of a model or a guide.
+        rows, nesting: as in :func:`site_log_prob`, with its errors.
+        factors: whether the sites of ``pyro.factor`` count.
+    """
+    sites = {
+        name: site
+        for name, site in sample_sites(trace).items()
+        if not site["infer"].get("_deterministic") and (factors or not is_factor(site))
+    }
+    log_probs = (site_log_prob(name, site, rows, nesting=nesting) for name, site in sites.items())
+    return torch.as_tensor(sum(log_probs))
+
+
+def site_log_prob(name: str, site: Any, rows: int, *, nesting: int = 1) -> Tensor:
+    r"""Return the log-probability of a site for each datum, summed over inner plates, shape (\*sample, rows).
 
     Masks are applied; scales are not, since that of a sub-sampled plate would raise each law to a power.
 
     Args:
-        trace: of a model or a guide.
+        name, site: the site in a trace.
         rows: the number of data, in the plate at -1.
-        nesting: the number of plates. Dimensions to their left are kept: the result is (\*sample, rows).
-        factors: whether the sites of ``pyro.factor`` count.
+        nesting: the number of plates; dimensions to their left are kept.
 
     Raises:
         ValueError: for a site that is not given datum by datum, or whose inner plate is sub-sampled.
     """
-    log_probs = []
-    for name, site in sample_sites(trace).items():
-        if site["infer"].get("_deterministic") or (is_factor(site) and not factors):
-            continue
-        log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
-        log_prob = scale_and_mask(log_prob, 1.0, site["mask"])
-        if log_prob.shape[-1:] != (rows,):
+    log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+    log_prob = scale_and_mask(log_prob, 1.0, site["mask"])
+    if log_prob.shape[-1:] != (rows,):
+        raise ValueError(
+            f"site {name!r} should stand in the plate of the data, with one log-probability for each of the "
+            f"{rows} rows, but its log-probability has shape {tuple(log_prob.shape)}"
+        )
+    for frame in site["cond_indep_stack"]:
+        if frame.dim != -1 and frame.full_size not in (None, frame.size):
             raise ValueError(
-                f"site {name!r} should have one log-probability per datum, shape ({rows},), to weigh data one "
-                f"by one, but has shape {tuple(log_prob.shape)}: draw it inside the plate of the data"
+                f"plate {frame.name!r} should hold all of its {frame.full_size} elements to give the "
+                f"probability of a datum, but is sub-sampled to {frame.size}"
             )
-        for frame in site["cond_indep_stack"]:
-            if frame.dim != -1 and frame.full_size not in (None, frame.size):
-                raise ValueError(
-                    f"plate {frame.name!r} should hold all its {frame.full_size} elements, to weigh data one "
-                    f"by one, but is sub-sampled to {frame.size}"
-                )
-        inner = range(-min(nesting, log_prob.dim()), -1)
-        log_probs.append(log_prob.sum(tuple(inner)) if inner else log_prob)
-    return torch.as_tensor(sum(log_probs))
+    inner = tuple(range(-min(nesting, log_prob.dim()), -1))
+    return log_prob.sum(inner) if inner else log_prob
 
 
 def _latent_sites(trace: Any, name_of_pair: str, rows: int) -> dict[str, Any]:

@@ -72,6 +72,19 @@ class Subsampled(LinearGaussian):
             return pyro.sample("z", law)
 
 
+class Plated(LinearGaussian):
+    """The same pair with the coordinates of x in a plate of their own at -2, left of the data's."""
+
+    def model(self, x: Tensor | None = None, *context: Tensor, n: int = 1) -> Tensor:
+        zeros = self.weight.new_zeros(self.weight.shape[1])
+        with pyro.plate("data", n if x is None else len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(zeros, 1 + zeros).to_event(1))
+            with pyro.plate("coordinates", len(self.bias), dim=-2):
+                mean = (z * self.weight[:, None]).sum(-1) + self.bias[:, None]
+                law = dist.Normal(mean, self.log_sigma.exp())
+                return pyro.sample("x", law, obs=None if x is None else x.T)
+
+
 def ppca_best_evidence(x: Tensor, latent: int) -> float:
     """Return the greatest mean log-likelihood of probabilistic PCA on x (Tipping and Bishop, 1999)."""
     d = x.shape[1]

@@ -9,8 +9,9 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from probgen.core import Estimate, Pair, log_joint_prob, seeded
+from probgen.core import Estimate, Pair, evaluating, log_joint_prob, sample_sites, seeded
 from probgen.data import check_data
+from probgen.inference.traces import check_sites, nesting_of
 
 ELEMENTS = 2**22
 """Particles times data times event size in one pass: bounds memory, not the result."""
@@ -25,7 +26,8 @@ def log_likelihood(
     tightens with K. The standard error is over data.
 
     Args:
-        pair: the model/guide pair, in evaluation mode.
+        pair: the model/guide pair, which is run in evaluation mode and left in its own. What ``pyro.factor``
+            adds in its guide is no part of q(z | x) and left out.
         x: data, shape (n, \*event); ``context`` what else model and guide are given.
         particles: K, the draws of z per datum.
         seed: of the draws; torch's global state where not given.
@@ -48,7 +50,7 @@ def log_likelihoods(
     rows = max(1, min(len(x), ELEMENTS // x[0].numel()))
     block = max(1, min(particles, ELEMENTS // (rows * x[0].numel())))
     result = []
-    with seeded(seed):
+    with seeded(seed), evaluating(pair):
         for start in range(0, len(x), rows):
             batch = tuple(column[start : start + rows] for column in (x, *context))
             total = x.new_full((len(batch[0]),), -torch.inf)
@@ -65,7 +67,11 @@ def log_likelihoods(
 
 def _log_weights(pair: Pair, batch: tuple[Tensor, ...], particles: int) -> Tensor:
     """Return log p(x, z) − log q(z | x), shape (particles, n)."""
-    with pyro.plate("particles", particles, dim=-2):
+    rows, nesting = len(batch[0]), nesting_of(pair, *batch)
+    with pyro.plate("particles", particles, dim=-1 - nesting):
         guide_trace = poutine.trace(pair.guide).get_trace(*batch)
         model_trace = poutine.trace(poutine.replay(pair.model, trace=guide_trace)).get_trace(*batch)
-    return (log_joint_prob(model_trace) - log_joint_prob(guide_trace)).expand(particles, len(batch[0]))
+    check_sites(sample_sites(model_trace), sample_sites(guide_trace))
+    log_p = log_joint_prob(model_trace, rows, nesting=nesting)
+    log_q = log_joint_prob(guide_trace, rows, nesting=nesting, factors=False)
+    return (log_p - log_q).expand(particles, rows)

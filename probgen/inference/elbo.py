@@ -12,7 +12,7 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from probgen.core import Pair, Terms
-from probgen.inference.traces import Watch, reconstruction_and_kl
+from probgen.inference.traces import Parts, Watch, nesting_of, parts_of
 
 ACTIVE = 0.01
 """Nats of KL per datum above which a latent coordinate counts as active."""
@@ -22,7 +22,7 @@ class Bound(nn.Module, ABC):
     """A lower bound on log p(x), or a weighted one: what :class:`SVI` maximises.
 
     Args:
-        particles: draws of z per datum, in one batched pass, at plate dimension -2.
+        particles: draws of z per datum, in one batched pass, in a plate left of all the pair's own.
     """
 
     def __init__(self, *, particles: int = 1) -> None:
@@ -35,12 +35,16 @@ class Bound(nn.Module, ABC):
     def forward(self, pair: Pair, *batch: Tensor) -> tuple[Tensor, Terms]:
         """Return minus the bound, per datum in nats, and its terms."""
 
-    def _trace(self, story: Any, *batch: Tensor) -> Any:
+    def _trace(self, story: Any, nesting: int, *batch: Tensor) -> Any:
         """Run a model or a guide once for all particles and return its trace."""
         if self.particles == 1:
             return poutine.trace(story).get_trace(*batch)
-        with pyro.plate("particles", self.particles, dim=-2):
+        with pyro.plate("particles", self.particles, dim=-1 - nesting):
             return poutine.trace(story).get_trace(*batch)
+
+    def _nesting(self, pair: Pair, *batch: Tensor) -> int:
+        """Return the number of the pair's plates, found out only where there are particles to place."""
+        return 1 if self.particles == 1 else nesting_of(pair, *batch)
 
 
 class ELBO(Bound):
@@ -52,21 +56,23 @@ class ELBO(Bound):
     their gradient is the pathwise one.
 
     Terms, in nats per datum: ``elbo``, ``reconstruction`` = E_q[log p(x | z)], ``kl`` and, with several
-    latent sites, ``kl/SITE``. Beside them ``active`` and ``inactive`` count the latent coordinates whose KL
-    is above and below 0.01 nats, where the KL is known coordinate by coordinate.
+    latent sites, ``kl/SITE``. Where there are sites of ``pyro.factor``, ``factor`` is what they add to the
+    bound, the model's less the guide's, never weighted: elbo = reconstruction − kl + factor. Where the KL is
+    known coordinate by coordinate, ``active`` and ``inactive`` count the latent coordinates whose KL is above
+    and below 0.01 nats and, with several sites, ``active/SITE`` those of a site.
 
     Source: Kingma and Welling (2014), Auto-encoding variational Bayes.
     """
 
     def forward(self, pair: Pair, *batch: Tensor) -> tuple[Tensor, Terms]:
         """Return minus the bound, per datum, and its terms."""
+        nesting = self._nesting(pair, *batch)
         with Watch(pair, len(batch[0])) as watch:
-            guide_trace = self._trace(pair.guide, *batch)
-            model_trace = self._trace(poutine.replay(pair.model, trace=guide_trace), *batch)
-        total, sums = reconstruction_and_kl(model_trace, guide_trace)
-        size = watch.size * self.particles
-        reconstruction, kl = total / size, {site: value / size for site, value in sums.items()}
-        return self._weigh(kl) - reconstruction, _terms(reconstruction, kl)
+            guide_trace = self._trace(pair.guide, nesting, *batch)
+            model_trace = self._trace(poutine.replay(pair.model, trace=guide_trace), nesting, *batch)
+        parts = parts_of(model_trace, guide_trace).per_datum(watch.size * self.particles)
+        loss = self._weigh(parts.kl) - parts.reconstruction if parts.kl else -parts.reconstruction
+        return (loss if parts.factor is None else loss - parts.factor), terms_of(parts)
 
     def _weigh(self, kl: dict[str, Tensor]) -> Tensor:
         """Return the KL that the loss counts, from the KL by site and coordinate."""
@@ -136,14 +142,21 @@ class FreeBits(ELBO):
         return torch.maximum(torch.cat(parts), self.get_buffer("nats")).sum()
 
 
-def _terms(reconstruction: Tensor, kl: dict[str, Tensor]) -> Terms:
-    by_site = {site: value.detach().sum() for site, value in kl.items()}
-    total = torch.as_tensor(sum(by_site.values()))
-    terms = {"elbo": reconstruction.detach() - total, "reconstruction": reconstruction.detach(), "kl": total}
-    if len(kl) > 1:
+def terms_of(parts: Parts) -> Terms:
+    """Return what a bound reports, from its parts per datum."""
+    reconstruction = parts.reconstruction.detach()
+    by_site = {site: value.detach().sum() for site, value in parts.kl.items()}
+    kl = torch.as_tensor(sum(by_site.values())) if by_site else torch.zeros_like(reconstruction)
+    terms = {"elbo": reconstruction - kl, "reconstruction": reconstruction, "kl": kl}
+    if len(by_site) > 1:
         terms |= {f"kl/{site}": value for site, value in by_site.items()}
-    coordinates = [value.detach() for value in kl.values() if len(value) > 1]
-    if coordinates:
-        active = torch.cat(coordinates) > ACTIVE
-        terms |= {"active": active.sum().to(total), "inactive": (~active).sum().to(total)}
+    if parts.factor is not None:
+        terms["factor"] = parts.factor.detach()
+        terms["elbo"] = terms["elbo"] + terms["factor"]
+    if parts.coordinates:
+        is_active = {site: value.detach() > ACTIVE for site, value in parts.coordinates.items()}
+        together = torch.cat(list(is_active.values()))
+        terms |= {"active": together.sum().to(kl), "inactive": (~together).sum().to(kl)}
+        if len(by_site) > 1:
+            terms |= {f"active/{site}": active.sum().to(kl) for site, active in is_active.items()}
     return terms

@@ -3,23 +3,33 @@ r"""Bounds from importance weights w_k = p(x, z_k) / q(z_k | x), z_1, ..., z_K ~
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pyro import poutine
 from pyro.distributions.util import detach
 from torch import Tensor
 
-from probgen.core import Pair, Terms, log_joint_prob, sample_sites
-from probgen.inference.elbo import Bound
-from probgen.inference.traces import Watch, require_reparameterised
+from probgen.core import Pair, Terms, is_factor, log_joint_prob, sample_sites, site_log_prob
+from probgen.inference.elbo import Bound, terms_of
+from probgen.inference.traces import (
+    Parts,
+    Watch,
+    analytic_kl,
+    by_coordinate,
+    check_sites,
+    drawn_sites,
+    is_data,
+    nesting_of,
+)
 
 
 class IWAE(Bound):
     r"""The importance-weighted bound, E[log (1/K) Σ_k w_k], per datum: the ELBO at K = 1, tighter with K.
 
-    Terms: ``iwae``, the bound; ``elbo``, E[log w], on the same draws; ``ess``, the effective number of draws
-    (Σ w)² / Σ w², from 1 to K. Masks count, scales do not: a weighted bound would bound nothing.
+    Terms: ``iwae``, the bound; ``ess``, the effective number of draws (Σ w)² / Σ w², from 1 to K; and those
+    of :class:`ELBO`, averaged over the same draws. Masks count, scales do not: a weighted bound would bound
+    nothing. A ``pyro.factor`` of the model is part of p(x, z); one of the guide is added to the loss.
 
     Args:
         particles: K.
@@ -41,34 +51,38 @@ class IWAE(Bound):
     def forward(self, pair: Pair, *batch: Tensor) -> tuple[Tensor, Terms]:
         """Return minus the bound, per datum, and its terms."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.gradient == "plain"):
-            guide_trace, log_weights = _log_weights(self, pair, *batch)
-        bound = (log_weights.logsumexp(0) - math.log(self.particles)).mean()
-        terms = _terms(log_weights, {"iwae": bound.detach()})
+            draws = _draws(self, pair, *batch)
+        bound = (draws.log_weights.logsumexp(0) - math.log(self.particles)).mean()
+        loss, terms = draws.loss(bound), draws.terms("iwae", bound)
         if self.gradient == "plain" or not torch.is_grad_enabled():
-            return -bound, terms
-        surrogate = self._doubly_reparameterised(pair, guide_trace, log_weights.softmax(0), *batch)
-        return surrogate - surrogate.detach() - bound, terms
+            return loss, terms
+        surrogate = self._doubly_reparameterised(pair, draws, *batch)
+        return surrogate - surrogate.detach() + loss, terms
 
-    def _doubly_reparameterised(
-        self, pair: Pair, guide_trace: Any, weights: Tensor, *batch: Tensor
-    ) -> Tensor:
+    def _doubly_reparameterised(self, pair: Pair, draws: Draws, *batch: Tensor) -> Tensor:
         """Return a scalar that has the doubly reparameterised gradient."""
-        latent = [name for name, site in sample_sites(guide_trace).items() if not site["is_observed"]]
+        sites = sample_sites(draws.guide_trace)
+        latent = [name for name, site in sites.items() if not site["is_observed"]]
         if len(latent) != 1:
             raise ValueError(f"gradient='dreg' should have a guide with one latent site but it has {latent}")
         (name,) = latent
-        law, z = guide_trace.nodes[name]["fn"], guide_trace.nodes[name]["value"]
-        scale = weights.reshape(z.shape[: z.dim() - len(law.event_shape)] + (1,) * len(law.event_shape))
-        z = z.detach() + scale * (z - z.detach())  # the same value, its gradient times w̃
-        joint = log_joint_prob(self._trace(poutine.condition(pair.model, data={name: z}), *batch))
-        return -(weights * (joint - detach(law).log_prob(z)).reshape(weights.shape)).sum(0).mean()
+        site, rows, weights = sites[name], len(batch[0]), draws.log_weights.softmax(0)
+        law, z = detach(site["fn"]), site["value"]
+        if self.particles > 1:
+            plates = (self.particles, *[1] * (draws.nesting - 1), rows)
+            scale = weights.reshape(plates + (1,) * len(law.event_shape))
+            z = z.detach() + scale * (z - z.detach())  # the same value, its gradient times w̃
+        story = poutine.condition(pair.model, data={name: z})
+        joint = log_joint_prob(self._trace(story, draws.nesting, *batch), rows, nesting=draws.nesting)
+        proposal = site_log_prob(name, site | {"fn": law, "value": z}, rows, nesting=draws.nesting)
+        return -(weights * (joint - proposal)).sum(0).mean()
 
 
 class Renyi(Bound):
     r"""The variational Rényi bound, E[log (1/K) Σ_k w_k^(1−α)] / (1 − α), per datum.
 
     α = 1 is the ELBO and α = 0 the importance-weighted bound; for α < 0 it may exceed log p(x). Its gradient
-    is the pathwise one. Terms: ``renyi``, ``elbo`` and ``ess`` as in :class:`IWAE`.
+    is the pathwise one. Terms: ``renyi``, the bound, and the others as in :class:`IWAE`.
 
     Args:
         alpha: the order, other than 1.
@@ -85,25 +99,64 @@ class Renyi(Bound):
 
     def forward(self, pair: Pair, *batch: Tensor) -> tuple[Tensor, Terms]:
         """Return minus the bound, per datum, and its terms."""
-        _, log_weights = _log_weights(self, pair, *batch)
+        draws = _draws(self, pair, *batch)
         power = 1 - self.alpha
-        bound = ((power * log_weights).logsumexp(0) - math.log(self.particles)).mean() / power
-        return -bound, _terms(log_weights, {"renyi": bound.detach()})
+        bound = ((power * draws.log_weights).logsumexp(0) - math.log(self.particles)).mean() / power
+        return draws.loss(bound), draws.terms("renyi", bound)
 
 
-def _log_weights(bound: Bound, pair: Pair, *batch: Tensor) -> tuple[Any, Tensor]:
-    """Return the guide's trace, its draws with gradient, and log p(x, z) − log q(z | x), shape (K, n)."""
-    with Watch(pair, len(batch[0])):
+class Draws(NamedTuple):
+    """Weighted draws of z, and what they say beside their weights."""
+
+    guide_trace: Any  # with gradient
+    log_weights: Tensor  # log w, shape (K, n)
+    penalty: Tensor | None  # the guide's factors, per datum, where it has any
+    parts: Parts  # per datum
+    nesting: int  # plates of the pair
+
+    def loss(self, bound: Tensor) -> Tensor:
+        """Return minus a bound made of the weights, with the guide's factors."""
+        return -bound if self.penalty is None else self.penalty - bound
+
+    def terms(self, name: str, bound: Tensor) -> Terms:
+        """Return what a bound made of the weights reports."""
+        log_weights = self.log_weights.detach()
+        elbo = -self.loss(log_weights.mean()).detach()  # that of the parts, to the bits of the weights
+        ess = 1 / log_weights.softmax(0).square().sum(0)
+        return terms_of(self.parts) | {"elbo": elbo, name: bound.detach(), "ess": ess.mean()}
+
+
+def _draws(bound: Bound, pair: Pair, *batch: Tensor) -> Draws:
+    """Draw z from the guide and weigh it by p(x, z) / q(z | x)."""
+    rows, nesting = len(batch[0]), nesting_of(pair, *batch)
+    with Watch(pair, rows) as watch:
         with torch.enable_grad():
-            guide_trace = bound._trace(pair.guide, *batch)
-        model_trace = bound._trace(poutine.replay(pair.model, trace=guide_trace), *batch)
-    for name, site in sample_sites(guide_trace).items():
-        require_reparameterised(name, site)
-    log_weights = log_joint_prob(model_trace) - log_joint_prob(guide_trace)
-    return guide_trace, log_weights.expand(bound.particles, len(batch[0]))
+            guide_trace = bound._trace(pair.guide, nesting, *batch)
+        model_trace = bound._trace(poutine.replay(pair.model, trace=guide_trace), nesting, *batch)
+    model_sites, guide_sites = sample_sites(model_trace), sample_sites(guide_trace)
+    latent = check_sites(model_sites, guide_sites)
 
+    def log_probs(sites: dict[str, Any]) -> dict[str, Tensor]:
+        return {name: site_log_prob(name, site, rows, nesting=nesting) for name, site in sites.items()}
 
-def _terms(log_weights: Tensor, bound: Terms) -> Terms:
-    log_weights = log_weights.detach()
-    ess = 1 / log_weights.softmax(0).square().sum(0)
-    return {"elbo": log_weights.mean(), **bound, "ess": ess.mean()}
+    log_p = log_probs({n: s for n, s in model_sites.items() if not s["infer"].get("_deterministic")})
+    log_q = log_probs(drawn_sites(guide_sites))
+    with torch.enable_grad():
+        factors = log_probs({name: site for name, site in guide_sites.items() if is_factor(site)})
+        penalty = torch.as_tensor(sum(value.mean() for value in factors.values())) if factors else None
+    log_weights = torch.as_tensor(sum(log_p.values()) - sum(log_q.values()))
+
+    with torch.no_grad():
+        data = [log_p[name].mean() for name, site in model_sites.items() if is_data(site)]
+        kl = {n: (q - (log_p[n] if n in latent else 0.0)).mean().reshape(1) for n, q in log_q.items()}
+        added = [log_p[name].mean() for name, site in model_sites.items() if is_factor(site)]
+        added += [-penalty.detach()] if penalty is not None else []
+        coordinates = by_coordinate(analytic_kl(model_sites, guide_sites), guide_sites)
+        size = watch.size * bound.particles
+        parts = Parts(
+            torch.as_tensor(sum(data)) if data else added[0].new_zeros(()),
+            kl,
+            {name: value / size for name, value in coordinates.items()},
+            torch.as_tensor(sum(added)) if added else None,
+        )
+    return Draws(guide_trace, log_weights.expand(bound.particles, rows), penalty, parts, nesting)

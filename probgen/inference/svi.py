@@ -10,6 +10,7 @@ from torch import Tensor
 
 from probgen.core import Objective, Pair, Terms
 from probgen.inference.elbo import ELBO, Bound
+from probgen.inference.enumeration import recorded, terms_of_pyro
 from probgen.inference.traces import Watch
 
 
@@ -22,9 +23,9 @@ class SVI(Objective):
     Args:
         pair: the model/guide pair. Its parameters live in its modules, never in Pyro's global store.
         elbo: the bound; :class:`ELBO` by default, or ``BetaELBO``, ``FreeBits``, ``IWAE``, ``Renyi``. Any
-            Pyro ELBO with a differentiable loss (``pyro.infer.Trace_ELBO()``,
-            ``TraceEnum_ELBO(max_plate_nesting=1)``) serves too; it reports the term ``elbo`` alone and runs
-            eagerly.
+            Pyro ELBO with a differentiable loss serves too, such as ``pyro.infer.Trace_ELBO()``, or
+            ``TraceEnum_ELBO(max_plate_nesting=1)`` where discrete sites are enumerated. It reports the terms
+            of :class:`ELBO`, as far as they can be told apart.
     """
 
     def __init__(self, pair: Pair, elbo: Bound | pyro.infer.ELBO | None = None) -> None:
@@ -40,10 +41,15 @@ class SVI(Objective):
         """Return minus the bound, per datum, and its terms."""
         if isinstance(self.elbo, Bound):
             return self.elbo(self.pair, *batch)
+        guides: list[Any] = []
+        models: list[Any] = []
         with Watch(self.pair, len(batch[0])) as watch:
-            total = self.elbo.differentiable_loss(self.pair.model, self.pair.guide, *batch)
+            total = self.elbo.differentiable_loss(
+                recorded(self.pair.model, models), recorded(self.pair.guide, guides), *batch
+            )
         loss = total / watch.size
-        return loss, {"elbo": -loss.detach()}
+        draws = watch.size * getattr(self.elbo, "num_particles", 1)
+        return loss, terms_of_pyro(-loss.detach(), guides, models, draws=draws)
 
     def judge(self, terms: Mapping[str, float]) -> float:
         """Return minus the unweighted ELBO where the loss is a weighted one, else the loss."""

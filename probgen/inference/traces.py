@@ -2,63 +2,137 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
+from pyro import poutine
 from pyro.distributions import Delta, TorchDistribution
-from pyro.distributions.util import scale_and_mask
+from pyro.distributions.util import broadcast_shape, scale_and_mask
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
-from probgen.core import Pair, sample_sites
+from probgen.core import Pair, evaluating, is_factor, plate_nesting, sample_sites
+
+_NESTING: WeakKeyDictionary[Pair, int] = WeakKeyDictionary()
 
 
-def reconstruction_and_kl(model_trace: Any, guide_trace: Any) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the sums over the batch of log p(x | z) and, by site, of the KL to the prior.
+class Parts(NamedTuple):
+    """A bound taken apart, in sums over a batch or, after :meth:`per_datum`, in nats per datum.
 
-    The KL of a site is a vector, one number per latent coordinate, where both laws have independent
-    coordinates and Pyro knows their divergence; else it is one number, shape (1,).
+    Attributes:
+        reconstruction: log p(x | z).
+        kl: by site of the guide, its KL, shape (coordinates,) or, known only as a whole, (1,).
+        coordinates: by site, the KL of each latent coordinate, for sites where Pyro knows it.
+        factor: what ``pyro.factor`` adds, in the model less in the guide; None where there is no such site.
     """
-    guide_sites = sample_sites(guide_trace)
-    model_sites = sample_sites(model_trace)
+
+    reconstruction: Tensor
+    kl: dict[str, Tensor]
+    coordinates: dict[str, Tensor]
+    factor: Tensor | None
+
+    def per_datum(self, size: int) -> Parts:
+        """Divide by the number of data, or of draws, that the sums stand for."""
+        kl = {site: value / size for site, value in self.kl.items()}
+        coordinates = {site: kl[site] for site in self.coordinates}
+        factor = None if self.factor is None else self.factor / size
+        return Parts(self.reconstruction / size, kl, coordinates, factor)
+
+
+def parts_of(model_trace: Any, guide_trace: Any) -> Parts:
+    """Take the bound apart, from the traces of a guide and of the model on the guide's draws."""
+    guide_sites, model_sites = sample_sites(guide_trace), sample_sites(model_trace)
+    latent = check_sites(model_sites, guide_sites)
+    kl = analytic_kl(model_sites, guide_sites)
+    coordinates = by_coordinate(kl, guide_sites)
+    for name, site in drawn_sites(guide_sites).items():
+        if name not in kl:
+            log_prior = _log_prob(model_sites[name]) if name in latent else 0.0
+            kl[name] = (_log_prob(site) - log_prior).reshape(1)
+    factors = [_log_prob(site) for site in model_sites.values() if is_factor(site)]
+    factors += [-_log_prob(site) for site in guide_sites.values() if is_factor(site)]
+    data = [_log_prob(site) for site in model_sites.values() if is_data(site)]
+    factor = torch.as_tensor(sum(factors)) if factors else None
+    reconstruction = torch.as_tensor(sum(data)) if data else factors[0].new_zeros(())
+    return Parts(reconstruction, kl, coordinates, factor)
+
+
+def analytic_kl(
+    model_sites: Mapping[str, Any],
+    guide_sites: Mapping[str, Any],
+    weigh: Callable[[str, Tensor], Tensor] = lambda name, kl: kl,
+) -> dict[str, Tensor]:
+    r"""Return the KL, summed over the batch, of the sites where Pyro knows it.
+
+    It needs a guide that visits the latent sites in the model's order: then no parent of a site in the model
+    descends from it in the guide. ``weigh`` is applied before the sum, to shape (coordinates, \*batch).
+    """
+    latent = [name for name, site in model_sites.items() if not site["is_observed"] and name in guide_sites]
+    if latent != [name for name in guide_sites if name in latent]:
+        return {}
+    found = {name: _site_kl(guide_sites[name], model_sites[name]) for name in latent}
+    return {n: weigh(n, kl).reshape(len(kl), -1).sum(1) for n, kl in found.items() if kl is not None}
+
+
+def by_coordinate(kl: Mapping[str, Tensor], guide_sites: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the KL of the sites where it is known for each latent coordinate."""
+    sizes = {name: guide_sites[name]["fn"].event_shape.numel() for name in kl}
+    return {name: value for name, value in kl.items() if len(value) == sizes[name]}
+
+
+def check_sites(model_sites: Mapping[str, Any], guide_sites: Mapping[str, Any]) -> list[str]:
+    """Return the latent sites of the model; raise unless guide and model fit each other."""
     latent = [name for name, site in model_sites.items() if not site["is_observed"]]
     missing = [name for name in latent if name not in guide_sites]
     if missing:
         raise ValueError(f"every latent site of the model should be in the guide, which lacks {missing[0]!r}")
-    mean_field = latent == [name for name in guide_sites if name in latent]
-
-    observed = [_log_prob(site) for site in model_sites.values() if site["is_observed"]]
-    if not observed:
+    if not any(is_data(site) or is_factor(site) for site in model_sites.values()):
         raise ValueError("the model should observe its data: pyro.sample(..., obs=x)")
-    kl = {}
-    for name, guide_site in guide_sites.items():
-        if guide_site["infer"].get("_deterministic"):
-            continue
-        if name not in latent and not guide_site["infer"].get("is_auxiliary"):
+    for name, site in drawn_sites(guide_sites).items():
+        if name not in latent and not site["infer"].get("is_auxiliary"):
             raise ValueError(
                 f"guide site {name!r} should be a latent site of the model, or be marked as auxiliary with "
                 "infer={'is_auxiliary': True}"
             )
-        require_reparameterised(name, guide_site)
+        if not site["is_observed"] and not site["fn"].has_rsample:
+            raise ValueError(
+                f"guide site {name!r} should be reparameterised but {type(site['fn']).__name__} has no "
+                "rsample: pass one of Pyro's ELBOs, such as Trace_ELBO() or TraceEnum_ELBO()"
+            )
         if name in latent:
-            kl[name] = _site_kl(name, guide_site, model_sites[name], analytic=mean_field)
-        else:  # an auxiliary site or a factor of the guide
-            kl[name] = _log_prob(guide_site).reshape(1)
-    return torch.as_tensor(sum(observed)), kl
+            _check_shapes(name, model_sites[name]["fn"], site["fn"])
+    return latent
 
 
-def require_reparameterised(name: str, site: Any) -> None:
-    """Raise unless a guide site is observed or has pathwise gradients."""
-    if not site["is_observed"] and not site["fn"].has_rsample:
-        raise ValueError(
-            f"guide site {name!r} should be reparameterised but {type(site['fn']).__name__} has no "
-            "rsample: pass one of Pyro's ELBOs, such as Trace_ELBO() or TraceEnum_ELBO()"
-        )
+def is_data(site: Any) -> bool:
+    """Say whether a site is an observation, and not a named value or a factor."""
+    return site["is_observed"] and not site["infer"].get("_deterministic") and not is_factor(site)
 
 
-def _site_kl(name: str, guide_site: Any, model_site: Any, *, analytic: bool) -> Tensor:
-    p, q = model_site["fn"], guide_site["fn"]
+def drawn_sites(guide_sites: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the guide's sites that are neither named values nor factors."""
+    return {
+        name: site
+        for name, site in guide_sites.items()
+        if not site["infer"].get("_deterministic") and not is_factor(site)
+    }
+
+
+def nesting_of(pair: Pair, *batch: Tensor) -> int:
+    """Return the number of the pair's plates, from one run that leaves noise and module as they were."""
+    if pair not in _NESTING:
+        devices = {x.device for x in batch if x.device.type == "cuda"}
+        with torch.random.fork_rng(devices=devices), torch.no_grad(), evaluating(pair), poutine.block():
+            guide_trace = poutine.trace(pair.guide).get_trace(*batch)
+            model_trace = poutine.trace(poutine.replay(pair.model, trace=guide_trace)).get_trace(*batch)
+        _NESTING[pair] = max(plate_nesting(guide_trace), plate_nesting(model_trace))
+    return _NESTING[pair]
+
+
+def _check_shapes(name: str, p: TorchDistribution, q: TorchDistribution) -> None:
     fits = len(p.batch_shape) <= len(q.batch_shape) and all(
         size in (1, full) for size, full in zip(p.batch_shape[::-1], q.batch_shape[::-1], strict=False)
     )
@@ -67,18 +141,23 @@ def _site_kl(name: str, guide_site: Any, model_site: Any, *, analytic: bool) -> 
         raise ValueError(
             f"site {name!r} should have the same batch and event shape in model and guide but has {shapes}"
         )
+
+
+def _site_kl(guide_site: Any, model_site: Any) -> Tensor | None:
+    r"""Return the analytic KL, scaled and masked, shape (coordinates, \*batch); None where there is none."""
+    p, q = model_site["fn"], guide_site["fn"]
     same_weight = guide_site["scale"] is model_site["scale"] or (
         isinstance(guide_site["scale"], float | int) and guide_site["scale"] == model_site["scale"]
     )
     point = isinstance(q, Delta)  # Pyro's divergence from a point leaves its log-density out
-    if analytic and not point and same_weight and guide_site["mask"] is model_site["mask"]:
-        try:
-            kl = _kl_of_coordinates(q, p)
-        except NotImplementedError:
-            pass
-        else:
-            return scale_and_mask(kl, guide_site["scale"], guide_site["mask"]).flatten(1).sum(1)
-    return (_log_prob(guide_site) - _log_prob(model_site)).reshape(1)
+    if point or not same_weight or guide_site["mask"] is not model_site["mask"]:
+        return None
+    shape = broadcast_shape(q.batch_shape, p.batch_shape)  # p's may have a dimension that is enumerated
+    try:
+        kl = _kl_of_coordinates(q if shape == q.batch_shape else q.expand(shape), p)
+    except NotImplementedError:
+        return None
+    return scale_and_mask(kl, guide_site["scale"], guide_site["mask"])
 
 
 def _kl_of_coordinates(q: TorchDistribution, p: TorchDistribution) -> Tensor:
@@ -92,9 +171,14 @@ def _kl_of_coordinates(q: TorchDistribution, p: TorchDistribution) -> Tensor:
     return kl.flatten(len(q.batch_shape)).movedim(-1, 0)
 
 
-def _log_prob(site: Any) -> Tensor:
+def log_prob_of(site: Any) -> Tensor:
+    r"""Return the log-probability of a site, scaled and masked, shape (\*batch)."""
     log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
-    return scale_and_mask(log_prob, site["scale"], site["mask"]).sum()
+    return scale_and_mask(log_prob, site["scale"], site["mask"])
+
+
+def _log_prob(site: Any) -> Tensor:
+    return log_prob_of(site).sum()
 
 
 class Watch(Messenger):
