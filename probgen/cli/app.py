@@ -80,6 +80,10 @@ def train(
     batch_size: Annotated[int | None, typer.Option(help="Data per step.", min=1)] = None,
     seed: Seed = 0,
     device: Device = "cpu",
+    devices: Annotated[int, typer.Option(help="Processes on this machine, a device each.", min=1)] = 1,
+    nodes: Annotated[int, typer.Option(help="Machines that take part.", min=1)] = 1,
+    strategy: Annotated[str, typer.Option(help="How they train together: auto or ddp.")] = "auto",
+    precision: Annotated[str, typer.Option(help="32-true or bf16-mixed.")] = "32-true",
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/MODEL-DATA if not given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
 ) -> None:
@@ -89,7 +93,9 @@ def train(
     folder = out or Path("runs") / f"{model}-{data}"
     options = {"steps": steps, "batch_size": batch_size}
     given = {key: value for key, value in options.items() if value is not None}
-    runs.train(model, data, folder, device=device_of(device), seed=seed, resume=resume, **given)
+    where = device_of(device)
+    fabric = runs.fabric(where, devices=devices, nodes=nodes, strategy=strategy, precision=precision)
+    runs.train(model, data, folder, device=where, seed=seed, resume=resume, fabric=fabric, **given)
 
 
 @app.command()

@@ -8,18 +8,44 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 
 from probgen.cli import recipes
 from probgen.cli.problems import Problem, load, settle_threads
 from probgen.inference import checkpoint
+from probgen.inference.processes import PRECISIONS
 
 RUN = "run.json"
 
 
+def fabric(device: torch.device, *, devices: int, nodes: int, strategy: str, precision: str) -> Fabric | None:
+    """Return Lightning's Fabric, its processes started; None for one process in float32."""
+    if (devices, nodes, strategy, precision) == (1, 1, "auto", "32-true"):
+        return None
+    if strategy not in ("auto", "ddp"):
+        raise ValueError(f"--strategy should be auto or ddp but got {strategy!r}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"--precision should be {' or '.join(PRECISIONS)} but got {precision!r}")
+    made = Fabric(
+        accelerator=device.type, devices=devices, num_nodes=nodes, strategy=strategy, precision=precision
+    )
+    made.launch()
+    return made
+
+
 def train(
-    model: str, name: str, folder: Path, *, device: torch.device, seed: int, resume: bool, **options: Any
+    model: str,
+    name: str,
+    folder: Path,
+    *,
+    device: torch.device,
+    seed: int,
+    resume: bool,
+    fabric: Fabric | None = None,
+    **options: Any,
 ) -> None:
     """Train a model on a data set, with checkpoints in ``folder``."""
+    first = fabric is None or fabric.is_global_zero
     problem = load(name, device=device)
     settle_threads(problem)
     rows = len(problem.train) * 9 // 10  # the rest is held out, to choose the best weights
@@ -40,9 +66,16 @@ def train(
         about |= options
     elif checkpoint.exists(folder):
         raise ValueError(f"the run folder {folder} holds a run: pass --resume or choose another with --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / RUN, json.dumps(about, indent=1))
-    history = recipe.train(checkpoint=folder, resume=resume, seed=seed, validation=held_out, **options)
+    if fabric is not None:
+        fabric.barrier()  # all have looked at the folder
+    if first:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / RUN, json.dumps(about, indent=1))
+    history = recipe.train(
+        checkpoint=folder, resume=resume, seed=seed, validation=held_out, fabric=fabric, **options
+    )
+    if not first:
+        return
     history.frame.to_csv(folder / "history.csv", index=False)
     history.plot().savefig(folder / "history.png")
     for split in ("train", "validation"):

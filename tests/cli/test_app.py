@@ -153,6 +153,8 @@ def test_an_interrupted_training_resumes_to_the_same_draws(probgen, monkeypatch)
         (["compare", "--methods", "pixels", "--metrics", "c2ts"], "c2st"),
         (["compare", "--device", "cuda:77"], "device should be one that this machine has but got 'cuda:77'"),
         (["train", "vea"], "there is no model 'vea': did you mean 'vae'?"),
+        (["train", "vae", "--strategy", "fsdp"], "--strategy should be auto or ddp but got 'fsdp'"),
+        (["train", "vae", "--precision", "16"], "--precision should be 32-true or bf16-mixed but got '16'"),
         (["sample", "nowhere"], "nowhere should be the folder of a run of `probgen train`"),
         (["data", "where", "minst"], "there is no data set 'minst': did you mean 'mnist'?"),
     ],

@@ -213,3 +213,22 @@ def test_fit_starts_the_processes_itself(tmp_path):
         "rank 1 of 2 finished",
     ]
     assert ended.stdout.count("the run is in") == 1
+
+
+def test_the_command_line_trains_in_two_processes(tmp_path):
+    command = [sys.executable, "-m", "probgen.cli.app", "train", "vae", "--data", "banana"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def train(*options):
+        return subprocess.run(
+            [*command, *options], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    ended = train("--steps", "30", "--devices", "2")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("draw from it with") == 1
+    about = json.loads((tmp_path / "runs/vae-banana/run.json").read_text())
+    assert about == {"model": "vae", "data": "banana", "seed": 0, "steps": 30}
+    ended = train("--steps", "40", "--resume")
+    assert ended.returncode == 1
+    assert "a resumed run should have the number of processes of the run in" in ended.stderr
