@@ -236,19 +236,23 @@ def _find_constant(node: Node, constants: dict[Node, Tensor]) -> None:
 
 
 def _use_constants(traced: GraphModule, node: Node, constants: dict[Node, Tensor]) -> None:
-    """Give constant arguments as tensors without dimensions, where another argument has the full shape."""
-    value = node.meta["val"]
+    """Give constant arguments as tensors without dimensions, where the result stays as it is laid out.
+
+    The layout counts: sums over tensors that are laid out otherwise round otherwise.
+    """
     tensors = [arg for arg in node.args if isinstance(arg, Node)]
-    full = [arg for arg in tensors if arg not in constants and arg.meta["val"].shape == value.shape]
-    if not full or any(arg.meta["val"].dtype != value.dtype for arg in tensors):
+    varying = [arg for arg in tensors if arg not in constants]
+    laid_out = _laid_out(node)
+    if not varying or any(_laid_out(arg) != laid_out for arg in varying):
         return
     for arg in tensors:
-        if arg in constants and arg.meta["val"].dim():
+        value = arg.meta["val"]
+        if arg in constants and value.dim() and value.dtype == node.meta["val"].dtype:
             name = f"constant_{arg.name}"
             traced.register_buffer(name, constants[arg], persistent=False)
             with traced.graph.inserting_before(node):
                 constant = traced.graph.get_attr(name)
-            constant.meta["val"] = arg.meta["val"].new_empty(())
+            constant.meta["val"] = value.new_empty(())
             node.replace_input_with(arg, constant)
 
 
