@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from probgen.core import Objective, seeded
 from probgen.data import Source, source
+from probgen.data.batches import share
 from probgen.inference import checkpoint as checkpoints
 from probgen.inference.callbacks import Callback, Listeners
 from probgen.inference.capture import CapturedLoss
@@ -130,7 +131,9 @@ def fit(
     _check_alike(objective, held_out, "validation")
 
     with seeded(seed), _interruptible() as interrupted:
-        loss_of = CapturedLoss(objective, compile, steps=total)
+        loss_of = CapturedLoss(
+            objective, compile, steps=total, batch_size=_rows_at_once(size, processes, accumulate)
+        )
         run = Run(
             objective,
             _optimizer(objective, optimizer),
@@ -218,6 +221,14 @@ def _batch_size(data: Source, batch_size: int | None) -> int | None:
         if data.own_batches:
             raise ValueError(f"a DataLoader has its own batch_size: leave out batch_size={batch_size}")
     return None if data.own_batches else batch_size or 128
+
+
+def _rows_at_once(batch_size: int | None, processes: Processes, accumulate: int) -> int | None:
+    """Return the rows in one pass of a full batch."""
+    if batch_size is None:
+        return None
+    mine = share(batch_size, processes.shard)
+    return -(-(mine.stop - mine.start) // accumulate)
 
 
 def _length(epochs: int | None, steps: int | None, data: Source, batch_size: int | None) -> tuple[int, int]:
