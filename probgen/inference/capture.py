@@ -84,13 +84,32 @@ class CapturedLoss:
 
     def __call__(self, *batch: Tensor) -> tuple[Tensor, Terms]:
         """Return the loss and its terms."""
-        if not torch.is_grad_enabled():
-            return self.objective(*batch)
-        self._calls += 1
-        if self._calls == 1:
-            with self._undisturbed():
-                check_outcome(self.objective(*batch), type(self.objective).__name__)
-        graph = None if self.mode == "eager" else self._graph(batch)
+        return self._loss(self._graph(batch) if torch.is_grad_enabled() else None, batch)
+
+    def backward(self, *batch: Tensor, scale: float = 1.0) -> tuple[Tensor, Terms]:
+        """Add the gradient of the loss, times ``scale``, to the weights' ``grad``; return loss and terms.
+
+        As ``(scale * loss).backward()`` on the loss of a call. A graph's gradients are there already and
+        need not pass through autograd, which would be a tenth of the step of a small net; they do where a
+        parameter has hooks to run afterwards.
+        """
+        graph = self._graph(batch)
+        if graph is None or any(w._post_accumulate_grad_hooks for w in graph.weights.values()):
+            loss, terms = self._loss(graph, batch)
+            with torch.autocast(self._device.type, enabled=False):
+                (loss if scale == 1 else scale * loss).backward()
+            return loss.detach(), terms
+        loss, terms, gradients = graph.run(*batch)
+        if scale != 1:
+            gradients = torch._foreach_mul(list(gradients), scale)
+        for weight, gradient in zip(graph.weights.values(), gradients, strict=True):
+            if weight.grad is None:
+                weight.grad = gradient
+            else:
+                weight.grad.add_(gradient)
+        return loss, terms
+
+    def _loss(self, graph: Graph | None, batch: tuple[Tensor, ...]) -> tuple[Tensor, Terms]:
         if graph is None:
             return self.objective(*batch)
         loss, terms, gradients = graph.run(*batch)
@@ -98,6 +117,12 @@ class CapturedLoss:
 
     def _graph(self, batch: tuple[Tensor, ...]) -> Graph | None:
         """Return the graph for a batch, made and checked if need be, or None where the loss runs eagerly."""
+        self._calls += 1
+        if self._calls == 1:
+            with self._undisturbed():
+                check_outcome(self.objective(*batch), type(self.objective).__name__)
+        if self.mode == "eager":
+            return None
         key = self._key(batch)
         graph = self._graphs.get(key)
         if graph is not None and self._calls & (self._calls - 1):
@@ -133,6 +158,9 @@ class CapturedLoss:
     def _capture(self, batch: tuple[Tensor, ...]) -> Graph:
         """Return the plain graph, not yet checked."""
         weights: dict[str, Tensor] = dict(self.objective.named_parameters())
+        hooked = [name for name, weight in weights.items() if weight._backward_hooks]
+        if hooked:
+            raise ValueError(f"{hooked[0]} has hooks on its gradient, which it would not run")
         state = {name: weights.pop(name) for name, p in list(weights.items()) if not p.requires_grad}
         state |= dict(self.objective.named_buffers())
         captured = capture(self.objective, weights, state, batch)
@@ -189,7 +217,8 @@ class CapturedLoss:
             key += map(id, module._buffers.values())
             for weight in module._parameters.values():
                 if weight is not None:
-                    key += (id(weight), weight.requires_grad, weight.dtype, weight.shape)
+                    hooked = bool(weight._backward_hooks)
+                    key += (id(weight), weight.requires_grad, weight.dtype, weight.shape, hooked)
         if self.mode == "cudagraph":  # which reads memory, whatever tensor it belongs to
             key += (t.data_ptr() for t in (*self.objective.parameters(), *self.objective.buffers()))
         return tuple(key)

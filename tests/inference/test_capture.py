@@ -248,6 +248,43 @@ def test_gradients_that_are_made_by_hand_or_shared_are_captured_to_the_same_bits
             assert torch.equal(expected, state[name]), name
 
 
+def tenfold(gradient):
+    return 10 * gradient
+
+
+def halve(weight):
+    weight.grad = 0.5 * weight.grad
+
+
+@pytest.mark.parametrize(
+    ("hook", "register"),
+    [(None, None), (tenfold, "register_hook"), (halve, "register_post_accumulate_grad_hook")],
+)
+def test_backward_is_the_losss_own_backward(hook, register, device, caplog):
+    """Scaled, accumulated, and through the hooks of a parameter, which a graph cannot hold."""
+    batches, outcomes = torch.randn(2, 6, 3, device=device), []
+    for way in ("eager", "eager backward", *modes(device)):
+        torch.manual_seed(7)
+        objective = Layers().to(device)
+        loss_of = CapturedLoss(objective, way.split()[0])
+        losses = [loss_of(batches[0])[0].detach()]
+        if hook is not None:
+            getattr(objective.net[0].weight, register)(hook)
+        for batch in batches:
+            if way == "eager":
+                loss, terms = loss_of(batch)
+                (0.5 * loss).backward()
+            else:
+                loss, terms = loss_of.backward(batch, scale=0.5)
+                assert not loss.requires_grad
+            losses += [loss.detach(), terms["square"]]
+        outcomes.append([*losses, *(weight.grad for weight in objective.parameters())])
+    for outcome in outcomes[1:]:
+        for found, expected in zip(outcome, outcomes[0], strict=True):
+            assert torch.equal(found, expected)
+    assert ("has hooks on its gradient" in caplog.text) == (hook is tenfold)
+
+
 def test_gradients_are_scaled_and_accumulated_as_by_autograd(device):
     objective = Layers().to(device).eval()
     loss_of = CapturedLoss(objective, "graph")
