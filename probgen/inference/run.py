@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from probgen.core import Objective, seeded
 from probgen.data import Source
 from probgen.inference import checkpoint as checkpoints
+from probgen.inference.blame import where_not_finite
 from probgen.inference.capture import CapturedLoss
 from probgen.inference.history import History
 from probgen.inference.planned import Plan, Planned
@@ -289,9 +290,10 @@ class Run:
         """Raise for a loss or a term that is not finite, naming the term, and the site where one is found."""
         bad = (~row.isfinite()).nonzero().flatten().tolist()
         column = next((c for c in bad if self._names[c] not in ("loss", "elbo")), bad[0])
+        site = where_not_finite(self.objective, *batch)
         raise ValueError(
             f"the loss should be finite but at step {step} the term {self._names[column]!r} "
-            f"is {float(row[column])}{self._last_good()}"
+            f"is {float(row[column])}{f' ({site})' if site else ''}{self._last_good()}"
         )
 
     def _last_good(self) -> str:

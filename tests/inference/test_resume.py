@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import Tensor
@@ -159,6 +161,24 @@ def test_a_loss_that_is_nan_names_step_and_term_and_the_good_checkpoint_stands(t
     ):
         fit(broken, x_of(), steps=20, compile="eager", checkpoint=tmp_path, resume=True, progress=False)
     assert checkpoint.load_weights(tmp_path, Square(), name="last") == 4
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph"])
+def test_the_site_that_went_first_is_named(mode):
+    class Leak(LinearGaussian):
+        """A guide whose scale is the distance of the datum to (1, 1, 1), and thus 0 there."""
+
+        def guide(self, x=None, *context, n=1):
+            scale = (x - 1).square().sum(-1, keepdim=True).sqrt() + 0 * self.guide_log_scale
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(self.guide_map(x), scale, validate_args=False).to_event(1))
+
+    x = x_of(64)
+    x[40] = 1.0
+    number = "-?(nan|inf)"
+    sentence = rf"at step \d+ the term '\w+' is {number} \(guide site 'z': its log_prob is {number} at row"
+    with pytest.raises(ValueError, match=sentence):
+        fit(SVI(Leak()), x, steps=8, batch_size=8, seed=0, compile=mode, progress=False)
 
 
 def test_weights_that_are_nan_under_a_finite_loss_are_named_and_not_saved(tmp_path):
