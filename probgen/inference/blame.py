@@ -98,7 +98,7 @@ def _telling(part: GenerativeModel, finder: _Finder) -> Iterator[None]:
 
         return told
 
-    own = {name: part.__dict__[name] for name in ("model", "guide") if name in part.__dict__}
+    own: dict[str, Any] = {name: part.__dict__[name] for name in ("model", "guide") if name in part.__dict__}
     stories = {name: getattr(part, name) for name in ("model", "guide") if hasattr(part, name)}
     part.__dict__.update({name: telling(name, story) for name, story in stories.items()})
     try:
