@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
@@ -66,6 +67,32 @@ def check_cdf(cdf: Callable[[Tensor], Tensor], x: Tensor) -> None:
             f"cdf should not decrease but falls from {first(level[:-1], fall)} to {first(level[1:], fall)} "
             f"between x = {first(x[:-1], fall)} and {first(x[1:], fall)}"
         )
+
+
+def bounds(support: Constraint) -> tuple[Tensor, Tensor]:
+    """Return the ends of the support, an interval, in float64."""
+    intervals = (
+        type(constraints.real), constraints.greater_than, constraints.greater_than_eq, constraints.less_than,
+        constraints.interval, constraints.half_open_interval,
+    )  # fmt: skip
+    if not isinstance(support, intervals):
+        raise ValueError(f"support should be an interval of the real line but got {support}")
+    low = torch.as_tensor(getattr(support, "lower_bound", -torch.inf), dtype=torch.float64)
+    high = torch.as_tensor(getattr(support, "upper_bound", torch.inf), dtype=torch.float64)
+    empty = ~(low < high)
+    if empty.any():
+        raise ValueError(
+            f"support should go from a lower to a higher number but goes from {first(low, empty)} "
+            f"to {first(high, empty)}"
+        )
+    low, high = torch.broadcast_tensors(low.detach(), high.detach())
+    return low, high
+
+
+def somewhere(low: Tensor, high: Tensor) -> Tensor:
+    """Return a value inside the bounds."""
+    one_sided = torch.where(low.isfinite(), low + 1, torch.where(high.isfinite(), high - 1, 0.0))
+    return torch.where(low.isfinite() & high.isfinite(), (low + high) / 2, one_sided)
 
 
 def spread(low: Tensor, high: Tensor) -> Tensor:

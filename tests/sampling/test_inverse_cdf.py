@@ -280,9 +280,12 @@ def test_report_measures_the_density():
 
 
 BAD = {
-    "exactly one of icdf and cdf but got neither": {},
-    "exactly one of icdf and cdf but got both": {"cdf": torch.sigmoid, "icdf": torch.logit},
-    "cannot invert a log_prob alone yet: give cdf= or icdf=": {"log_prob": lambda x: -(x**2)},
+    "should be given a log_prob, a cdf or an icdf but got none": {},
+    "should be given one of icdf and cdf but got both": {"cdf": torch.sigmoid, "icdf": torch.logit},
+    "points should come with a log_prob alone": {"cdf": torch.sigmoid, "points": [0.0]},
+    "support should go from a lower to a higher number but goes from 2.0 to 1.0": {
+        "cdf": torch.sigmoid, "support": constraints.interval(2.0, 1.0)
+    },
     "support should be an interval of the real line": {"cdf": torch.sigmoid, "support": constraints.simplex},
     "cdf should not decrease but falls from 0.9999": {"cdf": lambda x: (-x).sigmoid()},
     r"cdf should not decrease but falls from 0\.\d+ to 0\.\d+ between x = 0\.": {

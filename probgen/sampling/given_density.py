@@ -1,0 +1,196 @@
+"""A law on the line given by its log-density alone, maybe unnormalised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.distributions.constraints import Constraint
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
+
+from probgen.sampling import accuracy, verification
+from probgen.sampling.derivatives import implicit
+from probgen.sampling.inversion import Masses, Mesh, Table, masses, meshed, quantile, tabulated, tails
+from probgen.sampling.landmarks import Target
+from probgen.sampling.panels import TAIL
+
+_PROMISE = 1e-10
+_SEARCHES = 5
+_OVERFLOW = 1e12
+_TRUSTED = 1e-6  # a law with a larger relative error of its normaliser is NaN where validation is off
+
+
+class GivenDensity:
+    """Normaliser, CDF and quantiles by quadrature on panels, with gradients; see ``inversion``.
+
+    Panels are found at first need, and again when the density has changed since: it may be learned. Inside,
+    values are columns (n, batch); the public methods take any shape that ends with the law's own, of which
+    singleton dimensions may have been expanded.
+    """
+
+    name = "log_prob"
+    unreached = "the log_prob given is nan there"
+
+    def __init__(
+        self,
+        log_prob: Callable[[Tensor], Tensor],
+        support: Constraint,
+        points: Tensor | Sequence[float],
+        batch_shape: Sequence[int],
+        dtype: torch.dtype | None,
+        device: torch.device | str | None,
+        *,
+        validate: bool,
+    ) -> None:
+        bounds = (getattr(support, name, None) for name in ("lower_bound", "upper_bound"))
+        if any(isinstance(bound, Tensor) and bound.requires_grad for bound in bounds):
+            raise ValueError("the ends of the support of a log_prob alone should need no gradient: rescale x")
+        low, high = verification.bounds(support)
+        inside = verification.somewhere(low, high).to(device=device)
+        inside = inside.expand(torch.broadcast_shapes(tuple(batch_shape), inside.shape))
+        probe = log_prob(inside.to(dtype or torch.get_default_dtype()))
+        self.shape, self.device = torch.broadcast_shapes(tuple(batch_shape), probe.shape), probe.device
+        self.dtype = probe.dtype if dtype is None else dtype
+        self._log_prob, self._validate = log_prob, validate
+        self._graph: object = None
+        self._mesh: Mesh | None = None
+        self._values: Tensor
+        self._table: Table | None = None
+        self._errors: accuracy.Errors | None = None
+        low, high = (end.to(self.device).expand(self.shape).reshape(-1) for end in (low, high))
+        ends = torch.stack([low, high])
+        poles = torch.cat([torch.where(ends.isfinite(), ends, torch.nan), self._rows(points)])
+        precise = log_prob(inside).dtype == torch.float64
+        self._target = Target(
+            self._height, low, high, poles, poles[:0], not validate, 1.0 if precise else 1e6
+        )
+
+    def quantile(self, u: Tensor) -> Tensor:
+        """Return F⁻¹(u), with gradients; NaN for u below 2⁻¹⁰⁰, where tails are not resolved."""
+        mesh, found = self._found()
+        columns, restore = self._columns(u)
+        with torch.no_grad():
+            x = quantile(self._tabulated(mesh, found), columns)
+            x = torch.where((columns > 0) & (columns < TAIL), torch.nan, x)
+            x = torch.where(columns == 0, self._target.low, torch.where(columns == 1, self._target.high, x))
+        if torch.is_grad_enabled() and (found.values.requires_grad or u.requires_grad):
+            below, above = tails(tabulated(mesh, found), x)
+            excess = torch.where(columns <= 0.5, columns - below, above - (1 - columns))
+            x = implicit(x, excess, self._density(x, mesh, found))
+        return restore(x)
+
+    def cdf(self, x: Tensor) -> Tensor:
+        """Return F(x), with gradients."""
+        mesh, found = self._found()
+        columns, restore = self._columns(x)
+        attached = torch.is_grad_enabled() and (found.values.requires_grad or x.requires_grad)
+        table = tabulated(mesh, found) if attached else self._tabulated(mesh, found)
+        below, above = tails(table, columns.detach())
+        level = torch.where(below <= above, below, 1 - above)
+        if attached:
+            level = level + self._density(columns, mesh, found) * (columns - columns.detach())
+        return restore(level)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return the normalised log-density, with gradients to x and to parameters."""
+        return self._log_prob(x) - self.log_normaliser()
+
+    def log_normaliser(self) -> Tensor:
+        """Return log ∫ exp(log_prob), of the law's own shape; NaN where it could not be found."""
+        return self._log_total(*self._found()).reshape(self.shape)
+
+    def verify(self) -> None:
+        """Find the law, and raise unless it is known as well as is promised."""
+        self._found()
+
+    def errors(self) -> accuracy.Errors:
+        """Return what an independent quadrature says of the law."""
+        mesh, found = self._found()
+        return self._errors or accuracy.measured(self._target, mesh, found, self._tabulated(mesh, found))
+
+    def _found(self) -> tuple[Mesh, Masses]:
+        """Return the panels, and the masses as they are now, with gradients."""
+        graph = get_proxy_mode()
+        if self._mesh is not None and self._graph is graph:
+            found = masses(self._height, self._mesh)
+            if graph is not None or torch.equal(found.values, self._values):
+                return self._mesh, found
+        self._graph, self._table, self._errors = graph, None, None
+        self._mesh = mesh = self._checked() if self._validate else meshed(self._target)
+        found = masses(self._height, mesh)
+        self._values = found.values.detach()
+        return mesh, found
+
+    @torch.no_grad()
+    def _tabulated(self, mesh: Mesh, found: Masses) -> Table:
+        if self._table is None:
+            self._table = tabulated(mesh, found)
+        return self._table
+
+    def _log_total(self, mesh: Mesh, found: Masses) -> Tensor:
+        trusted = found.error.detach() < _TRUSTED * self._target.looseness
+        return torch.where(trusted, mesh.peak + found.total.log(), torch.nan)
+
+    def _density(self, x: Tensor, mesh: Mesh, found: Masses) -> Tensor:
+        return (self._height(x) - self._log_total(mesh, found)).detach().exp()
+
+    @torch.no_grad()
+    def _checked(self) -> Mesh:
+        """Find the panels and what they overlooked; raise unless an independent quadrature confirms them."""
+        target = self._target
+        for _ in range(_SEARCHES):
+            mesh = meshed(target)
+            found = masses(self._height, mesh)
+            accuracy.check_mass(target, mesh, found.pieces, self._evaluated)
+            places = accuracy.overlooked(target, mesh, found)
+            if places.isnan().all():
+                break
+            target = target._replace(hints=torch.cat([target.hints, places[None]]))
+        self._errors = accuracy.measured(target, mesh, found, tabulated(mesh, found))
+        promise, errors = _PROMISE * self._target.looseness, self._errors
+        if not (errors.u <= promise and errors.normaliser <= promise):
+            raise ValueError(
+                f"log_prob should be integrable to {promise:.0e} but its CDF is off by {errors.u:.1e} at "
+                f"x = {errors.worst_x:.6g} (u = {errors.worst_u:.3g}) and its integral by "
+                f"{errors.normaliser:.1e}; where it has a pole, a kink or a spike, name the place by points="
+            )
+        return mesh
+
+    def _height(self, x: Tensor) -> Tensor:
+        """Return log_prob at columns x (n, batch), in float64; −inf where it overflows far away."""
+        height = self._evaluated(x)
+        height = torch.where(height.isnan() & (x.abs() > _OVERFLOW), -torch.inf, height)
+        if self._validate and get_proxy_mode() is None:
+            wrong = height.isnan() | (height == torch.inf)
+            if wrong.any():
+                raise ValueError(
+                    f"log_prob should be a number below inf but is {verification.first(height, wrong)} "
+                    f"at x = {verification.first(x, wrong)}"
+                )
+        return height
+
+    def _evaluated(self, x: Tensor) -> Tensor:
+        values = x.reshape(-1, *self.shape)
+        height = self._log_prob(values)
+        if height.shape != values.shape:
+            raise ValueError(
+                f"log_prob should return shape {tuple(values.shape)} for x of that shape "
+                f"but returned {tuple(height.shape)}"
+            )
+        return height.to(torch.float64).reshape(x.shape)
+
+    def _rows(self, points: Tensor | Sequence[float]) -> Tensor:
+        """Return points, of shape (n) or (n, *shape), as columns (n, batch)."""
+        points = torch.as_tensor(points, dtype=torch.float64, device=self.device)
+        points = points.reshape(len(points), *[1] * (len(self.shape) + 1 - points.dim()), *points.shape[1:])
+        return points.expand(-1, *self.shape).reshape(len(points), self.shape.numel())
+
+    def _columns(self, value: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Return a value as columns, and what puts columns into the value's shape."""
+        own = (1,) * (value.dim() - len(self.shape)) + tuple(self.shape)
+        order = sorted(range(value.dim()), key=lambda d: own[d] != 1)
+        back = sorted(range(value.dim()), key=order.__getitem__)
+        moved = value.permute(order)
+        columns = moved.reshape(-1, self.shape.numel())
+        return columns, lambda found: found.reshape(moved.shape).permute(back)
