@@ -127,10 +127,9 @@ def _event_dim(parameter: Tensor, law: Distribution) -> int | None:
 
 
 def _first(tensor: Tensor, event_dim: int | None) -> str:
-    """Return the first element that is not finite, and the datum that it belongs to."""
-    bad = (~tensor.isfinite()).nonzero()
+    """Return an element that is not finite, and the datum that it belongs to."""
+    first = (~tensor.isfinite()).nonzero()[0]
+    value = float(tensor[tuple(first)])
     if event_dim is None or tensor.dim() <= event_dim:
-        return str(float(tensor[tuple(bad[0])]))
-    row = tensor.dim() - 1 - event_dim
-    first = bad[bad[:, row].argmin()]
-    return f"{float(tensor[tuple(first)])} at row {int(first[row])}"
+        return str(value)
+    return f"{value} at row {int(first[tensor.dim() - 1 - event_dim])}"

@@ -174,6 +174,39 @@ def test_inner_plates_are_weighed_by_what_is_enumerated_outside(x):
     torch.testing.assert_close(terms["reconstruction"], 3 * (log_x @ q).mean())
 
 
+class Nested(Mixture):
+    """k for each datum, and j given k for each of its three repeats, both enumerated in the guide."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Parameter(torch.tensor([[0.2, 0.0], [-0.6, 0.0]], dtype=torch.float64))
+
+    def model(self, x=None, *context, n=1):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("k", dist.Categorical(self.location.new_tensor(PRIOR)))
+            with pyro.plate("repeats", 3, dim=-2):
+                j = pyro.sample("j", dist.Categorical(self.location.new_tensor(PRIOR)))
+                return pyro.sample("x", dist.Normal(self.location[j], 1.0), obs=x.expand(3, len(x)))
+
+    def guide(self, x=None, *context, n=1):
+        how = {"enumerate": "parallel"}
+        with pyro.plate("data", len(x), dim=-1):
+            k = pyro.sample("k", dist.Categorical(logits=self.logits), infer=how)
+            with pyro.plate("repeats", 3, dim=-2):
+                pyro.sample("j", dist.Categorical(logits=self.inner[k]), infer=how)
+
+
+def test_what_is_enumerated_in_an_inner_plate_weighs_only_there(x):
+    pair = Nested().to(x.device)
+    terms = SVI(pair, pyro.infer.TraceEnum_ELBO(max_plate_nesting=2))(x)[1]
+    prior, q = x.new_tensor(PRIOR), pair.logits.softmax(0).detach()
+    inner = pair.inner.softmax(1).detach()
+    torch.testing.assert_close(terms["kl/k"], (q * (q / prior).log()).sum())
+    torch.testing.assert_close(terms["kl/j"], 3 * (q * (inner * (inner / prior).log()).sum(1)).sum())
+    log_x = dist.Normal(pair.location.detach(), 1.0).log_prob(x[:, None])
+    torch.testing.assert_close(terms["reconstruction"], 3 * (log_x @ (q @ inner)).mean())
+
+
 @pytest.mark.parametrize("elbo", [pyro.infer.Trace_ELBO(), pyro.infer.TraceMeanField_ELBO()], ids=type)
 def test_the_other_bounds_of_pyro_report_the_same_terms(elbo, device):
     pair = LinearGaussian().to(device).double()
