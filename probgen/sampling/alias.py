@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from probgen.sampling.blocks import blocks
+from probgen.sampling.blocks import blocks, empty
 
 _BITS = 62
 
@@ -39,7 +39,7 @@ class AliasTable:
     def draw(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw n categories of each row: shape (n, rows), int64."""
         device = self._thresholds.device
-        draws = torch.empty(n * self._rows, dtype=torch.int64, device=device)
+        draws = empty(n * self._rows, dtype=torch.int64, device=device)
         for block, place in blocks(n, self._rows, self._cells, device):
             bits = draws[block].random_(0, 1 << _BITS, generator=generator)
             cell = (bits >> self._shift).to(place.dtype)

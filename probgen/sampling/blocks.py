@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
+
+
+def empty(n: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return room for n numbers; on CPUs from NumPy, whose large pages are several times faster to touch."""
+    if device.type != "cpu":
+        return torch.empty(n, dtype=dtype, device=device)
+    return torch.from_numpy(np.empty(n * dtype.itemsize, dtype=np.uint8)).view(dtype)
 
 
 def blocks(n: int, rows: int, width: int, device: torch.device) -> Iterator[tuple[slice, Tensor]]:
@@ -14,7 +22,7 @@ def blocks(n: int, rows: int, width: int, device: torch.device) -> Iterator[tupl
     Each block comes with the place of its rows' first cells in a flat table, rows x width, int32 where the
     table allows it; of shape (1,) where there is one row.
     """
-    size = 2**14 if device.type == "cpu" else 2**24
+    size = 3 * 2**13 if device.type == "cpu" else 2**24
     size = max(size // rows, 1) * rows
     dtype = torch.int32 if rows * width < 2**31 else torch.int64
     place = torch.arange(rows, dtype=dtype, device=device) * width

@@ -1,0 +1,112 @@
+"""Draws from under a hat of strips, by table look-up."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from probgen.sampling.blocks import blocks, empty
+from probgen.sampling.line import Line
+from probgen.sampling.strips import Strips, check_between
+from probgen.sampling.uniforms import uniform
+
+
+class HatTable:
+    r"""Equally probable cells of a hat, each with a strip: rows x cells.
+
+    A uniform number gives the cell by its leading bits. The rest of it, v, accepts at once where it is below
+    the cell's ``sure`` share, which lies under the squeeze, and is then the place as well: x = anchor +
+    scale v / (1 + bend v). Above it log_prob is evaluated, compared with hat and squeeze, and judged.
+
+    Args:
+        line: the densities.
+        strips: their strips, rows x K.
+        index: the strip of each cell, rows x cells.
+        area: of a cell, in each row.
+        top: log_prob to which the strips' hats are relative, in each row.
+    """
+
+    def __init__(self, line: Line, strips: Strips, index: Tensor, area: Tensor, top: Tensor) -> None:
+        self._line, self._strips, self._top = line, strips, top
+        self.width = index.shape[-1]
+        cells = torch.zeros_like(strips.area).scatter_add_(-1, index, torch.ones_like(index).to(area))
+        self._filled = strips.area / (cells * area[:, None])
+        sure = (strips.touch * self._filled).gather(-1, index)
+        own = Strips(*(field.gather(-1, index) for field in strips))
+        inverse = torch.where(sure > 0, 1 / sure, 0.0)
+        scale = own.side * own.area * own.start**2 * inverse
+        bend = -own.area * own.start * own.slope * inverse
+        self.sure = sure
+        self._columns = tuple(table.flatten() for table in (sure, own.anchor, scale, bend))
+        self._rows = len(area)
+        first = torch.arange(self._rows, device=area.device)[:, None] * strips.area.shape[-1]
+        self._strip = (index + first).flatten()
+
+    def draw(
+        self, n: int, *, generator: torch.Generator | None, max_rounds: int
+    ) -> tuple[Tensor, Tensor, int]:
+        """Draw n numbers of each row.
+
+        Returns:
+            the draws, (n, rows), the number of proposals of each row, and how many draws are missing
+            after so many rounds.
+        """
+        rows = self._rows
+        x = empty(n * rows, dtype=self._line.dtype, device=self._top.device)
+        late: list[tuple[Tensor, Tensor]] = []
+        for block, place in blocks(n, rows, self.width, x.device):
+            part = x[block]
+            draws = part if part.dtype == torch.float64 else torch.empty_like(part, dtype=torch.float64)
+            which, cell = self._look_up(draws.uniform_(generator=generator), place)
+            part.copy_(draws)
+            late.append((which + block.start, cell))
+        slots, cells = (torch.cat(parts) for parts in zip(*late, strict=True))
+        proposals = torch.full((rows,), n, dtype=torch.float64)
+        for _ in range(max_rounds):
+            if len(slots) == 0:
+                break
+            order = cells.argsort()
+            slots, judged, accepted = slots[order], *self._judge(cells[order], generator)
+            x[slots[accepted]] = judged[accepted].to(x.dtype)
+            slots = slots[~accepted]
+            row = slots % rows
+            proposals += row.bincount(minlength=rows).cpu()
+            draws = torch.rand(len(slots), dtype=torch.float64, device=x.device, generator=generator)
+            which, cells = self._look_up(draws, (row * self.width).to(cells.dtype))
+            x[slots] = draws.to(x.dtype)
+            slots = slots[which]
+        return x.reshape(n, rows), proposals, len(slots)
+
+    def _look_up(self, v: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        """Turn uniforms into draws, in place; return which are still to be judged, and their cells."""
+        sure, anchor, scale, bend = self._columns
+        v.mul_(self.width)
+        cell = v.to(place.dtype)
+        v.frac_().add_(self.width * 2.0**-54)  # the middle of what 53 bits leave
+        if self._rows > 1:
+            cell.add_(place)
+        which = (v >= sure.index_select(0, cell)).nonzero()[:, 0]
+        below = bend.index_select(0, cell).mul_(v).add_(1)
+        v.mul_(scale.index_select(0, cell)).div_(below).add_(anchor.index_select(0, cell))
+        return which, cell.index_select(0, which)
+
+    def _judge(self, cells: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Propose between the sure share and the hat of some cells, in increasing order; accept or not."""
+        rows = self._rows
+        row = cells // self.width
+        counts = row.bincount(minlength=rows)
+        column = torch.arange(len(cells), device=cells.device) - (counts.cumsum(0) - counts)[row]
+        middle = torch.arange(rows, device=cells.device)[:, None] * self.width + self.width // 2
+        padded = middle.repeat(1, int(counts.max()))
+        padded[row, column] = cells.long()
+        strip = self._strip[padded]
+        own, filled = (
+            Strips(*(field.flatten()[strip] for field in self._strips)),
+            self._filled.flatten()[strip],
+        )
+        u = uniform((2, *padded.shape), device=cells.device, generator=generator)
+        first, last = self._line.inner()
+        x = own.places(u[0]).clamp(first[:, None], last[:, None])
+        level = check_between(self._line, x, self._line(x), self._top[:, None], own)
+        accepted = u[1] * (1 / filled - own.touch) < level - own.touch
+        return x[row, column], accepted[row, column]

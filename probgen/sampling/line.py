@@ -1,0 +1,111 @@
+"""A log-density on the line as rejection samplers see it: batched, every value checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
+
+_INTERVALS = (
+    type(constraints.real), constraints.greater_than, constraints.greater_than_eq, constraints.less_than,
+    constraints.interval, constraints.half_open_interval,
+)  # fmt: skip
+
+
+class Line:
+    r"""A batch of log-densities on intervals, as a function of x, rows x n, float64.
+
+    Args:
+        log_prob: elementwise, (\*sample, \*batch) to (\*sample, \*batch).
+        support: an interval, whose ends may have the batch's shape.
+        batch_shape: shape of the family; broadcast with what ``log_prob`` returns.
+        dtype, device: of the draws; those that ``log_prob`` returns where not given.
+    """
+
+    def __init__(
+        self,
+        log_prob: Callable[[Tensor], Tensor],
+        *,
+        support: Constraint,
+        batch_shape: Sequence[int] = (),
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        if not isinstance(support, _INTERVALS):
+            raise ValueError(f"support should be an interval of the real line but got {support}")
+        low = torch.as_tensor(getattr(support, "lower_bound", -torch.inf), dtype=torch.float64).detach()
+        high = torch.as_tensor(getattr(support, "upper_bound", torch.inf), dtype=torch.float64).detach()
+        if not (low < high).all():
+            raise ValueError(f"support should have its lower end below the upper one but got {support}")
+        one_sided = torch.where(low.isfinite(), low + 1, torch.where(high.isfinite(), high - 1, 0.0))
+        inside = torch.where(low.isfinite() & high.isfinite(), (low + high) / 2, one_sided)
+        inside = inside.to(dtype=dtype or torch.get_default_dtype(), device=device)
+        with torch.no_grad():
+            probe = log_prob(inside.expand(torch.broadcast_shapes(tuple(batch_shape), inside.shape)))
+        self.support, self._log_prob = support, log_prob
+        self.shape = torch.broadcast_shapes(tuple(batch_shape), probe.shape)
+        self.rows, self.device = self.shape.numel(), probe.device
+        self.dtype = probe.dtype if dtype is None else dtype
+        self.eps = torch.finfo(probe.dtype).eps if dtype is None else torch.finfo(torch.float64).eps
+        self.low, self.high = (end.to(probe.device).expand(self.shape).flatten() for end in (low, high))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return log_prob at x in the support, rows x n, in float64; raise where it is NaN or +inf."""
+        arranged = x.T.reshape(-1, *self.shape)
+        value = self._log_prob(arranged)
+        if value.shape != arranged.shape:
+            raise ValueError(
+                f"log_prob should return shape {tuple(arranged.shape)} but returned {tuple(value.shape)}"
+            )
+        self.eps = torch.finfo(value.dtype).eps
+        value = value.to(torch.float64).reshape(-1, self.rows).T
+        wrong = ~(value < torch.inf)
+        if wrong.any():
+            raise ValueError(
+                f"log_prob should be a number below +inf but is {float(value[wrong][0])} {self.at(x, wrong)}"
+            )
+        return value
+
+    def at(self, x: Tensor, wrong: Tensor) -> str:
+        """Name the first x, rows x n, at which something is wrong."""
+        row, column = (int(i) for i in wrong.nonzero()[0])
+        index = (
+            tuple(int(i) for i in torch.unravel_index(torch.tensor(row), self.shape)) if self.shape else ()
+        )
+        return f"at x = {float(x[row, column]):.17g}" + (f" in batch row {index}" if self.shape else "")
+
+    def inner(self) -> tuple[Tensor, Tensor]:
+        """Return the outermost numbers inside the open interval."""
+        return _towards(self.low, torch.inf), _towards(self.high, -torch.inf)
+
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """Return log_prob at the ends, −inf where an end is open, infinite, or the value is no number."""
+        values = []
+        for end in (self.low, self.high):
+            arranged = end.reshape(self.shape)
+            inside = end.isfinite() & self.support.check(arranged).flatten()
+            low, _ = self.inner()
+            safe = torch.where(inside, end, torch.where(low.isfinite(), low, 0.0)).reshape(1, *self.shape)
+            value = self._log_prob(safe).to(torch.float64).flatten()
+            values.append(torch.where(inside & (value < torch.inf), value, -torch.inf))
+        return values[0], values[1]
+
+    def rounded(self, x: Tensor) -> Tensor:
+        r"""Round draws (\*sample, rows) to the law's dtype; what would round out of the support stays in."""
+        x = x.to(self.dtype)
+        for end, inward in ((self.low, torch.inf), (self.high, -torch.inf)):
+            if not end.isfinite().any():
+                continue
+            near = end.to(self.dtype)
+            shape = near.reshape(self.shape)
+            fits = self.support.check(shape).flatten() & ((near - end) * inward >= 0)
+            inside = torch.where(fits, near, _towards(near, inward))
+            x = x.clamp_(min=inside) if inward > 0 else x.clamp_(max=inside)
+        return x
+
+
+def _towards(x: Tensor, where: float) -> Tensor:
+    return torch.nextafter(x, torch.full_like(x, where))
