@@ -1,7 +1,8 @@
-"""The time of a training step: ``python -m tests.benchmarks.svi_step [--device cuda]``.
+"""The time and memory of a training step: ``python -m tests.benchmarks.svi_step [--device cuda]``.
 
 Every contender trains the same VAE (one hidden layer, Bernoulli pixels) on the same binarised MNIST batches
 with Adam. They take turns, a block of steps each, so that a machine that drifts slows all of them alike.
+Memory is what torch allocates, weights and optimizer included, in a training of its own for each.
 """
 
 import argparse
@@ -17,15 +18,22 @@ import pyro.infer
 import pyro.optim
 import torch
 from torch import Tensor, nn
+from torch._inductor import config as inductor
+from torch.profiler import ProfilerActivity, profile
 
 from probgen import SVI, data, fit, models, nets
+from probgen.data import source
 from probgen.inference.capture import CapturedLoss
 from probgen.inference.run import Run
 from tests.benchmarks.results import append
 
 SIZES = {"784-400-20, batch 128": (400, 20, 128), "784-64-10, batch 64": (64, 10, 64)}
-BLOCK, ROUNDS = 50, 15
+BLOCK = 50
 RATE = 1e-3
+BASE = {"cpu": "hand-written, torch.compile", "cuda": "hand-written, one CUDA graph"}
+"""The contender to which the others are compared, by device."""
+WIDE = (4000, 20, 1024)
+"""The size at which memory is measured: neither weights nor activations dwarf the other."""
 
 
 class HandWritten(nn.Module):
@@ -89,6 +97,35 @@ def stepper(loss_of: Callable[[Tensor], Tensor], parameters: list[nn.Parameter])
     return step
 
 
+def graphed_stepper(net: HandWritten, x: Tensor) -> Step:
+    """Return a step recorded whole as one CUDA graph, its optimizer included; other sizes run eagerly."""
+    optimizer = torch.optim.Adam(net.parameters(), lr=RATE, fused=True, capturable=True)
+
+    def plain(x: Tensor) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        net(x).backward()
+        optimizer.step()
+
+    mine, aside = x.clone(), torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(3):
+            plain(mine)
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        plain(mine)
+
+    def step(x: Tensor) -> None:
+        if x.shape == mine.shape:
+            mine.copy_(x)
+            graph.replay()
+        else:
+            plain(x)
+
+    return step
+
+
 def pyro_svi(hidden: int, latent: int, device: str) -> Step:
     pyro.clear_param_store()
     story = Story(HandWritten(hidden, latent).to(device))
@@ -112,7 +149,8 @@ def probgen_step(hidden: int, latent: int, batch: int, x: Tensor, mode: str) -> 
     """One step of ``fit``'s own loop, its batching and its bookkeeping included."""
     objective = SVI(probgen_vae(hidden, latent, str(x.device)))
     adam = torch.optim.Adam(objective.parameters(), lr=RATE, fused=True)
-    run, loss_of = Run(objective, adam, (x,), batch, {}), CapturedLoss(objective, mode)
+    run = Run(objective, adam, source(x), batch, {})
+    loss_of = CapturedLoss(objective, mode, batch_size=batch)
     stream = run.batches(10**9)
 
     def step() -> None:
@@ -129,30 +167,40 @@ def batches_of(x: Tensor, batch: int) -> Iterator[Tensor]:
             yield rows
 
 
-def race(size: tuple[int, int, int], x: Tensor) -> dict[str, float]:
-    """Return each contender's median milliseconds per step."""
+def contenders(size: tuple[int, int, int], x: Tensor) -> dict[str, Callable[[], Callable[[], object]]]:
+    """Return by name what makes each contender's step, which takes a batch of its own."""
     hidden, latent, batch = size
     device = str(x.device)
-    plain, compiled = (HandWritten(hidden, latent).to(device) for _ in range(2))
-    on_batches: dict[str, Step] = {
-        "hand-written, eager, fused Adam": stepper(plain, list(plain.parameters())),
-        "hand-written, torch.compile": stepper(
-            torch.compile(compiled, fullgraph=True), list(compiled.parameters())
-        ),
-        "Pyro SVI + pyro.optim.Adam": pyro_svi(hidden, latent, device),
-        "Pyro ELBO module + one fused Adam": pyro_module(hidden, latent, device),
-    }
-    stream = batches_of(x, batch)
 
-    def drawn(step: Step) -> Callable[[], object]:
+    def hand_written(compiled: bool) -> Step:
+        net = HandWritten(hidden, latent).to(device)
+        return stepper(torch.compile(net, fullgraph=True) if compiled else net, list(net.parameters()))
+
+    on_batches: dict[str, Callable[[], Step]] = {
+        "hand-written, eager, fused Adam": partial(hand_written, False),
+        "hand-written, torch.compile": partial(hand_written, True),
+        "Pyro SVI + pyro.optim.Adam": partial(pyro_svi, hidden, latent, device),
+        "Pyro ELBO module + one fused Adam": partial(pyro_module, hidden, latent, device),
+    }
+    if x.is_cuda:
+        on_batches[BASE["cuda"]] = lambda: graphed_stepper(HandWritten(hidden, latent).to(device), x[:batch])
+
+    def drawn(make: Callable[[], Step]) -> Callable[[], object]:
+        step, stream = make(), batches_of(x, batch)
         return lambda: step(next(stream))
 
-    contenders = {name: drawn(step) for name, step in on_batches.items()}
-    for mode in ("eager", "graph", "compile"):
-        contenders[f"probgen, compile={mode!r}"] = probgen_step(hidden, latent, batch, x, mode)
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(ROUNDS + 1):
-        for name, step in contenders.items():
+    made = {name: partial(drawn, make) for name, make in on_batches.items()}
+    for mode in ("eager", "graph", "compile", *(["cudagraph"] if x.is_cuda else [])):
+        made[f"probgen, compile={mode!r}"] = partial(probgen_step, hidden, latent, batch, x, mode)
+    return made
+
+
+def race(size: tuple[int, int, int], x: Tensor, rounds: int) -> dict[str, float]:
+    """Return each contender's median milliseconds per step."""
+    steps = {name: make() for name, make in contenders(size, x).items()}
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(rounds + 1):
+        for name, step in steps.items():
             start = now(x)
             for _ in range(BLOCK):
                 step()
@@ -161,28 +209,68 @@ def race(size: tuple[int, int, int], x: Tensor) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def epochs(size: tuple[int, int, int], x: Tensor, count: int = 3) -> dict[str, float]:
-    """Return seconds per epoch of each whole trainer, its set-up included, over ``count`` epochs."""
-    hidden, latent, batch = size
-    runs: dict[str, Callable[[], object]] = {
-        f"probgen.fit, compile={mode!r}": partial(
-            fit,
-            SVI(probgen_vae(hidden, latent, str(x.device))),
-            x,
-            epochs=count,
-            batch_size=batch,
-            compile=mode,
-            progress=False,
-        )
-        for mode in ("graph", "compile")
-    }
-    runs["pythae's trainer"] = pythae_trainer(hidden, latent, batch, x, count)
+def peaks(x: Tensor, steps: int = 9) -> dict[str, float]:
+    """Return each contender's peak of allocated memory in MiB, over steps that compare and others."""
+    return {name: peak(make, x, steps) for name, make in contenders(WIDE, x[: 2 * WIDE[2]]).items()}
+
+
+def peak(make: Callable[[], Callable[[], object]], x: Tensor, steps: int) -> float:
+    if x.is_cuda:
+        torch.cuda.reset_peak_memory_stats(x.device)
+        before = torch.cuda.memory_allocated(x.device)
+        step = make()
+        for _ in range(steps):
+            step()
+        return (torch.cuda.max_memory_allocated(x.device) - before) / 2**20
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
+        step = make()
+        for _ in range(steps):
+            step()
+    events = [event for event in recorded.profiler.kineto_results.events() if event.name() == "[memory]"]
+    sizes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return max(itertools.accumulate(sizes)) / 2**20
+
+
+def captures(x: Tensor) -> dict[str, float]:
+    """Return the seconds of the first call of each size's loss as a graph: capture and comparison."""
     seconds = {}
-    for name, train in runs.items():
+    for name, (hidden, latent, batch) in SIZES.items():
+        objective = SVI(probgen_vae(hidden, latent, str(x.device)))
+        torch.optim.Adam(objective.parameters(), fused=True)  # which imports what torch.compile needs
+        loss_of = CapturedLoss(objective, "graph")
         start = now(x)
-        train()
-        seconds[name] = (now(x) - start) / count
+        loss_of(x[:batch])
+        seconds[name] = now(x) - start
     return seconds
+
+
+def epochs(size: tuple[int, int, int], x: Tensor) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the seconds of each trainer's first epoch, set-up and compilation included, and of a later one.
+
+    They are told apart by a training of one epoch and one of three.
+    """
+    hidden, latent, batch = size
+
+    def probgens(mode: str, count: int) -> Callable[[], object]:
+        objective = SVI(probgen_vae(hidden, latent, str(x.device)))
+        return partial(fit, objective, x, epochs=count, batch_size=batch, compile=mode, progress=False)
+
+    trainers: dict[str, Callable[[int], Callable[[], object]]] = {
+        f"probgen.fit, compile={mode!r}": partial(probgens, mode)
+        for mode in ("graph", "cudagraph" if x.is_cuda else "compile")
+    }
+    trainers["pythae's trainer"] = lambda count: pythae_trainer(hidden, latent, batch, x, count)
+    first, later = {}, {}
+    for name, make in trainers.items():
+        seconds = []
+        for count in (1, 3):
+            torch.compiler.reset()
+            train = make(count)
+            start = now(x)
+            train()
+            seconds.append(now(x) - start)
+        first[name], later[name] = seconds[0], (seconds[1] - seconds[0]) / 2
+    return first, later
 
 
 def pythae_trainer(hidden: int, latent: int, batch: int, x: Tensor, count: int) -> Callable[[], object]:
@@ -245,20 +333,38 @@ def table(times: dict[str, float], unit: str, base: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
-    device = parser.parse_args().device
-    x = data.binarise(data.mnist().train, generator=torch.Generator().manual_seed(0)).to(device)
-    parts = []
+    parser.add_argument("--rounds", type=int, default=15, help="blocks of steps that are timed")
+    parser.add_argument("--rows", type=int, default=60_000, help="MNIST images that are used")
+    parser.add_argument("--dry", action="store_true", help="print the result and do not append it")
+    options = parser.parse_args()
+    inductor.force_disable_caches = True  # else only the first run on a machine would compile
+    images = data.mnist().train[: options.rows]
+    x = data.binarise(images, generator=torch.Generator().manual_seed(0)).to(options.device)
+    base = BASE[x.device.type]
+    seconds = captures(x)
+    lines = ", ".join(f"{value:.2f} s ({name})" for name, value in seconds.items())
+    parts = [f"First call of the loss with compile='graph', captured and compared with eager: {lines}."]
     for name, size in SIZES.items():
-        parts += [f"**{name}**, ms per step:", table(race(size, x), "ms", "hand-written, torch.compile")]
-    for name, size in itertools.islice(SIZES.items(), 2):
-        parts += [f"**{name}**, one MNIST epoch:", table(epochs(size, x), "s", "pythae's trainer")]
+        parts += [f"**{name}**, ms per step:", table(race(size, x, options.rounds), "ms", base)]
+    hidden, latent, batch = WIDE
+    parts += [f"**784-{hidden}-{latent}, batch {batch}**, peak of allocated memory:"]
+    parts += [table(peaks(x), "MiB", "hand-written, eager, fused Adam")]
+    for name, size in SIZES.items():
+        first, later = epochs(size, x)
+        parts += [f"**{name}**, an epoch after the first:", table(later, "s", "pythae's trainer")]
+        parts += [f"**{name}**, the first epoch, set-up included:", table(first, "s", "pythae's trainer")]
     protocol = (
-        f"`python -m tests.benchmarks.svi_step`: median of {ROUNDS} blocks of {BLOCK} steps, the contenders "
-        "in turn within each round, after one block that captures and compiles; batches are cut from data "
-        "on the device in all of them. An epoch is a third of a training of three, set-up and compilation "
-        "included."
+        f"`python -m tests.benchmarks.svi_step --device {options.device} --rounds {options.rounds} --rows "
+        f"{options.rows}`: median of the blocks of {BLOCK} steps, the contenders in turn within each round, "
+        "after one block that captures, compiles and warms up; batches are cut from data on the device in "
+        "all of them. Memory is the peak of torch's allocations over nine steps, in a training of its own. "
+        "Epochs: whole trainers, the time of one epoch, and half of what three take longer than one."
     )
-    append(f"SVI step on {device}", protocol, "\n\n".join(parts), packages=("pythae",))
+    body = "\n\n".join(parts)
+    if options.dry:
+        print(protocol, body, sep="\n\n")
+    else:
+        append(f"SVI step on {options.device}", protocol, body, packages=("pythae",))
 
 
 if __name__ == "__main__":
