@@ -150,6 +150,7 @@ def fit(
         history.folder = folder
         listeners = Listeners(callbacks, objective, history)
         shown = progress and processes.rank == 0
+        told: list[str] = []  # what was found to be wrong on the way
 
         def out_of_patience() -> bool:
             return patience is not None and run.reports_since_best >= patience
@@ -171,6 +172,9 @@ def fit(
                 if reported:
                     run.report(held_out)
                     bar.set_postfix(run.latest())
+                    if shown and not told and history.collapsed(reports=5):
+                        told = history.diagnose()
+                        bar.write("\n".join(told))
                     listeners.tell("on_report")
                 if processes.world == 1 or reported or history.step % AGREE == 0:
                     due = folder is not None and history.seconds + start - saved > SAVE_SECONDS
@@ -198,7 +202,8 @@ def fit(
         tqdm.write(f"{history.ended} at step {history.step}: the run is in {folder}")
     if shown:
         for finding in history.diagnose():
-            tqdm.write(finding)
+            if finding not in told:
+                tqdm.write(finding)
     return history
 
 

@@ -54,9 +54,10 @@ class History:
         A latent coordinate is inactive where its KL is below 0.01 nats per datum: the guide then says the
         same of it for every x. Where all are, the posterior has collapsed onto the prior.
         """
-        if not (self.values("active") and self.values("inactive")):
+        counts = self._units()
+        if not counts:
             return []
-        active, inactive = self.values("active")[-1], self.values("inactive")[-1]
+        active, inactive = counts[-1]
         coordinates = round(active + inactive)
         if active < 0.5:
             return [
@@ -73,6 +74,11 @@ class History:
             ]
         return []
 
+    def collapsed(self, *, reports: int = 1) -> bool:
+        """Say whether all latent coordinates were inactive in each of the last reports."""
+        latest = self._units()[-reports:]
+        return len(latest) == reports and all(active < 0.5 for active, _ in latest)
+
     def plot(self) -> Figure:
         """Draw every term over the steps, training beside validation."""
         from probgen import plots
@@ -85,3 +91,12 @@ class History:
             {"step": step, "epoch": epoch, "split": split, "term": term, "value": value}
             for term, value in terms.items()
         ]
+
+    def _units(self) -> list[tuple[float, float]]:
+        """Return how many latent coordinates were active and inactive at each report, of a sum too."""
+        name = next(
+            (row["term"] for row in self.rows if row["term"].split("/")[-1] == "inactive"), "inactive"
+        )
+        return list(
+            zip(self.values(f"{name.removesuffix('inactive')}active"), self.values(name), strict=True)
+        )

@@ -1,12 +1,14 @@
 """The trainer: reaches known optima, is reproducible, and survives being stopped."""
 
+import typing
+
 import pyro.optim
 import pytest
 import torch
 from torch import Tensor, nn
 
 from probgen import Objective
-from probgen.inference import SVI, BetaELBO, fit, schedules
+from probgen.inference import SVI, BetaELBO, Callback, Sum, fit, schedules
 from tests.pairs import LinearGaussian, ppca_best_evidence
 
 
@@ -161,6 +163,24 @@ def test_the_best_weights_are_judged_by_the_unweighted_bound():
     still = torch.optim.SGD(kept.parameters(), lr=0.0)
     judged = fit(kept, x, epochs=1, optimizer=still, validation=x, progress=False)
     assert judged.values("elbo", "validation") == [max(bounds)]
+
+
+def test_posterior_collapse_is_said_while_it_lasts_and_once(capsys):
+    pair = LinearGaussian()
+    with torch.no_grad():
+        pair.guide_map.weight.zero_()
+        pair.guide_map.bias.zero_()
+    still = torch.optim.SGD(pair.parameters(), lr=0.0)
+
+    class Seen(Callback):
+        said: typing.ClassVar = []
+
+        def on_epoch_end(self, objective, history):
+            self.said.append("Posterior collapse" in capsys.readouterr().out)
+
+    fit(Sum({"svi": SVI(pair)}), x_of(), epochs=7, optimizer=still, callbacks=[Seen()])
+    assert Seen.said == [False] * 4 + [True, False, False]
+    assert "Posterior collapse" not in capsys.readouterr().out
 
 
 def test_posterior_collapse_is_said_in_words(capsys):
