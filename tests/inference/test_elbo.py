@@ -11,7 +11,7 @@ from torch import nn
 
 from probgen import Pair
 from probgen.inference import ELBO, SVI, BetaELBO
-from tests.pairs import LinearGaussian, Subsampled
+from tests.pairs import LinearGaussian
 
 PARTICLES = 20_000
 
@@ -23,15 +23,6 @@ def data(pair, n=5):
 def mean_and_error(svi, x, term="elbo", repeats=40):
     values = torch.stack([svi(x)[1][term].double() for _ in range(repeats)])
     return float(values.mean()), float(values.std() / math.sqrt(repeats))
-
-
-def test_bound_is_the_exact_evidence_at_the_exact_posterior(device):
-    pair = LinearGaussian(exact_guide=True).to(device).double()
-    x = data(pair)
-    value, error = mean_and_error(SVI(pair, ELBO(particles=1000)), x)
-    exact = float(pair.evidence(x).mean().detach())
-    assert abs(value - exact) < 5 * error
-    assert error < 0.02  # power: the tolerance is a hundredth of a nat
 
 
 def test_loss_is_minus_the_bound_and_terms_add_up(device):
@@ -86,18 +77,6 @@ def test_beta_weighs_the_kl_and_the_unweighted_bound_is_logged(device):
     torch.testing.assert_close(terms["elbo"], terms["reconstruction"] - terms["kl"])
 
 
-@pytest.mark.parametrize("elbo", [None, pyro.infer.TraceMeanField_ELBO()], ids=["probgen", "pyro"])
-def test_loss_is_per_datum_whatever_the_plate_scale(elbo, device):
-    plain, subsampled = LinearGaussian().to(device), Subsampled().to(device)
-    subsampled.load_state_dict(plain.state_dict())
-    x = data(plain)
-    losses = []
-    for pair in (plain, subsampled):
-        torch.manual_seed(1)
-        losses.append(SVI(pair, elbo)(x)[0])
-    torch.testing.assert_close(*losses)
-
-
 class Components(LinearGaussian):
     """The same pair with another plate at -1, which holds no data."""
 
@@ -144,14 +123,6 @@ def test_the_log_density_of_a_point_counts(device):
     exact = 0.5 * (0.5**2 + 0.3**2 - 1) - math.log(0.5)  # that of the normals of log z
     assert abs(kl - exact) < 5 * error
     assert error < 0.005
-
-
-def test_kl_is_invariant_to_batch_size(device):
-    pair = LinearGaussian().to(device).double()
-    x = data(pair, 8)
-    whole = SVI(pair)(x)[1]["kl"]
-    halves = [SVI(pair)(half)[1]["kl"] for half in x.split(4)]
-    torch.testing.assert_close(whole, torch.stack(halves).mean())
 
 
 class Chain(Pair):
