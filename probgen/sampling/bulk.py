@@ -129,11 +129,17 @@ def _enclosed(
             near, found = torch.where(wide, beside, near), found | wide
         left, right = (torch.where(beside.isfinite(), beside, place) for beside, _ in sides)
         if found.all():
-            return mode, top, near
-    raise ValueError(
-        f"log_prob should be bounded, and its peak wider than float64 can tell, but it changes by more than "
-        f"1 from number to number {line.at(mode, ~found)}, where it is {float(top[~found][0]):.6g}"
-    )
+            break
+    ulp = torch.nextafter(mode.abs(), torch.full_like(mode, torch.inf)) - mode.abs()
+    places = torch.cat([torch.maximum(mode - 64 * ulp, first), torch.minimum(mode + 64 * ulp, last)], -1)
+    drop = torch.where(places == mode, torch.inf, top - line(places)).amin(-1, keepdim=True)
+    narrow = ~found | (drop > 0.1)
+    if narrow.any():
+        raise ValueError(
+            f"log_prob should be bounded, and its peak wide for the float64 numbers there, but it changes by "
+            f"{float(drop[narrow][0]):.3g} over 64 of them {line.at(mode, narrow)}"
+        )
+    return mode, top, near
 
 
 def _beside(grid: Tensor, place: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -145,16 +151,20 @@ def _beside(grid: Tensor, place: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[T
 def _reach(
     line: Line, mode: Tensor, top: Tensor, step: Tensor, end: Tensor, unbounded: Tensor, *, sign: int
 ) -> Tensor:
-    """Return how far from the mode, to a factor of two, log_prob is 1 lower; the end where it never is."""
+    """Return how far from the mode log_prob is just 1 lower, or the distance of the end where it never is."""
     room = (end - mode).abs()
+
+    def fallen(away: Tensor) -> Tensor:
+        place = torch.minimum(mode + away, end) if sign > 0 else torch.maximum(mode - away, end)
+        return top - line(place) >= 1
+
     reach = torch.full_like(mode, torch.nan)
     for start in range(-64, 256, 32):
-        doubled = torch.arange(start, start + 32, dtype=torch.float64, device=mode.device).exp2()
-        away = torch.minimum(step * doubled, room)
-        place = torch.minimum(mode + away, end) if sign > 0 else torch.maximum(mode - away, end)
-        fallen = top - line(place) >= 1
-        index = fallen.to(torch.uint8).argmax(-1, keepdim=True)
-        reach = torch.where(reach.isnan() & fallen.any(-1, keepdim=True), away.gather(-1, index), reach)
+        away = torch.arange(start, start + 32, dtype=torch.float64, device=mode.device).exp2() * step
+        away = torch.minimum(away, room)
+        low = fallen(away)
+        first = away.gather(-1, low.to(torch.uint8).argmax(-1, keepdim=True))
+        reach = torch.where(reach.isnan() & low.any(-1, keepdim=True), first, reach)
         if not (reach.isnan() & (away[:, -1:] < room)).any():
             break
     flat = reach.isnan() & unbounded[:, None]
@@ -163,4 +173,11 @@ def _reach(
             f"log_prob should fall towards {'-' if sign < 0 else '+'}inf but is as high far out as "
             f"{line.at(mode, flat)}: its integral is infinite"
         )
-    return torch.where(reach.isnan(), room, reach)[:, 0]
+    reach = torch.where(reach.isnan(), room, reach)
+    near, share = reach / 2, torch.linspace(0, 1, 33, dtype=torch.float64, device=mode.device)[1:]
+    for _ in range(5):
+        away = near + (reach - near) * share
+        index = (~fallen(away)).sum(-1, keepdim=True).clamp(max=31)
+        near = torch.where(index > 0, away.gather(-1, (index - 1).clamp(min=0)), near)
+        reach = away.gather(-1, index)
+    return reach[:, 0]

@@ -13,6 +13,7 @@ _INTERVALS = (
     type(constraints.real), constraints.greater_than, constraints.greater_than_eq, constraints.less_than,
     constraints.interval, constraints.half_open_interval,
 )  # fmt: skip
+_SLACK = 64
 
 
 class Line:
@@ -49,7 +50,8 @@ class Line:
         self.shape = torch.broadcast_shapes(tuple(batch_shape), probe.shape)
         self.rows, self.device = self.shape.numel(), probe.device
         self.dtype = probe.dtype if dtype is None else dtype
-        self.eps = torch.finfo(probe.dtype).eps if dtype is None else torch.finfo(torch.float64).eps
+        self.eps = torch.finfo(torch.float64).eps
+        self.evaluations = 0
         self.low, self.high = (end.to(probe.device).expand(self.shape).flatten() for end in (low, high))
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -61,6 +63,7 @@ class Line:
                 f"log_prob should return shape {tuple(arranged.shape)} but returned {tuple(value.shape)}"
             )
         self.eps = torch.finfo(value.dtype).eps
+        self.evaluations += value.numel()
         value = value.to(torch.float64).reshape(-1, self.rows).T
         wrong = ~(value < torch.inf)
         if wrong.any():
@@ -105,6 +108,11 @@ class Line:
             inside = torch.where(fits, near, _towards(near, inward))
             x = x.clamp_(min=inside) if inward > 0 else x.clamp_(max=inside)
         return x
+
+
+def rounding(eps: float, log_prob: Tensor) -> Tensor:
+    """Return by how much rounding may change a log-density; a violation within it is accepted."""
+    return _SLACK * eps * (1 + torch.where(log_prob.isfinite(), log_prob.abs(), 0.0))
 
 
 def _towards(x: Tensor, where: float) -> Tensor:

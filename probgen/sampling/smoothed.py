@@ -90,7 +90,9 @@ class SmoothedEmpirical(TorchDistribution):
     def icdf(self, value: Tensor) -> Tensor:
         """Return the quantile at u in [0, 1], by bisection."""
         if self._validate_args and not ((value >= 0) & (value <= 1)).all():
-            raise ValueError(f"u should be in [0, 1] but got {float(value[~((value >= 0) & (value <= 1))][0])}")
+            raise ValueError(
+                f"u should be in [0, 1] but got {float(value[~((value >= 0) & (value <= 1))][0])}"
+            )
         with torch.no_grad():
             u = value.to(torch.float64).expand(torch.broadcast_shapes(value.shape, self.batch_shape))
             ends = torch.tensor([-torch.inf, torch.inf], dtype=torch.float64, device=u.device)

@@ -9,6 +9,7 @@ the squeeze: no derivative is needed, and kinks do no harm.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -16,13 +17,15 @@ import torch
 from torch import Tensor
 
 from probgen.sampling.bulk import Bulk, find_bulk
-from probgen.sampling.line import Line
-
-_SLACK = 64
-"""A violation within so many units of rounding is accepted."""
+from probgen.sampling.line import Line, rounding
 
 _MOST = 2**14
 """The largest number of strips."""
+
+_RULES, _END_RULES = (
+    [((nodes + 1) / 2, weights / 2) for nodes, weights in map(np.polynomial.legendre.leggauss, orders)]
+    for orders in ((4, 5), (6, 8))
+)
 
 _SPARE = 16
 """The largest number of cells that are not a strip's first."""
@@ -58,23 +61,18 @@ def distances(area: Tensor, start: Tensor, slope: Tensor, share: Tensor) -> Tens
 
 def check_between(line: Line, x: Tensor, log_prob: Tensor, top: Tensor, strips: Strips) -> Tensor:
     """Return density over hat at x, each in its strip; raise where it is above 1 or below the squeeze."""
-    level = (log_prob - top - strips.log_hat(x)).exp()
-    room = slack(line.eps, log_prob) + slack(line.eps, top)
-    high = level > 1 + room
-    wrong = high | ~(level >= strips.touch - room)
+    log_level = log_prob - top - strips.log_hat(x)
+    room = rounding(line.eps, log_prob) + rounding(line.eps, top)
+    high, low = log_level > room, log_level < strips.touch.log() - room
+    wrong = high | low
     if wrong.any():
         bound = "hat" if high[wrong][0] else "squeeze"
-        ratio = level if high[wrong][0] else level / strips.touch
+        ratio = torch.where(high, log_level, log_level - strips.touch.log()).exp()
         raise ValueError(
             f"the density should be T-concave (1 / √density convex) but {line.at(x, wrong)} it is "
             f"{float(ratio[wrong][0]):.6g} times its {bound}"
         )
-    return level
-
-
-def slack(eps: float, log_prob: Tensor) -> Tensor:
-    """Return by how much rounding may change a density, relative to itself."""
-    return _SLACK * eps * (1 + log_prob.abs())
+    return log_level.exp()
 
 
 def roots(log_prob: Tensor, top: Tensor) -> Tensor:
@@ -90,11 +88,11 @@ def check_convex(line: Line, x: Tensor, log_prob: Tensor, top: Tensor) -> None:
     chord = (t[:, :-2] * after + t[:, 2:] * before) / (before + after)
     finite = t.isfinite()
     gap = ~finite & (finite.cumsum(-1) > 0) & (finite.flip(-1).cumsum(-1).flip(-1) > 0)
-    high = t[:, 1:-1] > chord * (1 + slack(line.eps, log_prob[:, 1:-1]) + slack(line.eps, top[:, None]))
-    wrong = torch.nn.functional.pad(high & (width[:, :-1] > 0) & (width[:, 1:] > 0), (1, 1)) | gap
+    excess = 2 * (t[:, 1:-1] / chord).log()
+    high = excess > rounding(line.eps, log_prob[:, 1:-1]) + rounding(line.eps, top[:, None])
+    wrong = torch.nn.functional.pad(high & (before > 0) & (after > 0), (1, 1)) | gap
     if wrong.any():
-        ratio = torch.nn.functional.pad((chord / t[:, 1:-1]) ** 2, (1, 1), value=0.0)
-        ratio = torch.where(gap, 0.0, ratio)
+        ratio = torch.where(gap, 0.0, torch.nn.functional.pad((-excess).exp(), (1, 1)))
         raise ValueError(
             f"the density should be T-concave (1 / √density convex) but {line.at(x, wrong)} it is "
             f"{float(ratio[wrong][0]):.4g} times what its values beside it ask for at least"
@@ -226,21 +224,22 @@ def _check_bounded(line: Line, x: Tensor, strips: Strips) -> None:
         )
 
 
-def integration_points(strips: Strips, count: int) -> tuple[Tensor, Tensor, Strips]:
-    """Return places x, the strips in which they lie, and log w, with Σ w f(x) ≈ ∫ f for f up to the hat.
+def integration_parts(strips: Strips, rule: int) -> Iterator[tuple[Tensor, Tensor, Strips]]:
+    """Yield places x, log w and the strips of x, part by part, such that Σ w f(x) ≈ ∫ f for f up to the hat.
 
-    They are Gauss-Legendre points in the share of each strip's hat; the two outermost strips, where the
-    density may fall off in any way, are halved towards their far ends 32 times.
+    They are Gauss-Legendre points in the share of each strip's hat, by the rule 0 or the better rule 1. The
+    two outermost strips, where the density may fall off in any way, are halved towards their far ends 32
+    times.
     """
-    nodes, weights = np.polynomial.legendre.leggauss(count)
-    nodes, weights = (nodes + 1) / 2, weights / 2
     halves = 0.5 ** np.arange(1, 33)[:, None]
+    nodes, weights = _END_RULES[rule]
     graded, graded_weights = (1 - 2 * halves + halves * nodes).ravel(), (halves * weights).ravel()
-    last = strips.area.shape[-1] - 1
-    index = np.repeat(np.arange(last + 1), [graded.size, *[count] * (last - 1), graded.size])
-    share = np.concatenate([graded, np.tile(nodes, last - 1), graded])
-    weight = np.concatenate([graded_weights, np.tile(weights, last - 1), graded_weights])
-    around = Strips(*(field[:, torch.as_tensor(index, device=field.device)] for field in strips))
-    x = around.places(torch.as_tensor(share, device=around.area.device))
-    log_weight = torch.as_tensor(weight, device=x.device).log() + around.area.log() - around.log_hat(x)
-    return x, log_weight, around
+    ends = Strips(*(field[:, [0, -1]].repeat_interleave(graded.size, -1) for field in strips))
+    inside = Strips(*(field[:, 1:-1] for field in strips))
+    points = [
+        (inside, np.array([node]), np.array([weight])) for node, weight in zip(*_RULES[rule], strict=True)
+    ]
+    for part, share, weight in (*points, (ends, np.tile(graded, 2), np.tile(graded_weights, 2))):
+        x = part.places(torch.as_tensor(share, device=part.area.device))
+        log_weight = torch.as_tensor(weight, device=x.device).log() + part.area.log() - part.log_hat(x)
+        yield x, log_weight, part

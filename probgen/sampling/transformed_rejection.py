@@ -14,7 +14,7 @@ from probgen.core import Estimate
 from probgen.sampling.accept_reject import AcceptReject
 from probgen.sampling.hat_table import HatTable
 from probgen.sampling.line import Line
-from probgen.sampling.strips import check_between, cut_evenly, integration_points
+from probgen.sampling.strips import check_between, cut_evenly, integration_parts
 
 
 class TransformedReport(NamedTuple):
@@ -47,7 +47,7 @@ class TransformedDensityRejection(AcceptReject):
     Nothing but the function is needed: the mode and the width are found by search, and no derivative is used,
     so that kinks (Laplace) do no harm. What is not T-concave raises with its place: at construction, where
     ``log_prob`` is compared with its chords on a grid over the whole support and at all ends of strips, and,
-    with validation on (Pyro's default), with hat and squeeze at 8 places in every strip; and while drawing,
+    with validation on (Pyro's default), with hat and squeeze at 9 places in every strip; and while drawing,
     where each value of ``log_prob`` is compared with hat and squeeze. A departure that stays within one part
     in 10⁴ of the mass, between such places, may escape.
 
@@ -83,7 +83,7 @@ class TransformedDensityRejection(AcceptReject):
         batch_shape: Sequence[int] = (),
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
-        ratio: float = 1.01,
+        ratio: float = 1.02,
         max_rounds: int = 1000,
         validate_args: bool | None = None,
     ) -> None:
@@ -136,20 +136,23 @@ class TransformedDensityRejection(AcceptReject):
         """Return log ∫ p and its error; check p against hat and squeeze at the points."""
         if self._integral is None:
             results = []
-            for count in (5, 8):
-                x, log_weight, around = integration_points(self._strips, count)
-                value = self._line(x)
-                check_between(self._line, x, value, self._top[:, None], around)
-                results.append((log_weight + value).logsumexp(-1))
+            for rule in (0, 1):
+                parts = []
+                for x, log_weight, strips in integration_parts(self._strips, rule):
+                    value = self._line(x)
+                    check_between(self._line, x, value, self._top[:, None], strips)
+                    parts.append((log_weight + value).logsumexp(-1))
+                results.append(torch.stack(parts).logsumexp(0))
             self._integral = results[1], (results[1] - results[0]).abs()
         return self._integral
 
     def _normaliser(self) -> Tensor:
         if not (self._learned and torch.is_grad_enabled()):
             return self._integrated()[0].reshape(self._own)
-        x, log_weight, _ = integration_points(self._strips, 8)
-        value = self._log_prob(x.T.reshape(-1, *self._own)).reshape(-1, self._rows)
-        return (log_weight.T + value).logsumexp(0).reshape(self._own)
+        parts = [(x, log_weight) for x, log_weight, _ in integration_parts(self._strips, 1)]
+        x, log_weight = (torch.cat(columns, -1).T for columns in zip(*parts, strict=True))
+        value = self._log_prob(x.reshape(-1, *self._own)).reshape(x.shape)
+        return (log_weight + value).logsumexp(0).reshape(self._own)
 
     def _expected(self) -> Tensor:
         return (self._integrated()[0] - self._log_hat).exp().cpu()
