@@ -82,10 +82,8 @@ def capture(
         learning[:] = [name for name, gradient in zip(names, gradients, strict=False) if gradient is not None]
         return [loss.detach(), *values.values(), *(g for g in gradients if g is not None)]
 
-    torch.clear_autocast_cache()  # else the graph would hold casts of the weights as they are now
     with torch.enable_grad(), pyro.validation_enabled(False), Answered():
         traced = make_fx(loss_and_gradients)(*weights.values(), *state.values(), *batch)
-    torch.clear_autocast_cache()
     for node in traced.graph.find_nodes(op="get_attr"):
         if getattr(getattr(traced, node.target), "grad_fn", None) is not None:
             raise ValueError("it would hold results of autograd from before the step")
@@ -247,7 +245,7 @@ def _use_constants(traced: GraphModule, node: Node, constants: dict[Node, Tensor
         return
     for arg in tensors:
         value = arg.meta["val"]
-        if arg in constants and value.dim() and value.dtype == node.meta["val"].dtype:
+        if arg in constants and value.dim():
             name = f"constant_{arg.name}"
             traced.register_buffer(name, constants[arg], persistent=False)
             with traced.graph.inserting_before(node):

@@ -16,6 +16,7 @@ class Formula(Objective):
         super().__init__()
         self.weight = nn.Parameter(torch.arange(1.0, 7.0).reshape(2, 3) / 7)
         self.register_buffer("memory", torch.zeros(2, 3))
+        self.register_buffer("mean", torch.zeros(3))
         self.formula = formula
 
     def forward(self, *batch: Tensor):
@@ -57,8 +58,19 @@ def writes_into_a_buffer(o, x):
     return (o.weight * (before - o.memory)).sum()
 
 
+def writes_without_a_word(o, x):
+    before = o.mean * 2
+    y = nn.functional.batch_norm(x, o.mean, torch.ones(3), training=True)
+    return (o.weight * (y + before - o.mean * 2)).sum()
+
+
 def draws_twice(o, x):
-    return (o.weight * (torch.randn_like(x) - torch.randn_like(x))).sum()
+    return (o.weight * (torch.randn(2, 3) - torch.randn(2, 3))).sum()
+
+
+def counts(o, x):
+    n = (x * 4).long()
+    return (o.weight * ((n * 2) ** 2 + (n * 2.0 + 1) ** -1)).sum()
 
 
 def constants_of_two_types(o, x):
@@ -79,7 +91,9 @@ FORMULAS = [
     writes_into_what_was_read,
     writes_through_a_view,
     writes_into_a_buffer,
+    writes_without_a_word,
     draws_twice,
+    counts,
     constants_of_two_types,
     broadcasts,
     transposes,
@@ -95,11 +109,12 @@ def test_rewriting_keeps_values_gradients_and_buffers(formula):
         outcomes = []
         for call in (lambda: (objective(x)[0],), lambda: function(*inputs)):  # noqa: B023
             objective.memory.fill_(0.5)
+            objective.mean.fill_(0.1)
             torch.manual_seed(3)
             loss, *gradients = call()
             if not gradients:
                 gradients = torch.autograd.grad(loss, objective.weight)
-            outcomes.append([loss.detach(), *gradients, objective.memory.clone()])
+            outcomes.append([loss.detach(), *gradients, objective.memory.clone(), objective.mean.clone()])
         for found, expected in zip(outcomes[1], outcomes[0], strict=True):
             assert found.dtype == expected.dtype
             assert torch.equal(found, expected)
