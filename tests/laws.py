@@ -94,8 +94,8 @@ def check_stationary(
 ) -> None:
     r"""Chains that start at exact draws, (chains, \*batch, \*event), have the same law after some steps.
 
-    Each marginal is a function of one site's values and its CDF. Every test would see a shift of a tenth of a
-    standard deviation, and at least a tenth of the chains must have moved.
+    Each marginal is a function of one site's values and its CDF. Every test would see a shift of a twentieth
+    of a standard deviation, and at least a tenth of the chains must have moved.
     """
     start = density.unconstrain(exact)
     state = transition.init(start)
@@ -107,4 +107,25 @@ def check_stationary(
     for marginal, cdf in marginals:
         draws = marginal(values)
         check_goodness_of_fit(draws, cdf)
-        assert_power(draws, cdf, shift=0.1)
+        assert_power(draws, cdf, shift=0.05)
+
+
+def check_reversible(
+    density: Density, transition: Transition, exact: Tensor, *, generator: torch.Generator
+) -> None:
+    r"""A pair (x, y), x an exact draw and y one step later, has the law of (y, x): detailed balance.
+
+    So every antisymmetric function of the pair has a law that is symmetric about 0. Given their sizes, the
+    signs of independent pairs are then fair coins, and P(max |S_k| ≥ λ) ≤ 2 exp(−λ² / 2n) for their partial
+    sums in order of size (Hoeffding). The false-alarm rate is at most 1e-6 for each function.
+    """
+    start = density.unconstrain(exact)
+    end, _ = transition.step(transition.init(start), generator)
+    x, y = (values.reshape(-1, values.shape[-1]).double() for values in (start, end.position))
+    assert (x != y).any(-1).double().mean() > 0.1
+    first, last = x[:, 0] * y[:, -1].tanh(), y[:, 0] * x[:, -1].tanh()
+    for apart in (y[:, 0] - x[:, 0], y[:, -1] - x[:, -1], first - last):
+        apart = apart[apart != 0]
+        signs = apart[apart.abs().argsort()].sign()
+        farthest, bound = float(signs.cumsum(0).abs().max()), math.sqrt(2 * len(signs) * math.log(2 / ALPHA))
+        assert farthest <= bound, f"signs add up to {farthest:.0f}, more than {bound:.0f}"

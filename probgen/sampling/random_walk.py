@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
 
 import torch
 from torch import Tensor
 
 from probgen.core import Density, Transition
-
-
-class RandomWalkState(NamedTuple):
-    r"""Positions (\*chains, \*batch, dim) on the unconstrained scale and their log-density."""
-
-    position: Tensor
-    log_prob: Tensor
-
-
-class RandomWalkInfo(NamedTuple):
-    r"""The probability with which each proposal was accepted, min(1, π(y) / π(x)), and whether it was."""
-
-    acceptance: Tensor
-    accepted: Tensor
+from probgen.sampling.graphs import Wrap, as_written
+from probgen.sampling.metropolis import (
+    Info,
+    Kernel,
+    State,
+    choose,
+    fixed,
+    judge,
+    scaled,
+    standard_normal,
+    standard_uniform,
+)
 
 
 def random_walk(density: Density, *, scale: float | Tensor) -> Transition:
-    r"""Return the random-walk Metropolis transition: y = x + scale · ε, accepted with min(1, π(y) / π(x)).
+    r"""Return the random-walk Metropolis transition: y = x + S ε, accepted with min(1, π(y) / π(x)).
 
-    Each chain, and each member of the density's batch, is accepted on its own. A log-density of −∞ is a
-    rejection. A chain that meets NaN or +∞ stops there and keeps it as its ``log_prob``, so that
-    :func:`run` can raise with the place.
+    Each chain, and each member of the density's batch, is accepted on its own.
 
     Args:
         density: the target π.
-        scale: standard deviation of the step on the unconstrained scale: a number; one per coordinate,
-            shape (dim,) or (\*batch, dim); or a lower Cholesky factor of the covariance, (\*batch, dim, dim).
+        scale: the factor S of the step's covariance S Sᵀ on the unconstrained scale: a number; one standard
+            deviation per coordinate, shape (dim,) or (\*batch, dim); or a lower Cholesky factor,
+            (\*batch, dim, dim).
 
     Raises:
         ValueError: for a scale that is not positive and finite, or has another shape.
@@ -48,53 +45,33 @@ def random_walk(density: Density, *, scale: float | Tensor) -> Transition:
     >>> state.position.shape, info.acceptance.shape
     (torch.Size([4, 1]), torch.Size([4]))
     """
-    factor = _checked(density, torch.as_tensor(scale, dtype=density.dtype, device=density.device))
-
-    def init(position: Tensor) -> RandomWalkState:
-        return RandomWalkState(position, density.unconstrained_log_prob(position))
-
-    def step(state: RandomWalkState, generator: torch.Generator) -> tuple[RandomWalkState, RandomWalkInfo]:
-        return metropolis_step(density, state, factor, generator)
-
-    return Transition(init, step)
+    return fixed(density, random_walk_kernel(density), scale)
 
 
-def metropolis_step(
-    density: Density, state: RandomWalkState, factor: Tensor, generator: torch.Generator
-) -> tuple[RandomWalkState, RandomWalkInfo]:
-    r"""Move every chain once; ``factor`` is 0-dimensional, (\*batch, dim) or (\*batch, dim, dim)."""
-    position, log_prob = state
-    noise = torch.randn(position.shape, dtype=position.dtype, device=position.device, generator=generator)
-    dense = factor.dim() == len(density.batch_shape) + 2
-    move = torch.einsum("...ij,...j->...i", factor, noise) if dense else factor * noise
-    proposal = position + move
-    proposed = density.unconstrained_log_prob(proposal)
-    log_ratio = proposed - log_prob
-    uniform = torch.rand(log_prob.shape, dtype=torch.float64, device=position.device, generator=generator)
-    broken = (proposed.isnan() | (proposed == torch.inf)) & log_prob.isfinite()
-    accepted = (uniform.log() < log_ratio) | broken
-    moved = RandomWalkState(
-        torch.where(accepted.unsqueeze(-1), proposal, position), torch.where(accepted, proposed, log_prob)
-    )
-    return moved, RandomWalkInfo(log_ratio.clamp(max=0).exp(), accepted)
+def random_walk_kernel(density: Density, *, wrap: Wrap = as_written) -> Kernel:
+    """Return random-walk Metropolis with its scale open; ``wrap`` may compile the move."""
+
+    @wrap
+    def propose_and_judge(
+        position: Tensor, log_prob: Tensor, scale: Tensor, noise: Tensor, uniform: Tensor
+    ) -> tuple[Tensor, ...]:
+        proposal = position + scaled(scale, noise, density.batch_shape)
+        proposed = density.unconstrained_log_prob(proposal)
+        info = judge(proposed - log_prob, proposed, uniform)
+        return (*choose(info.accepted, State(proposal, proposed), State(position, log_prob)), *info)
+
+    def init(position: Tensor) -> State:
+        return State(position, density.unconstrained_log_prob(position))
+
+    def move(state: State, scale: Tensor, generator: torch.Generator) -> tuple[State, Info]:
+        noise = standard_normal(state.position, generator)
+        uniform = standard_uniform(state.log_prob, generator)
+        position, log_prob, *info = propose_and_judge(*state, scale, noise, uniform)
+        return State(position, log_prob), Info(*info)
+
+    return Kernel(init, move, target_acceptance(density.dim), 2.38 / math.sqrt(density.dim))
 
 
-def _checked(density: Density, scale: Tensor) -> Tensor:
-    batch, dim = density.batch_shape, density.dim
-    if scale.dim() == 0:
-        positive = scale
-    elif scale.dim() == len(batch) + 2 and scale.shape[-2:] == (dim, dim):
-        positive = scale.diagonal(dim1=-2, dim2=-1)
-        if scale.triu(1).any():
-            raise ValueError("scale should be a lower Cholesky factor but has entries above its diagonal")
-    elif scale.dim() in (1, len(batch) + 1) and scale.shape[-1] == dim:
-        positive = scale
-    else:
-        raise ValueError(
-            f"scale should be a number or have shape {(dim,)}, {(*batch, dim)} or {(*batch, dim, dim)} "
-            f"but has {tuple(scale.shape)}"
-        )
-    wrong = ~((positive > 0) & positive.isfinite())
-    if wrong.any():
-        raise ValueError(f"scale should be positive and finite but got {float(positive[wrong].flatten()[0])}")
-    return scale
+def target_acceptance(dim: int) -> float:
+    """Return the best acceptance of a random walk (Roberts, Gelman and Gilks, 1997)."""
+    return 0.44 if dim == 1 else 0.234

@@ -1,24 +1,25 @@
-"""Run transitions on many chains at once."""
+"""Run a transition on many chains at once, and keep what it draws."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Collection
 from typing import Any
 
+import pyro
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from probgen.core import Density, Transition
-from probgen.sampling.adaptation import adapt_random_walk, target_acceptance
 from probgen.sampling.chains import Chains, RunState
-from probgen.sampling.positions import given_positions, initial_positions, require_finite
+from probgen.sampling.positions import require_finite
 from probgen.sampling.uniforms import default_generator
+
+logger = logging.getLogger("probgen")
 
 _BLOCK = 50
 """Draws between two looks at the chains, each of which waits for the device."""
-
-_METHODS = ("random_walk",)
 
 
 @torch.no_grad()
@@ -28,13 +29,15 @@ def run(
     *,
     draws: int,
     thin: int = 1,
+    keep: Collection[str] | None = None,
     density: Density | None = None,
     generator: torch.Generator | None = None,
     progress: bool = False,
 ) -> Chains:
     r"""Step every chain ``draws`` x ``thin`` times and keep each ``thin``-th position.
 
-    Ctrl-C ends the run early and returns what was drawn.
+    Ctrl-C ends the run early and returns what was drawn, to go on from the last draw. Proposals whose
+    log-density is NaN or +∞ are refused, counted in the statistic ``not_finite`` and logged.
 
     Args:
         transition: how chains move.
@@ -42,15 +45,17 @@ def run(
             run, which then goes on to the bit, with its own generator where none is given.
         draws: kept draws per chain.
         thin: steps per kept draw.
+        keep: names of the sites to keep, where not all.
         density: names the draws and maps them to their support; without it they are one site, ``position``.
         generator: source of randomness; torch's global one where not given.
-        progress: show a bar with the acceptance.
+        progress: show a bar with the acceptance, and the divergences where there are any.
 
     Raises:
-        ValueError: for a log-density that is not finite, at the start or on the way, with its place.
+        ValueError: for bad counts, an unknown site, or a log-density that is not finite at the start, with
+            its place.
     """
-    _at_least("draws", draws, 1)
-    _at_least("thin", thin, 1)
+    at_least("draws", draws, 1)
+    at_least("thin", thin, 1)
     if isinstance(init, RunState):
         state, device = init.state, init.state.position.device
         if generator is None:
@@ -59,104 +64,129 @@ def run(
     else:
         state, device = transition.init(init), init.device
         generator = default_generator(device) if generator is None else generator
-    _same_device(generator, device)
+    same_device(generator, device)
     require_finite(density, state.position, state.log_prob)
 
-    position = state.position.new_empty(draws, *state.position.shape)
-    log_prob = state.log_prob.new_empty(draws, *state.log_prob.shape)
-    acceptance = torch.zeros_like(log_prob)
-    done, interrupted = 0, False
-    with tqdm(total=draws, disable=not progress, unit="draw") as bar:
+    kept, statistics = _Kept(density, keep, draws), _Statistics(draws, thin)
+    reached = RunState(state, generator.get_state())
+    interrupted = False
+    with tqdm(total=draws, disable=not progress, unit="draw") as bar, pyro.validation_enabled(False):
         try:
-            for done in range(draws):
+            for done in range(1, draws + 1):
                 for _ in range(thin):
                     state, info = transition.step(state, generator)
-                    acceptance[done] += info.acceptance / thin
-                position[done], log_prob[done] = state.position, state.log_prob
-                if done % _BLOCK == _BLOCK - 1:
-                    require_finite(density, state.position, state.log_prob)
-                    bar.set_postfix(acceptance=f"{float(acceptance[done].mean()):.3f}", refresh=False)
+                    statistics.add(info)
+                kept.add(state.position)
+                statistics.end_draw(state.log_prob)
+                reached = RunState(state, generator.get_state())
+                if progress and done % _BLOCK == 0:
+                    bar.set_postfix(statistics.shown(), refresh=False)
                     bar.update(_BLOCK)
-            done = draws
         except KeyboardInterrupt:
             interrupted = True
-            if done == 0:
+            if statistics.done == 0:
                 raise
-        bar.update(done - bar.n)
-    require_finite(density, state.position, state.log_prob)
+        bar.update(statistics.done - bar.n)
 
-    kept = position[:done].transpose(0, 1)
-    return Chains(
-        {"position": kept} if density is None else density.constrain(kept),
-        statistics={
-            "log_prob": log_prob[:done].transpose(0, 1),
-            "acceptance": acceptance[:done].transpose(0, 1),
-        },
-        state=RunState(state, generator.get_state()),
-        interrupted=interrupted,
+    found = statistics.collected()
+    _report_not_finite(found.get("not_finite"), thin)
+    return Chains(kept.collected(statistics.done), statistics=found, state=reached, interrupted=interrupted)
+
+
+class _Kept:
+    """Draws by site, [chain, draw, ...], filled a block at a time."""
+
+    def __init__(self, density: Density | None, keep: Collection[str] | None, draws: int) -> None:
+        names = ("position",) if density is None else density.names
+        unknown = [name for name in keep or () if name not in names]
+        if unknown:
+            raise ValueError(f"keep should name sites among {list(names)} but names {unknown[0]!r}")
+        self._density, self._draws = density, draws
+        self._names = names if keep is None else tuple(name for name in names if name in keep)
+        self._waiting: list[Tensor] = []
+        self._filled = 0
+        self._sites: dict[str, Tensor] = {}
+
+    def add(self, position: Tensor) -> None:
+        self._waiting.append(position)
+        if len(self._waiting) == _BLOCK:
+            self._flush()
+
+    def collected(self, done: int) -> dict[str, Tensor]:
+        self._flush()
+        return {name: value[:, :done] for name, value in self._sites.items()}
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        positions = torch.stack(self._waiting, 1)
+        values = {"position": positions} if self._density is None else self._density.constrain(positions)
+        start, self._filled = self._filled, self._filled + len(self._waiting)
+        self._waiting = []
+        for name in self._names:
+            value = values[name]
+            if name not in self._sites:
+                self._sites[name] = value.new_empty(value.shape[0], self._draws, *value.shape[2:])
+            self._sites[name][:, start : self._filled] = value
+
+
+class _Statistics:
+    """What the steps between two draws said: flags are counted, acceptance is averaged."""
+
+    def __init__(self, draws: int, thin: int) -> None:
+        self._draws, self._thin = draws, thin
+        self._kept: dict[str, Tensor] = {}
+        self.done = 0
+
+    def add(self, info: Any) -> None:
+        for name, value in info._asdict().items():
+            if name == "accepted":
+                continue
+            if value.dtype == torch.bool:
+                self._slot(name, value, torch.int32).add_(value)
+            elif name == "acceptance":
+                self._slot(name, value, value.dtype).add_(value, alpha=1 / self._thin)
+            else:
+                self._slot(name, value, value.dtype).copy_(value)
+
+    def end_draw(self, log_prob: Tensor) -> None:
+        self._slot("log_prob", log_prob, log_prob.dtype).copy_(log_prob)
+        self.done += 1
+
+    def shown(self) -> dict[str, str]:
+        """Return what the progress bar says about the last draw and all before it."""
+        words = {"acceptance": f"{float(self._kept['acceptance'][self.done - 1].mean()):.3f}"}
+        for name in ("divergent", "not_finite"):
+            if name in self._kept and (count := int(self._kept[name].sum())):
+                words[name] = str(count)
+        return words
+
+    def collected(self) -> dict[str, Tensor]:
+        return {name: value[: self.done].transpose(0, 1) for name, value in self._kept.items()}
+
+    def _slot(self, name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
+        if name not in self._kept:
+            self._kept[name] = torch.zeros(self._draws, *value.shape, dtype=dtype, device=value.device)
+        return self._kept[name][self.done]
+
+
+def _report_not_finite(counts: Tensor | None, thin: int) -> None:
+    if counts is None or not (total := int(counts.sum())):
+        return
+    chain, draw = (int(i) for i in (counts.flatten(2).sum(-1) if counts.dim() > 2 else counts).nonzero()[0])
+    logger.warning(
+        f"log_prob was NaN or +inf at {total} of {counts.numel() * thin} proposals, which were refused; the "
+        f"first of chain {chain} was on the way to draw {draw}"
     )
 
 
-def sample(
-    density: Density,
-    *,
-    method: str = "random_walk",
-    chains: int = 64,
-    warmup: int = 1000,
-    draws: int = 1000,
-    thin: int = 1,
-    init: Tensor | Mapping[str, Tensor] | None = None,
-    generator: torch.Generator | None = None,
-    progress: bool = False,
-) -> Chains:
-    r"""Draw from a density by Markov chains: find starting points, warm up, run.
-
-    Args:
-        density: the target, maybe unnormalised; with a batch, ``chains`` chains for each member.
-        method: ``"random_walk"``: Metropolis with a Gaussian proposal, tuned in the warm-up.
-        chains: how many at once.
-        warmup: steps of tuning, thrown away.
-        draws: kept draws per chain.
-        thin: steps per kept draw.
-        init: where to start, on the constrained scale, (chains, \*batch, \*event) or a mapping of such by
-            site; standard normal draws on the unconstrained scale where not given.
-        generator: source of randomness; torch's global one where not given.
-        progress: show a bar with the acceptance.
-
-    Raises:
-        ValueError: for an unknown method, bad counts, no finite starting point, or a log-density that is
-            not finite, with its place.
-
-    >>> from torch.distributions import Gamma
-    >>> density = Density.from_distribution(Gamma(3.0, 1.0), name="rate")
-    >>> chains = sample(density, warmup=200, draws=500, generator=torch.Generator().manual_seed(0))
-    >>> chains
-    Chains(64 chains x 500 draws; rate: ())
-    >>> bool(abs(chains["rate"].mean() - 3) < 0.1)
-    True
-    """
-    if method not in _METHODS:
-        raise ValueError(f"method should be one of {', '.join(_METHODS)} but got {method!r}")
-    _at_least("chains", chains, 1)
-    generator = default_generator(density.device) if generator is None else generator
-    _same_device(generator, density.device)
-    if init is None:
-        position = initial_positions(density, chains, generator=generator)
-    else:
-        position = given_positions(density, init, chains)
-    transition, position = adapt_random_walk(density, position, steps=warmup, generator=generator)
-    drawn = run(
-        transition, position, draws=draws, thin=thin, density=density, generator=generator, progress=progress
-    )
-    drawn.target_acceptance = target_acceptance(density.dim)
-    return drawn
-
-
-def _at_least(name: str, value: int, least: int) -> None:
+def at_least(name: str, value: int, least: int) -> None:
+    """Raise for a count that is too small."""
     if value < least:
         raise ValueError(f"{name} should be at least {least} but got {value}")
 
 
-def _same_device(generator: torch.Generator, device: Any) -> None:
+def same_device(generator: torch.Generator, device: Any) -> None:
+    """Raise for a generator that cannot draw on a device."""
     if generator.device.type != torch.device(device).type:
         raise ValueError(f"generator should be on {device} but is on {generator.device}")

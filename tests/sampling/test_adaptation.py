@@ -63,6 +63,12 @@ def test_members_of_a_batch_are_tuned_apart(generator):
     assert (acceptance(density, transition, position, generator) - 0.44).abs().max() < 0.04
 
 
+def test_proposals_that_are_not_finite_do_not_freeze_the_warm_up(generator):
+    density = Density(lambda x: torch.where(x > 1.5, torch.nan, -0.5 * x**2))
+    transition, position = adapt_random_walk(density, torch.zeros(16, 1), steps=300, generator=generator)
+    assert abs(acceptance(density, transition, position, generator) - 0.44) < 0.06
+
+
 def test_tuning_ends_with_the_warm_up(generator):
     """The transition returned is a plain random walk: the same noise gives the same move at any time."""
     density = normal([1.0])
@@ -87,11 +93,6 @@ def test_tuning_ends_with_the_warm_up(generator):
             "covariance should be 'dense' or 'diagonal' but got 'full'",
         ),
         (lambda x: x * math.nan, {}, r"log_prob should be finite but is nan at x = 0\.0 \(chain 0\)"),
-        (
-            lambda x: torch.where(x > 0.5, torch.nan, -(x**2)),
-            {},
-            r"is nan at x = (0\.[5-9]|[1-9]).* \(chain \d",
-        ),
         (lambda x: torch.where(x == 0, 0.0, -torch.inf), {}, "stood still in coordinate"),
     ],
 )

@@ -108,6 +108,43 @@ def test_ctrl_c_keeps_what_was_drawn():
     assert run(transition, chains.state, draws=5, density=density)["x"].shape == (4, 5)
 
 
+def test_an_interrupted_run_goes_on_to_the_bit():
+    """Ctrl-C between two draws loses the steps since the last one, and their noise is drawn again."""
+    calls, stop = 0, 40
+
+    def log_prob(x):
+        nonlocal calls
+        calls += 1
+        if calls == stop:
+            raise KeyboardInterrupt
+        return -0.5 * x**2
+
+    density = Density(log_prob)
+    transition = random_walk(density, scale=1.0)
+
+    def start(draws):
+        generator = torch.Generator().manual_seed(1)
+        return run(transition, torch.zeros(4, 1), draws=draws, thin=3, density=density, generator=generator)
+
+    first = start(20)
+    assert first["x"].shape == (4, 12)
+    rest = run(transition, first.state, draws=8, thin=3, density=density)
+    assert torch.equal(torch.cat([first["x"], rest["x"]], 1), start(20)["x"])
+
+
+def test_only_the_sites_asked_for_are_kept(generator):
+    density = Density(
+        lambda v: -0.5 * v["a"] ** 2 - v["b"],
+        support={"a": constraints.real, "b": constraints.positive},
+        event_shape={"a": (), "b": ()},
+    )
+    chains = sample(density, chains=4, warmup=50, draws=120, keep=["b"], generator=generator)
+    assert chains.names == ("b",)
+    assert chains["b"].shape == (4, 120)
+    with pytest.raises(ValueError, match=r"keep should name sites among \['a', 'b'\] but names 'c'"):
+        sample(density, chains=4, warmup=50, draws=12, keep=["b", "c"], generator=generator)
+
+
 def test_progress(capsys):
     run(random_walk(NORMAL, scale=1.0), torch.zeros(4, 1), draws=120, progress=True)
     shown = capsys.readouterr().err
@@ -170,11 +207,29 @@ def test_bad_densities(log_prob, message):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_density_that_breaks_on_the_way_raises_with_its_place(value, generator):
+def test_proposals_that_are_not_finite_are_counted_and_logged(value, generator, caplog):
     density = Density(lambda x: torch.where(x > 2, value, -0.5 * x**2), name="w", batch_shape=(2,))
     transition = random_walk(density, scale=2.0)
-    with pytest.raises(ValueError, match=rf"is {value} at w = [2-9]\.\d* \(chain \d+, batch row \d\)"):
-        run(transition, torch.zeros(8, 2, 1), draws=200, density=density, generator=generator)
+    chains = run(transition, torch.zeros(8, 2, 1), draws=100, thin=2, density=density, generator=generator)
+    counts = chains.statistics["not_finite"]
+    chain, draw, _ = counts.nonzero()[0].tolist()
+    assert counts.shape == (8, 100, 2)
+    assert counts.max() == 2
+    assert caplog.messages == [
+        f"log_prob was NaN or +inf at {counts.sum()} of 3200 proposals, which were refused; the first of "
+        f"chain {chain} was on the way to draw {draw}"
+    ]
+    assert (chains["w"] <= 2).all()
+    assert (chains["w"][:, 0] != chains["w"][:, -1]).all()
+
+
+def test_a_law_that_validates_its_values_does_not_stop_the_chains(generator):
+    """exp(u) overflows on the way, which Gamma would refuse aloud."""
+    density = Density.from_distribution(Gamma(2.0, 1e-30), name="rate")
+    transition = random_walk(density, scale=40.0)
+    chains = run(transition, torch.full((50, 1), 69.0), draws=20, density=density, generator=generator)
+    assert chains["rate"].isfinite().all()
+    assert chains.statistics["not_finite"].any()
 
 
 def test_a_start_that_is_not_finite_raises():
