@@ -1,0 +1,47 @@
+"""The contracts on which every room stands.
+
+A *conditional* is a module that returns a distribution: prior, encoder and decoder are one thing.
+A *generative model* is anything that can be sampled; a *pair* adds a guide q(z | x) to a model p(z, x).
+A *density* is what Markov samplers draw from, a *transition* is how they move, and an *objective* is what
+:func:`probgen.fit` minimises.
+"""
+
+from probgen.core.contracts import (
+    Conditional,
+    Estimate,
+    GenerativeModel,
+    Objective,
+    Pair,
+    Terms,
+    Transition,
+)
+from probgen.core.density import Density
+from probgen.core.model_density import ModelDensity
+from probgen.core.traces import (
+    evaluating,
+    is_factor,
+    log_joint_prob,
+    plate_nesting,
+    sample_sites,
+    seeded,
+    site_log_prob,
+)
+
+__all__ = [
+    "Conditional",
+    "Density",
+    "Estimate",
+    "GenerativeModel",
+    "ModelDensity",
+    "Objective",
+    "Pair",
+    "Terms",
+    "Transition",
+    "evaluating",
+    "is_factor",
+    "log_joint_prob",
+    "plate_nesting",
+    "sample_sites",
+    "seeded",
+    "site_log_prob",
+]

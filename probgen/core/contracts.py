@@ -1,0 +1,142 @@
+"""Conditionals, generative models, pairs, objectives, transitions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from pyro import poutine
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from probgen.core.density import Density
+from probgen.core.traces import evaluating, log_joint_prob, plate_nesting, sample_sites, seeded
+
+Terms = dict[str, Tensor]
+"""Named, detached scalars that an objective reports beside its loss: reconstruction, kl, mmd2, ..."""
+
+
+class Conditional(Protocol):
+    """A module that returns a distribution: a prior (no context), an encoder or a decoder."""
+
+    def __call__(self, *context: Tensor) -> Distribution: ...
+
+
+class GenerativeModel(nn.Module, ABC):
+    """Anything that can be sampled: a VAE, a moment-matching network, a GAN, a flow."""
+
+    @abstractmethod
+    def model(self, x: Tensor | None = None, *context: Tensor, n: int = 1) -> Tensor:
+        r"""Tell the generative story in Pyro and return x.
+
+        With ``x``, shape (n, \*event), the story is scored on it; without, ``n`` new x are drawn.
+        """
+
+    @torch.no_grad()
+    def sample(self, n: int, *context: Tensor, seed: int | None = None) -> Tensor:
+        r"""Draw ``n`` new x, shape (n, \*event), without gradient.
+
+        The same ``seed`` gives the same bits and leaves torch's global random state as it was.
+        """
+        if n < 1:
+            raise ValueError(f"n should be at least 1 but got {n}")
+        with seeded(seed):
+            return self.model(None, *context, n=n)
+
+
+class Pair(GenerativeModel):
+    """A model p(z, x) and a guide q(z | x): same arguments, same plates, side by side in one file.
+
+    The data points stand in one plate, ``pyro.plate("data", n)``, at dimension -1.
+    """
+
+    @abstractmethod
+    def guide(self, x: Tensor | None = None, *context: Tensor, n: int = 1) -> Any:
+        """Approximate the posterior, q(z | x), in Pyro."""
+
+    def posterior(self, x: Tensor, *context: Tensor) -> Density:
+        r"""Return log p(z, x) as a function of z: a target for any Markov sampler.
+
+        The rows of ``x``, shape (n, \*event), are independent data points, so the density has
+        ``batch_shape`` (n,): a sampler runs its chains for all of them at once. The model is run in
+        evaluation mode.
+        """
+        rows = len(x)
+        with evaluating(self):
+            trace = poutine.trace(self.model).get_trace(x, *context)
+        latent, nesting = _latent_sites(trace, type(self).__name__, rows), plate_nesting(trace)
+
+        def left_of_plates(name: str, value: Tensor) -> Tensor:
+            shape = value.shape[: value.dim() - 1 - len(latent[name].event_shape)]
+            return value.reshape(*shape, *[1] * (nesting - 1), *value.shape[len(shape) :])
+
+        def log_joint(values: Mapping[str, Tensor]) -> Tensor:
+            data = {name: left_of_plates(name, value) for name, value in values.items()}
+            with evaluating(self):
+                joint = poutine.trace(poutine.condition(self.model, data=data)).get_trace(x, *context)
+            return log_joint_prob(joint, rows, nesting=nesting)
+
+        supports = {name: law.support for name, law in latent.items()}
+        shapes = {name: law.event_shape for name, law in latent.items()}
+        where: dict[str, Any] = {"batch_shape": x.shape[:1], "dtype": x.dtype, "device": x.device}
+        if len(latent) > 1:
+            return Density(log_joint, support=supports, event_shape=shapes, **where)
+        (name,) = latent
+        return Density(
+            lambda z: log_joint({name: z}),
+            support=supports[name],
+            event_shape=shapes[name],
+            name=name,
+            **where,
+        )
+
+
+class Objective(nn.Module, ABC):
+    """What :func:`probgen.fit` minimises: a module whose forward pass is the loss."""
+
+    @abstractmethod
+    def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
+        """Return a scalar loss per datum and the named, detached terms to log."""
+
+    def judge(self, terms: Mapping[str, float]) -> float:
+        """Return what the best weights have least of, from the means of ``loss`` and the terms: the loss."""
+        return terms["loss"]
+
+
+class Estimate(NamedTuple):
+    """A number estimated from a sample, with its standard error."""
+
+    value: float
+    stderr: float
+
+
+class Transition(NamedTuple):
+    r"""A Markov transition on a batch of chains; tuning is never in its state.
+
+    ``init`` maps positions (\*chains, dim) to a state; ``step`` moves every chain once and returns the new
+    state and an info, both NamedTuples of tensors. A state has the fields ``position`` and ``log_prob``, an
+    info at least ``acceptance``: the probability, in [0, 1], with which each chain's proposal was accepted.
+    """
+
+    init: Callable[[Tensor], Any]
+    step: Callable[[Any, torch.Generator], tuple[Any, Any]]
+
+
+def _latent_sites(trace: Any, name_of_pair: str, rows: int) -> dict[str, Any]:
+    latent = {name: site["fn"] for name, site in sample_sites(trace).items() if not site["is_observed"]}
+    if not latent:
+        raise ValueError(f"{name_of_pair}.model should have a latent site but has none")
+    for name, law in latent.items():
+        if law.batch_shape != (rows,):
+            raise ValueError(
+                f"site {name!r} should have batch shape ({rows},), one law per row of x, "
+                f"but has {tuple(law.batch_shape)}"
+            )
+        if law.support.is_discrete:
+            raise ValueError(
+                f"site {name!r} should be continuous for a density to walk on but its support is discrete: "
+                "sum it out in the model, as MixtureSameFamily does"
+            )
+    return latent

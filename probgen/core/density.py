@@ -1,0 +1,190 @@
+"""What samplers draw from: a log-density on a support."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pyro.distributions import MaskedDistribution
+from pyro.distributions.torch_distribution import ExpandedDistribution
+from torch import Tensor
+from torch.distributions import (
+    Distribution,
+    Independent,
+    MixtureSameFamily,
+    VonMises,
+    biject_to,
+    constraints,
+)
+from torch.distributions.constraints import Constraint
+
+if TYPE_CHECKING:
+    from probgen.core.model_density import ModelDensity
+
+
+class Density:
+    r"""A log-density, maybe unnormalised, that samplers draw from.
+
+    ``log_prob`` maps a value of shape (\*sample, \*batch_shape, \*event_shape) to (\*sample, \*batch_shape).
+    A batch is a family of independent targets, one chain of each moving at a time. With several sites
+    (``support`` and ``event_shape`` as mappings from name), ``log_prob`` takes a mapping of values instead.
+
+    Samplers walk on the unconstrained scale: a *position* of shape (\*sample, \*batch_shape, dim) is the
+    concatenation, site by site, of T⁻¹(x), where T is ``biject_to(support)``; its log-density is
+    log p(T(u)) + log |det ∂T/∂u|.
+
+    Args:
+        log_prob: the log-density up to a constant, on the constrained scale.
+        support: the constraint that values satisfy; gives the bijector.
+        event_shape: shape of one value.
+        batch_shape: shape of the family of targets.
+        name: the site's name in the draws, where there is one site.
+        dtype, device: of the positions; torch's defaults where not given.
+
+    >>> half_normal = Density(lambda x: -0.5 * x**2, support=constraints.positive)
+    >>> half_normal.constrain(torch.zeros(3, half_normal.dim))
+    {'x': tensor([1., 1., 1.])}
+    """
+
+    def __init__(
+        self,
+        log_prob: Callable[[Any], Tensor],
+        *,
+        support: Constraint | Mapping[str, Constraint] = constraints.real,
+        event_shape: Sequence[int] | Mapping[str, Sequence[int]] = (),
+        batch_shape: Sequence[int] = (),
+        name: str = "x",
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        if isinstance(support, Mapping) != isinstance(event_shape, Mapping):
+            raise TypeError("support and event_shape should both be mappings from site name, or neither")
+        self._several = isinstance(support, Mapping)
+        supports = dict(support) if isinstance(support, Mapping) else {name: support}
+        shapes = dict(event_shape) if isinstance(event_shape, Mapping) else {name: event_shape}
+        if supports.keys() != shapes.keys():
+            raise ValueError(f"support names the sites {list(supports)} but event_shape {list(shapes)}")
+        self.log_prob = log_prob
+        self.support = support
+        self.batch_shape = torch.Size(batch_shape)
+        self.shapes = {site: torch.Size(shape) for site, shape in shapes.items()}
+        self.dtype = torch.get_default_dtype() if dtype is None else dtype
+        self.device = torch.get_default_device() if device is None else torch.device(device)
+        self._transforms = {site: biject_to(constraint) for site, constraint in supports.items()}
+        self._inner_shapes = {
+            site: torch.Size(self._transforms[site].inverse_shape(shape))
+            for site, shape in self.shapes.items()
+        }
+
+    @classmethod
+    def from_distribution(cls, law: Distribution, *, name: str = "x") -> Density:
+        """Return the density of a torch or Pyro distribution, its parameters' dtype and device kept."""
+        support = support_of(law)
+        draw = law.sample()
+        return cls(
+            law.log_prob,
+            support=support,
+            event_shape=law.event_shape,
+            batch_shape=law.batch_shape,
+            name=name,
+            dtype=draw.dtype,
+            device=draw.device,
+        )
+
+    @classmethod
+    def from_model(cls, model: Callable[..., Any], *args: Any, **kwargs: Any) -> ModelDensity:
+        r"""Return the density log p(z, y) of a Pyro model with data y, in its continuous latent sites z.
+
+        The model is written for one z, in any way: plates, matrix products, several latent sites, supports
+        that depend on other sites, improper priors. Many chains are evaluated in one run by ``torch.vmap``,
+        which is checked against single runs; where it fails, the model is run chain by chain, with a warning
+        in the log. Discrete latent sites with finitely many values are summed out by Pyro's enumeration. The
+        density also knows ``observed``, ``log_likelihood``, ``predict``, ``simulate`` and ``derived``.
+
+        Args:
+            model: a function or module with ``pyro.sample``; a module is run in evaluation mode. Positions
+                have the dtype and device that its priors draw in, and its data where priors are improper.
+            args, kwargs: what the model is called with; the data are what it observes.
+
+        Raises:
+            ValueError: for a model without continuous latent sites, a site with infinitely many discrete
+                values or a support that the real line cannot be mapped to, a sub-sampled plate, a latent site
+                masked in part, or sites, shapes or log-probabilities that differ from run to run.
+
+        >>> import pyro, pyro.distributions as dist
+        >>> def coin(heads):
+        ...     p = pyro.sample("p", dist.Beta(1.0, 1.0))
+        ...     with pyro.plate("tosses", len(heads)):
+        ...         pyro.sample("heads", dist.Bernoulli(p), obs=heads)
+        >>> density = Density.from_model(coin, torch.tensor([1.0, 1.0, 0.0]))
+        >>> density.log_prob({"p": torch.tensor([0.5, 0.9])}).exp()
+        tensor([0.1250, 0.0810])
+        """
+        from probgen.core.model_density import ModelDensity
+
+        return ModelDensity(model, args, kwargs)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the sites, in the order in which a position holds them."""
+        return tuple(self.shapes)
+
+    @property
+    def dim(self) -> int:
+        """The number of unconstrained coordinates of one position."""
+        return sum(shape.numel() for shape in self._inner_shapes.values())
+
+    def constrain(self, position: Tensor) -> dict[str, Tensor]:
+        r"""Map positions (\*sample, \*batch_shape, dim) to named values on the constrained scale."""
+        return {site: self._transforms[site](inner) for site, inner in self._split(position).items()}
+
+    def unconstrain(self, values: Tensor | Mapping[str, Tensor]) -> Tensor:
+        """Map a value (or named values) to positions: the inverse of :meth:`constrain`."""
+        named = values if isinstance(values, Mapping) else dict.fromkeys(self.names, values)
+        parts = []
+        for site, shape in self.shapes.items():
+            leading = named[site].shape[: named[site].dim() - len(shape)]
+            parts.append(self._transforms[site].inv(named[site]).reshape(*leading, -1))
+        return torch.cat(parts, -1)
+
+    def unconstrained_log_prob(self, position: Tensor) -> Tensor:
+        r"""Return log p(T(u)) + log |det ∂T/∂u| at positions u, shape (\*sample, \*batch_shape)."""
+        leading = position.shape[:-1]
+        values: dict[str, Tensor] = {}
+        log_volume = position.new_zeros(leading)
+        for site, inner in self._split(position).items():
+            values[site] = self._transforms[site](inner)
+            volume = self._transforms[site].log_abs_det_jacobian(inner, values[site])
+            log_volume = log_volume + volume.reshape(*leading, -1).sum(-1)
+        log_prob = self.log_prob(values if self._several else values[self.names[0]])
+        if log_prob.shape != leading:
+            raise ValueError(
+                f"log_prob should return shape {tuple(leading)} but returned {tuple(log_prob.shape)}"
+            )
+        return log_prob + log_volume
+
+    def _split(self, position: Tensor) -> dict[str, Tensor]:
+        if position.shape[-1] != self.dim:
+            raise ValueError(f"a position should have {self.dim} coordinates but has {position.shape[-1]}")
+        parts = position.split([shape.numel() for shape in self._inner_shapes.values()], -1)
+        return {
+            site: part.reshape((*position.shape[:-1], *shape))
+            for (site, shape), part in zip(self._inner_shapes.items(), parts, strict=True)
+        }
+
+
+def support_of(law: Distribution) -> Constraint:
+    """Return the set that a law's values are in: of angles one turn, of mixtures that of their components."""
+    if isinstance(law, Independent):
+        return constraints.independent(support_of(law.base_dist), law.reinterpreted_batch_ndims)
+    if isinstance(law, MaskedDistribution | ExpandedDistribution):
+        return support_of(law.base_dist)
+    if isinstance(law, MixtureSameFamily):
+        return support_of(law.component_distribution)
+    if isinstance(law, VonMises):
+        return constraints.interval(-math.pi, math.pi)
+    if law.support is None:
+        raise ValueError(f"{type(law).__name__} should have a support but has none")
+    return law.support

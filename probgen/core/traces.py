@@ -1,0 +1,109 @@
+"""Runs of Pyro models: seeds, evaluation mode, and the log-probabilities in a trace."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from pyro import poutine
+from pyro.distributions import Unit
+from pyro.distributions.util import scale_and_mask
+from torch import Tensor, nn
+
+
+@contextlib.contextmanager
+def seeded(seed: int | None) -> Iterator[None]:
+    """Draw from torch's global generators as seeded with ``seed``, then put their state back.
+
+    With ``None`` the global generators are used as they stand.
+    """
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode, so that no dropout draws and no average moves, then back."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def sample_sites(trace: Any) -> dict[str, Any]:
+    """Return the sites of a Pyro trace that have a log-probability, by name: all but the plates."""
+    return {
+        name: site
+        for name, site in trace.nodes.items()
+        if site["type"] == "sample" and not poutine.util.site_is_subsample(site)
+    }
+
+
+def is_factor(site: Any) -> bool:
+    """Say whether a site of a trace was made by ``pyro.factor``."""
+    return isinstance(site["fn"], Unit)
+
+
+def plate_nesting(trace: Any) -> int:
+    """Return the number of batch dimensions in a trace, at least 1: those of its plates."""
+    dims = [1]
+    for site in sample_sites(trace).values():
+        frames = [frame for frame in site["cond_indep_stack"] if frame.vectorized]
+        dims += [len(site["fn"].batch_shape), *(-frame.dim for frame in frames)]
+    return max(dims)
+
+
+def log_joint_prob(trace: Any, rows: int, *, nesting: int = 1, factors: bool = True) -> Tensor:
+    r"""Return the log-probability of a Pyro trace for each datum, summed over its sites.
+
+    Args:
+        trace: of a model or a guide.
+        rows, nesting: as in :func:`site_log_prob`, with its errors.
+        factors: whether the sites of ``pyro.factor`` count.
+    """
+    sites = {
+        name: site
+        for name, site in sample_sites(trace).items()
+        if not site["infer"].get("_deterministic") and (factors or not is_factor(site))
+    }
+    log_probs = (site_log_prob(name, site, rows, nesting=nesting) for name, site in sites.items())
+    return torch.as_tensor(sum(log_probs))
+
+
+def site_log_prob(name: str, site: Any, rows: int, *, nesting: int = 1) -> Tensor:
+    r"""Return the log-probability of a site for each datum, summed over inner plates, shape (\*sample, rows).
+
+    Masks are applied; scales are not, since that of a sub-sampled plate would raise each law to a power.
+
+    Args:
+        name, site: the site in a trace.
+        rows: the number of data, in the plate at -1.
+        nesting: the number of plates; dimensions to their left are kept.
+
+    Raises:
+        ValueError: for a site that is not given datum by datum, or whose inner plate is sub-sampled.
+    """
+    log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+    log_prob = scale_and_mask(log_prob, 1.0, site["mask"])
+    if log_prob.shape[-1:] != (rows,):
+        raise ValueError(
+            f"site {name!r} should stand in the plate of the data, with one log-probability for each of the "
+            f"{rows} rows, but its log-probability has shape {tuple(log_prob.shape)}"
+        )
+    for frame in site["cond_indep_stack"]:
+        if frame.dim != -1 and frame.full_size not in (None, frame.size):
+            raise ValueError(
+                f"plate {frame.name!r} should hold all of its {frame.full_size} elements to give the "
+                f"probability of a datum, but is sub-sampled to {frame.size}"
+            )
+    inner = tuple(range(-min(nesting, log_prob.dim()), -1))
+    return log_prob.sum(inner) if inner else log_prob
