@@ -37,6 +37,7 @@ class Processes:
     def __init__(self, fabric: Fabric | None = None) -> None:
         self._fabric = fabric
         self.rank, self.world = 0, 1
+        self._buffers: dict[torch.dtype, Tensor] = {}
         if fabric is None:
             return
         from lightning_fabric.strategies import DDPStrategy, SingleDeviceStrategy
@@ -116,22 +117,37 @@ class Processes:
     def average_gradients(self, parameters: Sequence[nn.Parameter], rows: int) -> None:
         """Average the processes' gradients, each weighted by the rows behind it, in one flat tensor.
 
-        A parameter that has no gradient in any of them stays without.
+        The gradients lie in that tensor until the next call. A parameter that has no gradient in any of the
+        processes stays without.
         """
         if self.world == 1:
             return
         for group in _by_dtype(parameters):
             missing = [parameter.grad is None for parameter in group]
-            gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in group]
-            exact = torch.promote_types(group[0].dtype, torch.float32)
-            flat = torch.cat([gradient.reshape(-1) for gradient in gradients]).to(exact) * rows
-            counts = flat.new_tensor([rows, *(not lacks for lacks in missing)])
-            flat = torch.cat([flat, counts])
+            sizes = [parameter.numel() for parameter in group]
+            flat = self._flat(group[0], sum(sizes) + 1 + len(group))
+            *values, whole, held = flat.split([*sizes, 1, len(group)])
+            for parameter, value in zip(group, values, strict=True):
+                if parameter.grad is None:
+                    value.zero_()
+                else:
+                    value.copy_(parameter.grad.reshape(-1))
+            gradients = flat[: sum(sizes)].mul_(rows)
+            whole.fill_(rows)
+            held.copy_(torch.tensor([not lacks for lacks in missing]))
             torch.distributed.all_reduce(flat)
-            *values, whole, held = flat.split([*(p.numel() for p in group), 1, len(group)])
+            gradients.div_(whole)
             somewhere = held.tolist() if any(missing) else [1.0] * len(group)
             for parameter, value, count in zip(group, values, somewhere, strict=True):
-                parameter.grad = (value / whole).to(parameter).view_as(parameter) if count else None
+                parameter.grad = value.to(parameter).view_as(parameter) if count else None
+
+    def _flat(self, like: Tensor, size: int) -> Tensor:
+        """Return memory for so many numbers of at least float32, the same at each call."""
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        kept = self._buffers.get(like.dtype)
+        if kept is None or len(kept) != size:
+            kept = self._buffers[like.dtype] = torch.empty(size, dtype=dtype, device=like.device)
+        return kept
 
 
 def _by_dtype(tensors: Sequence[Any]) -> list[list[Any]]:
