@@ -43,6 +43,7 @@ class AcceptReject(TorchDistribution, ABC):
 
     arg_constraints = {}  # noqa: RUF012
     has_rsample = False
+    _first_guess = 0.5  # of the share accepted
 
     def __init__(
         self,
@@ -91,7 +92,8 @@ class AcceptReject(TorchDistribution, ABC):
         if self._validate_args:
             self._validate_sample(value)
         shape = value.shape[: value.dim() - len(self.event_shape)]
-        result = self._log_prob(value) - log_normaliser
+        result = self._log_prob(value)
+        result = result - torch.as_tensor(log_normaliser).to(result)
         return result.expand(torch.broadcast_shapes(shape, self.batch_shape))
 
     def report(self) -> Any:
@@ -130,20 +132,24 @@ class AcceptReject(TorchDistribution, ABC):
         """
         draws: Tensor | None = None
         filled = torch.zeros(self._rows, dtype=torch.int64)
+        proposed = 0
         for _ in range(self._max_rounds):
             if draws is not None and bool((filled >= n).all()):
                 break
-            x, accepted, log_envelope = propose(self._block(n, filled))
+            share = (filled + 1.0) / (proposed + 1.0 / self._first_guess)
+            missing = n - filled.clamp(max=n)
+            x, accepted, log_envelope = propose(self._block(n, missing, share))
             if draws is None:
                 draws = x.new_empty(n, *x.shape[1:])
             if self._rows == 1:
-                found = x[accepted][: n - int(filled)]
+                found = x[accepted][: int(missing)]
                 draws[int(filled) : int(filled) + len(found), 0] = found
             else:
                 rank = accepted.cumsum(0).add_(filled.to(x.device) - 1)
                 trial, row = (accepted & (rank < n)).nonzero(as_tuple=True)
                 draws[rank[trial, row], row] = x[trial, row]
             counts = accepted.sum(0).cpu()
+            proposed += len(x)
             filled = filled + counts
             self._count(torch.full_like(filled, len(x)), counts, log_envelope)
         if draws is None or not (filled >= n).all():
@@ -151,11 +157,13 @@ class AcceptReject(TorchDistribution, ABC):
         assert draws is not None
         return draws
 
-    def _block(self, n: int, filled: Tensor) -> int:
-        """Choose the number of proposals of a round, enough for what is missing at the share seen so far."""
-        share = (self._seen["accepted"] + 1) / (self._seen["proposals"] + 2)
-        missing = float(((n - filled) / share).max())
-        return max(1, min(max(64, int(1.1 * missing)), max(_BLOCK // self._rows, n)))
+    def _block(self, n: int, missing: Tensor, share: Tensor) -> int:
+        """Choose the number of proposals of a round: enough for what is missing at the call's share so far.
+
+        The choice depends on nothing that was drawn before the call, so that a generator fixes the draws.
+        """
+        wanted = float((missing / share).max())
+        return max(1, min(max(64, int(1.1 * wanted)), max(_BLOCK // self._rows, n)))
 
     def _count(self, proposals: Tensor, accepted: Tensor, log_envelope: Tensor) -> None:
         seen, log_trials = self._seen, proposals.log().to(torch.float64) - log_envelope.cpu()
@@ -190,7 +198,7 @@ class AcceptReject(TorchDistribution, ABC):
             )
 
     def _plain(self, values: Tensor) -> Any:
-        return values.reshape(self._own) if self._own else float(values)
+        return values.cpu().reshape(self._own) if self._own else float(values)
 
 
 def _interleaved(
@@ -198,7 +206,7 @@ def _interleaved(
 ) -> Tensor:
     r"""Arrange (n, rows, \*event), n = sample x copies, so that the copies of a dimension lie beside it."""
     own = torch.Size([1] * (len(copies) - len(own)) + list(own))
-    draws = draws.reshape(*sample, *copies, *own, *event)
+    draws = draws.reshape((*sample, *copies, *own, *event))
     first, d = len(sample), len(copies)
     order = [i for k in range(d) for i in (first + k, first + d + k)]
-    return draws.permute(*range(first), *order, *range(first + 2 * d, draws.dim()))
+    return draws.permute((*range(first), *order, *range(first + 2 * d, draws.dim())))

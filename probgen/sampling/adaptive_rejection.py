@@ -45,7 +45,8 @@ class AdaptiveRejection(AcceptReject):
     so that hat and squeeze close in where the draws fall, and after some tens of evaluations few more are
     needed. Draws stay independent and exact. No derivative is used. For many draws of one law
     :class:`TransformedDensityRejection` is faster; this one costs least where ``log_prob`` is dear and each
-    law is drawn from once or twice, as in Gibbs sampling: give ``points`` there and no search is made.
+    law is drawn from once or twice, as in Gibbs sampling: give ``points`` there and no search is made. What a
+    generator draws depends on the hat, and so on earlier calls.
 
     What is not log-concave raises with its place where one of the values computed lies above the hat or
     below the squeeze. ``log_prob`` of this law needs ``log_normaliser``; ``report()`` estimates it.
@@ -102,7 +103,15 @@ class AdaptiveRejection(AcceptReject):
 
     def report(self) -> AdaptiveReport:
         """Return what the draws so far, of this law and of those expanded from it, have shown."""
-        return AdaptiveReport(*super().report(), self._line.evaluations, self._state["hull"].x.shape[-1])
+        seen = super().report()
+        return AdaptiveReport(
+            seen.proposals,
+            seen.acceptance,
+            seen.expected_acceptance,
+            seen.log_normaliser,
+            self._line.evaluations,
+            self._state["hull"].x.shape[-1],
+        )
 
     def _found(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the ends, and points about the mode."""
@@ -127,10 +136,10 @@ class AdaptiveRejection(AcceptReject):
     def _draw(self, n: int, generator: torch.Generator | None) -> Tensor:
         return self._line.rounded(self._filled(n, lambda m: self._propose(m, generator)))
 
-    def _block(self, n: int, filled: Tensor) -> int:
-        """Choose few proposals while the hat is crude."""
+    def _block(self, n: int, missing: Tensor, share: Tensor) -> int:
+        """Choose few proposals while the hat is crude, twice as many as there were so far."""
         seen = int(self._seen["proposals"].min())
-        return min(n - int(filled.min()), max(16, 2 * seen), super()._block(n, filled))
+        return min(int(missing.max()), max(16, 2 * seen), super()._block(n, missing, share))
 
     def _propose(self, m: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor]:
         hull = self._state["hull"]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 def empty(n: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Return room for n numbers; on CPUs from NumPy, whose large pages are several times faster to touch."""
-    if device.type != "cpu":
+    if device.type != "cpu" or n == 0:
         return torch.empty(n, dtype=dtype, device=device)
     return torch.from_numpy(np.empty(n * dtype.itemsize, dtype=np.uint8)).view(dtype)
 

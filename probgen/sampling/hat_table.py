@@ -10,13 +10,16 @@ from probgen.sampling.line import Line
 from probgen.sampling.strips import Strips, check_between
 from probgen.sampling.uniforms import uniform
 
+_AUDIT = 2.0**-8
+
 
 class HatTable:
     r"""Equally probable cells of a hat, each with a strip: rows x cells.
 
     A uniform number gives the cell by its leading bits. The rest of it, v, accepts at once where it is below
     the cell's ``sure`` share, which lies under the squeeze, and is then the place as well: x = anchor +
-    scale v / (1 + bend v). Above it log_prob is evaluated, compared with hat and squeeze, and judged.
+    scale v / (1 + bend v). Above it log_prob is evaluated, compared with hat and squeeze, and judged. Sure is
+    only 255/256 of what the squeeze allows, so that the comparison is made everywhere.
 
     Args:
         line: the densities.
@@ -27,18 +30,17 @@ class HatTable:
     """
 
     def __init__(self, line: Line, strips: Strips, index: Tensor, area: Tensor, top: Tensor) -> None:
-        self._line, self._strips, self._top = line, strips, top
+        self._line, self._strips, self._top, self._rows = line, strips, top, len(area)
         self.width = index.shape[-1]
         cells = torch.zeros_like(strips.area).scatter_add_(-1, index, torch.ones_like(index).to(area))
         self._filled = strips.area / (cells * area[:, None])
-        sure = (strips.touch * self._filled).gather(-1, index)
+        sure = ((1 - _AUDIT) * strips.touch * self._filled).gather(-1, index)
         own = Strips(*(field.gather(-1, index) for field in strips))
         inverse = torch.where(sure > 0, 1 / sure, 0.0)
         scale = own.side * own.area * own.start**2 * inverse
         bend = -own.area * own.start * own.slope * inverse
         self.sure = sure
         self._columns = tuple(table.flatten() for table in (sure, own.anchor, scale, bend))
-        self._rows = len(area)
         first = torch.arange(self._rows, device=area.device)[:, None] * strips.area.shape[-1]
         self._strip = (index + first).flatten()
 
@@ -53,7 +55,8 @@ class HatTable:
         """
         rows = self._rows
         x = empty(n * rows, dtype=self._line.dtype, device=self._top.device)
-        late: list[tuple[Tensor, Tensor]] = []
+        none = torch.empty(0, dtype=torch.int64, device=x.device)
+        late: list[tuple[Tensor, Tensor]] = [(none, none.int())]
         for block, place in blocks(n, rows, self.width, x.device):
             part = x[block]
             draws = part if part.dtype == torch.float64 else torch.empty_like(part, dtype=torch.float64)
@@ -108,5 +111,6 @@ class HatTable:
         first, last = self._line.inner()
         x = own.places(u[0]).clamp(first[:, None], last[:, None])
         level = check_between(self._line, x, self._line(x), self._top[:, None], own)
-        accepted = u[1] * (1 / filled - own.touch) < level - own.touch
+        sure = (1 - _AUDIT) * own.touch
+        accepted = u[1] * (1 / filled - sure) < level - sure
         return x[row, column], accepted[row, column]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -94,7 +95,7 @@ class RatioOfUniforms(AcceptReject):
         log_prob = self._line(x)
         self._check(x, log_prob)
         accepted = inside & (2 * u.log() <= log_prob - top)
-        return x.T, accepted.T, ((left + right).log() + top)[:, 0] + torch.tensor(2.0).log()
+        return x.T, accepted.T, ((left + right).log() + top)[:, 0] + math.log(2)
 
     def _check(self, x: Tensor, log_prob: Tensor) -> None:
         """Raise where the density reaches out of the rectangle."""

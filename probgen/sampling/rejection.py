@@ -86,7 +86,8 @@ class Rejection(AcceptReject):
         )
         if self._validate_args:
             with torch.no_grad(), seeded(0):
-                self._log_ratio(self.proposal.sample((_SEARCH,)))
+                log_ratio = self._log_ratio(self.proposal.sample((_SEARCH,)))
+            self._first_guess = max(float(log_ratio.exp().mean(0).min()), 1e-3)
 
     @constraints.dependent_property
     def support(self) -> Any:
@@ -121,7 +122,8 @@ class Rejection(AcceptReject):
         return log_ratio
 
     def _refuse(self, x: Tensor, target: Tensor, hat: Tensor, wrong: Tensor) -> None:
-        place = tuple(int(i) for i in wrong.nonzero()[0])
+        excess = torch.where(wrong, (target - hat).nan_to_num(nan=torch.inf, posinf=torch.inf), -torch.inf)
+        place = tuple(int(i) for i in torch.unravel_index(excess.argmax(), excess.shape))
         at = f"at x = {x[place].tolist()}" + (f" in batch row {place[1:]}" if self._own else "")
         if target[place].isnan():
             raise ValueError(f"log_prob should be a number but is nan {at}")
@@ -129,10 +131,9 @@ class Rejection(AcceptReject):
             raise ValueError(
                 f"proposal should have a finite log_prob at its draws but it is {float(hat[place])} {at}"
             )
-        excess = float(target[place].double() - hat[place])
         bound = float(self._log_bound[place[1:]])
         raise ValueError(
             f"log_bound should be at least log_prob(x) − proposal.log_prob(x) but {at} the target is "
-            f"{float(torch.tensor(excess).exp()):.4g} times its envelope; log_bound should be at least "
-            f"{bound + excess:.6g}"
+            f"{float(excess[place].exp()):.6g} times its envelope; log_bound should be at least "
+            f"{bound + float(excess[place]):.12g}"
         )

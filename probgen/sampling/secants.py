@@ -53,7 +53,8 @@ class Proposals(NamedTuple):
     def pick(self, index: Tensor) -> Proposals:
         """Return those that an index, rows x k, names."""
         pieces = Pieces(*(field.gather(-1, index) for field in self.pieces))
-        return Proposals(*(field.gather(-1, index) for field in self[:-1]), pieces)
+        x, interval, log_hat, log_squeeze = (field.gather(-1, index) for field in self[:4])
+        return Proposals(x, interval, log_hat, log_squeeze, pieces)
 
     def check(self, line: Line, log_prob: Tensor) -> None:
         """Raise where log_prob is above the hat or below the squeeze by more than rounding explains."""

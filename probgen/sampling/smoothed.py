@@ -44,7 +44,9 @@ class SmoothedEmpirical(TorchDistribution):
         bandwidth: Tensor | float | None = None,
         validate_args: bool | None = None,
     ) -> None:
-        h = silverman(law) if bandwidth is None else torch.as_tensor(bandwidth, device=law.mean.device)
+        if bandwidth is None:
+            bandwidth = silverman(law)
+        h = torch.as_tensor(bandwidth, dtype=law.mean.dtype, device=law.mean.device)
         if not (h.isfinite() & (h > 0)).all():
             wrong = float(h[~(h.isfinite() & (h > 0))][0])
             raise ValueError(f"bandwidth should be finite and above 0 but is {wrong}")

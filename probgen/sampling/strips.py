@@ -93,6 +93,7 @@ def check_convex(line: Line, x: Tensor, log_prob: Tensor, top: Tensor) -> None:
     wrong = torch.nn.functional.pad(high & (before > 0) & (after > 0), (1, 1)) | gap
     if wrong.any():
         ratio = torch.where(gap, 0.0, torch.nn.functional.pad((-excess).exp(), (1, 1)))
+        wrong &= ratio == ratio[wrong].min()
         raise ValueError(
             f"the density should be T-concave (1 / √density convex) but {line.at(x, wrong)} it is "
             f"{float(ratio[wrong][0]):.4g} times what its values beside it ask for at least"
@@ -228,10 +229,10 @@ def integration_parts(strips: Strips, rule: int) -> Iterator[tuple[Tensor, Tenso
     """Yield places x, log w and the strips of x, part by part, such that Σ w f(x) ≈ ∫ f for f up to the hat.
 
     They are Gauss-Legendre points in the share of each strip's hat, by the rule 0 or the better rule 1. The
-    two outermost strips, where the density may fall off in any way, are halved towards their far ends 32
+    two outermost strips, where the density may fall off in any way, are halved towards their far ends 48
     times.
     """
-    halves = 0.5 ** np.arange(1, 33)[:, None]
+    halves = 0.5 ** np.arange(1, 49)[:, None]
     nodes, weights = _END_RULES[rule]
     graded, graded_weights = (1 - 2 * halves + halves * nodes).ravel(), (halves * weights).ravel()
     ends = Strips(*(field[:, [0, -1]].repeat_interleave(graded.size, -1) for field in strips))

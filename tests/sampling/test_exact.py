@@ -12,6 +12,9 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from probgen.sampling import DiscreteInverse, Empirical, InverseCDF, Rejection
+from probgen.sampling.adaptive_rejection import AdaptiveRejection
+from probgen.sampling.ratio_of_uniforms import RatioOfUniforms
+from probgen.sampling.transformed_rejection import TransformedDensityRejection
 from tests import laws
 
 N = 400_000
@@ -58,6 +61,29 @@ def normal_rejection(dtype, device):
     )
 
 
+def student_transformed(dtype, device):
+    freedom = torch.tensor(1.5, dtype=dtype, device=device)
+    return TransformedDensityRejection(lambda x: -(freedom + 1) / 2 * torch.log1p(x**2 / freedom))
+
+
+def gamma_adaptive(dtype, device):
+    shape = torch.tensor(2.5, dtype=dtype, device=device)
+    log_z = math.lgamma(2.5)
+    return AdaptiveRejection(
+        lambda x: (shape - 1) * x.log() - x, support=constraints.positive, log_normaliser=log_z
+    )
+
+
+def two_bumps(x: Tensor) -> Tensor:
+    """The log-density of 0.3 N(-2, 1/2) + 0.7 N(1, 1)."""
+    left, right = 0.3 * torch.exp(-2 * (x + 2) ** 2) * 2, 0.7 * torch.exp(-((x - 1) ** 2) / 2)
+    return (left + right).log() - 0.5 * math.log(2 * math.pi)
+
+
+def two_bumps_cdf(x: Tensor) -> Tensor:
+    return 0.3 * torch.special.ndtr(2 * (x + 2)) + 0.7 * torch.special.ndtr(x - 1)
+
+
 CASES = {
     "icdf": Case(exponential_icdf, of_scipy(scipy.stats.expon(scale=0.5))),
     "cdf": Case(gamma_cdf, of_scipy(scipy.stats.gamma(0.5)), n=100_000),
@@ -78,6 +104,20 @@ CASES = {
         lambda x: ((x >= 0) * 0.1 + (x >= 2) * 0.6 + (x >= 3) * 0.3).double(),
     ),
     "rejection": Case(normal_rejection, of_scipy(scipy.stats.norm())),
+    "transformed rejection": Case(student_transformed, of_scipy(scipy.stats.t(1.5))),
+    "adaptive rejection": Case(gamma_adaptive, of_scipy(scipy.stats.gamma(2.5))),
+    "ratio of uniforms": Case(
+        lambda dtype, device: RatioOfUniforms(
+            two_bumps, support=constraints.interval(-6.0, 6.0), dtype=dtype, device=device, log_normaliser=0.0
+        ),
+        two_bumps_cdf,
+    ),
+    "smoothed": Case(
+        lambda dtype, device: Empirical(
+            torch.tensor([1.0, 3.0, 2.0, 2.0], dtype=dtype, device=device)
+        ).smoothed(0.3),
+        lambda x: sum(w * torch.special.ndtr((x - m) / 0.3) for m, w in ((1, 0.25), (2, 0.5), (3, 0.25))),
+    ),
 }
 
 
@@ -92,7 +132,12 @@ GRIDS = {
     "icdf": torch.linspace(1e-9, 15, 20_001, dtype=torch.float64),
     "cdf": torch.logspace(-14, 1.5, 20_001, dtype=torch.float64),
     "rejection": torch.linspace(-8, 8, 20_001, dtype=torch.float64),
+    "transformed rejection": torch.linspace(-16, 16, 40_001, dtype=torch.float64).sinh(),
+    "adaptive rejection": torch.linspace(1e-9, 40, 20_001, dtype=torch.float64),
+    "ratio of uniforms": torch.linspace(-6, 6, 20_001, dtype=torch.float64),
+    "smoothed": torch.linspace(-2, 6, 20_001, dtype=torch.float64),
 }
+BY_REJECTION = {"rejection", "transformed rejection", "adaptive rejection", "ratio of uniforms"}
 
 
 @pytest.mark.parametrize("name", GRIDS)
@@ -110,15 +155,19 @@ def test_shapes(case, dtype, device):
     laws.check_shapes(law, torch.int64 if isinstance(law, DiscreteInverse) else dtype)
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "rejection"])
+@pytest.mark.parametrize("name", CASES)
 def test_a_generator_fixes_the_draws(name, dtype, device):
-    law = CASES[name].build(dtype, device)
-    first, second = (law.sample((50,), generator=torch.Generator(device).manual_seed(1)) for _ in range(2))
+    law, again = CASES[name].build(dtype, device), CASES[name].build(dtype, device)
+    first, second = (
+        one.sample((50,), generator=torch.Generator(device).manual_seed(1)) for one in (law, again)
+    )
     assert torch.equal(first, second)
     assert not torch.equal(first, law.sample((50,), generator=torch.Generator(device).manual_seed(2)))
+    if name != "adaptive rejection":
+        assert torch.equal(first, law.sample((50,), generator=torch.Generator(device).manual_seed(1)))
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name != "rejection"])
+@pytest.mark.parametrize("name", CASES.keys() - BY_REJECTION)
 def test_icdf_is_the_generalised_inverse(name, device):
     """F(x⁻) ≤ u ≤ F(x) at x = F⁻(u)."""
     law = CASES[name].build(torch.float64, device)
