@@ -6,8 +6,17 @@ import torch
 from pyro.infer import TraceEnum_ELBO, config_enumerate
 
 from probgen.sampling import DiscreteInverse, Empirical
+from probgen.sampling.alias import AliasTable
+from tests import laws
 
 float64 = torch.float64
+
+
+def chi_square_level(counts, expected):
+    """The probability of a larger χ², each row of counts against expected counts above 0."""
+    degrees = (expected > 0).sum(-1).double() - 1
+    chi2 = ((counts - expected) ** 2 / expected.clamp(min=1e-300)).where(expected > 0, 0.0).sum(-1)
+    return torch.special.gammaincc(degrees / 2, chi2 / 2)
 
 
 def test_empirical_columns_are_laws_of_their_own(device, dtype):
@@ -66,14 +75,77 @@ def test_discrete_against_its_probabilities(device):
     probs[:, ::7] = 0
     law = DiscreteInverse(probs)
     n = 100_000
-    counts = torch.stack([torch.bincount(column, minlength=50) for column in law.sample((n,)).T]).cpu()
     expected = (n * probs / probs.sum(-1, keepdim=True)).cpu()
-    assert counts[expected == 0].sum() == 0
-    chi2 = ((counts - expected) ** 2 / expected.clamp(min=1e-300)).sum(-1)
-    tail = torch.special.gammaincc(torch.tensor(41 / 2, dtype=float64), chi2 / 2)
-    assert tail.min() > 1e-6 / 3
-    wrong = ((counts - expected.roll(1)) ** 2 / expected.roll(1).clamp(min=1.0)).sum(-1)
-    assert torch.special.gammaincc(torch.tensor(41 / 2, dtype=float64), wrong / 2).max() < 1e-6
+    by_search = torch.cat([law.sample((70,)) for _ in range(n // 70)])
+    for draws in (law.sample((n,)), by_search):
+        counts = torch.stack([torch.bincount(column, minlength=50) for column in draws.T]).cpu()
+        assert counts[expected == 0].sum() == 0
+        assert chi_square_level(counts, expected * (len(draws) / n)).min() > 1e-6 / 3
+        slightly_wrong = expected + 0.03 * (expected.roll(1, -1) - expected) * (expected > 0)
+        assert chi_square_level(counts, slightly_wrong * (len(draws) / n)).max() < 1e-6
+
+
+MASSES = {
+    "random": lambda k: torch.rand(3, k, dtype=float64) ** 8,
+    "equal": lambda k: torch.ones(2, k, dtype=float64),
+    "sparse": lambda k: (
+        torch.rand(4, k, dtype=float64) * (torch.rand(4, k) < 0.1) + (torch.arange(k) == k // 2)
+    ),
+    "one": lambda k: (torch.arange(k) == torch.tensor([[0], [k - 1]])).double(),
+    "geometric": lambda k: (-torch.arange(k, dtype=float64) / 3).exp()[None],
+}
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 10, 1000, 1024, 1533])
+@pytest.mark.parametrize("name", MASSES)
+def test_an_alias_table_holds_the_probabilities_exactly(name, k, device):
+    """In whole numbers: SciPy's table fails on 1,533 equal probabilities."""
+    probs = MASSES[name](k).to(device)
+    probs = probs / probs.sum(-1, keepdim=True)
+    table = AliasTable(probs)
+    cell = 2**62 // table.threshold.shape[-1]
+    assert (table.threshold >= 0).all()
+    assert (table.threshold <= cell).all()
+    held = table.threshold.scatter_add(-1, table.alias, cell - table.threshold)
+    assert (held.sum(-1) == 2**62).all()
+    assert (held[:, k:] == 0).all()
+    largest = probs.argmax(-1, keepdim=True)
+    rounding = (held[:, :k] - (probs * 2.0**62).round().long()).abs()
+    assert rounding.gather(-1, largest).max() <= k * 2**9
+    assert rounding.scatter(-1, largest, 0).max() == 0
+
+
+def test_small_calls_and_large_ones_draw_by_the_same_law():
+    law = DiscreteInverse(torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    assert law.sample((2,)).dtype == law.sample((100,)).dtype == torch.int64
+    wide = law.expand([3])
+    n = 40_000
+    counts = torch.stack([column.bincount(minlength=4) for column in wide.sample((n,)).T])
+    assert chi_square_level(counts, n * law.probs.double()).min() > 1e-6 / 3
+    assert wide.expand([2, 3]).sample((5,)).shape == (5, 2, 3)
+    singles = DiscreteInverse(torch.eye(4)[:, None]).expand([4, 3]).sample((50,))
+    assert (singles == torch.arange(4)[:, None]).all()
+    assert law.sample((0,)).shape == (0,)
+
+
+def test_half_of_many_categories():
+    """torch.multinomial draws none of the upper half of 2²⁴ such categories (pytorch#43115)."""
+    k = 2**24 + 2
+    probs = torch.ones(k)
+    probs[: k // 2] = 2
+    law = DiscreteInverse(probs)
+    draws = law.sample((100_000,))
+    assert abs((draws >= k // 2).double().mean() - 1 / 3) < 5.5 * math.sqrt(2 / 9 / 100_000)
+
+
+def test_probabilities_of_very_different_size():
+    probs = torch.tensor([1e15, 1.0, 1e-15, 1e15])
+    law = DiscreteInverse(probs)
+    torch.testing.assert_close(law.mass.sum(), torch.tensor(1.0, dtype=float64))
+    table = AliasTable(law.mass[None])
+    held = table.threshold.scatter_add(-1, table.alias, 2**60 - table.threshold)[0]
+    assert abs(int(held[1]) - 2**62 * 0.5e-15) < 1
+    assert DiscreteInverse(torch.tensor([1e308, 1e308, 0.0], dtype=float64)).icdf(torch.tensor(1.0)) == 1
 
 
 def test_discrete_functions():
@@ -96,6 +168,62 @@ def test_tiny_probabilities_and_many_categories(generator):
     many = DiscreteInverse(torch.ones(k))
     u = torch.tensor([0.5 / k, (k - 0.5) / k], dtype=float64)
     assert many.icdf(u).tolist() == [0, k - 1]
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([1.0, 3.0, 0.5, 2.0])])
+def test_smoothed(weights):
+    samples = torch.tensor([0.3, -1.0, 5.0, 2.0], dtype=float64)
+    law = Empirical(samples, weights=weights).smoothed(0.4)
+    mass = torch.ones(4) / 4 if weights is None else weights / weights.sum()
+    mixture = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(mass.double()), torch.distributions.Normal(samples, 0.4)
+    )
+    x = torch.linspace(-3, 6, 7, dtype=float64)
+    torch.testing.assert_close(law.log_prob(x), mixture.log_prob(x))
+    torch.testing.assert_close(law.cdf(x), mixture.cdf(x))
+    torch.testing.assert_close(law.mean, mixture.mean)
+    torch.testing.assert_close(law.variance, mixture.variance)
+    torch.testing.assert_close(law.cdf(law.icdf(mixture.cdf(x))), mixture.cdf(x))
+    draws = law.sample((200_000,))
+    laws.check_goodness_of_fit(draws, mixture.cdf)
+    laws.assert_power(draws, mixture.cdf, shift=0.02)
+
+
+def test_smoothed_without_what_weighs_nothing():
+    samples, weights = torch.tensor([1.0, 50.0, 2.0]), torch.tensor([1.0, 0.0, 3.0])
+    law = Empirical(samples, weights=weights).smoothed(0.4)
+    less = Empirical(samples[::2], weights=weights[::2]).smoothed(0.4)
+    x = torch.tensor([0.0, 1.5, 50.0])
+    torch.testing.assert_close(law.log_prob(x), less.log_prob(x))
+    assert law.sample((1000,)).max() < 10
+
+
+def test_smoothed_batches_and_many_values():
+    samples = torch.randn(300, 2, dtype=float64)
+    law = Empirical(samples).smoothed(torch.tensor([0.1, 2.0], dtype=float64))
+    assert law.batch_shape == (2,)
+    x = torch.randn(50_000, 2, dtype=float64)
+    values = law.log_prob(x)
+    alone = Empirical(samples[:, 1]).smoothed(2.0).log_prob(x[:, 1])
+    torch.testing.assert_close(values[:, 1], alone)
+    bandwidth = torch.tensor(0.3, dtype=float64, requires_grad=True)
+    laws.check_gradient(lambda h: Empirical(samples[:9, 0]).smoothed(h).log_prob(x[:3, 0]), 0.3)
+    assert Empirical(samples).smoothed(bandwidth).log_prob(x[:3]).requires_grad
+    assert Empirical(torch.tensor([1, 2, 5])).smoothed(1.0).sample((3,)).dtype == torch.float32
+
+
+def test_silverman_rule():
+    samples = torch.randn(1000, dtype=float64)
+    quartiles = samples.quantile(torch.tensor([0.25, 0.75], dtype=float64), interpolation="lower")
+    spread = min(float(samples.std(correction=0)), float(quartiles.diff()) / 1.349)
+    law = Empirical(samples).smoothed()
+    torch.testing.assert_close(
+        law.bandwidth, torch.tensor(0.9 * spread * 1000**-0.2, dtype=float64), rtol=0.01, atol=0
+    )
+    repeated = Empirical(samples.repeat(2), weights=torch.cat([torch.ones(1000), torch.zeros(1000)]))
+    torch.testing.assert_close(repeated.smoothed().bandwidth, law.bandwidth, rtol=0.01, atol=0)
+    with pytest.raises(ValueError, match="samples should differ where the bandwidth is chosen by rule"):
+        Empirical(torch.ones(5)).smoothed()
 
 
 def test_gradient_to_probabilities_is_finite_beside_a_zero():
@@ -132,6 +260,23 @@ def test_enumeration_in_pyro():
         ),
         (lambda: Empirical(torch.ones(2), weights=torch.zeros(2)), "weights should have a positive sum"),
         (lambda: DiscreteInverse(torch.tensor([0.5, math.nan])), "probs should be finite and at least 0 but"),
+        (
+            lambda: DiscreteInverse(torch.tensor([0.5, -0.1])),
+            r"probs should be finite and at least 0 but hold -0\.1",
+        ),
+        (
+            lambda: Empirical(torch.ones(2)).smoothed(0.0),
+            r"bandwidth should be finite and above 0 but is 0\.0",
+        ),
+        (
+            lambda: Empirical(torch.ones(2)).smoothed(math.nan),
+            "bandwidth should be finite and above 0 but is nan",
+        ),
+        (lambda: Empirical(torch.ones(2)).cdf(torch.tensor(math.nan)), "within the support"),
+        (
+            lambda: DiscreteInverse(torch.ones(2)).cdf(torch.tensor(math.nan)),
+            "cdf needs a number but got nan",
+        ),
         (lambda: DiscreteInverse(torch.zeros(2, 3)), "probs should have a positive sum but sum to 0"),
         (lambda: DiscreteInverse(torch.tensor(0.5)), r"probs should have shape \(\*batch, K\)"),
         (lambda: DiscreteInverse(torch.ones(3)).log_prob(torch.tensor(3)), "within the support"),
