@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
+
+from probgen.core import Density, ModelDensity
+from probgen.sampling import diagnosis
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger("probgen")
+
+_ARVIZ = {"log_prob": "lp", "acceptance": "acceptance_rate", "divergent": "diverging"}
 
 
 class RunState(NamedTuple):
@@ -23,11 +30,15 @@ class RunState(NamedTuple):
 class Chains:
     r"""Draws of many chains: ``chains["site"]`` has shape [chain, draw, \*batch, \*event], constrained.
 
+    The sites of ``pyro.deterministic`` are there by name too.
+
     Args:
         draws: by site name.
         statistics: by name, shape [chain, draw, \*batch]: ``log_prob`` on the unconstrained scale and
-            ``acceptance``, the mean probability of accepting a proposal since the draw before.
+            ``acceptance``, the mean probability of accepting a proposal since the draw before; of some
+            transitions ``divergent``, how often a proposal diverged, and ``energy``.
         state: continues the run.
+        density: what was drawn from.
         target_acceptance: the acceptance for which the transition was tuned, where it was.
         interrupted: the run was stopped from the keyboard.
     """
@@ -38,12 +49,15 @@ class Chains:
         *,
         statistics: dict[str, Tensor],
         state: RunState,
+        density: Density | None = None,
         target_acceptance: float | None = None,
         interrupted: bool = False,
     ) -> None:
         self._draws = draws
+        self._derived: dict[str, Tensor] = {}
         self.statistics = statistics
         self.state = state
+        self.density = density
         self.target_acceptance = target_acceptance
         self.interrupted = interrupted
 
@@ -53,9 +67,18 @@ class Chains:
         return tuple(self._draws)
 
     def __getitem__(self, name: str) -> Tensor:
-        if name not in self._draws:
-            raise KeyError(f"{name!r} is not a site of these chains: {list(self._draws)}")
-        return self._draws[name]
+        if name in self._draws:
+            return self._draws[name]
+        if name not in self.derived():
+            raise KeyError(f"{name!r} is not a site of these chains: {[*self._draws, *self._derived]}")
+        return self._derived[name]
+
+    def derived(self) -> dict[str, Tensor]:
+        """Return the draws of the sites of ``pyro.deterministic``; none where not all sites were kept."""
+        model = self._model()
+        if model is not None and model.derived_names and not self._derived:
+            self._derived = model.derived(self._draws)
+        return self._derived
 
     def __repr__(self) -> str:
         chains, draws = self.statistics["log_prob"].shape[:2]
@@ -63,85 +86,88 @@ class Chains:
         note = ", interrupted" if self.interrupted else ""
         return f"Chains({chains} chains x {draws} draws; {shapes}{note})"
 
-    def to_arviz(self) -> Any:
-        """Return the draws for ArviZ: ``InferenceData`` before ArviZ 1, an xarray ``DataTree`` from 1 on."""
-        arviz = _import_arviz()
-        groups = {
-            "posterior": {name: _array(value) for name, value in self._draws.items()},
-            "sample_stats": {
-                "lp": _array(self.statistics["log_prob"]),
-                "acceptance_rate": _array(self.statistics["acceptance"]),
-            },
-        }
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="More chains|Found chain dimension")
-            return arviz.from_dict(groups) if _major(arviz) >= 1 else arviz.from_dict(**groups)
+    def to_arviz(
+        self, *, log_likelihood: bool = True, posterior_predictive: bool = True, seed: int | None = 0
+    ) -> Any:
+        """Return the draws for ArviZ: ``InferenceData`` before ArviZ 1, an xarray ``DataTree`` from 1 on.
+
+        The groups are ``posterior``, with the sites of ``pyro.deterministic``, ``sample_stats`` and, for the
+        draws from a Pyro model of which all sites were kept, ``observed_data``, ``log_likelihood`` and
+        ``posterior_predictive``. The latter two are left out where discrete sites are summed out, which is
+        logged.
+
+        Args:
+            log_likelihood, posterior_predictive: whether to add these, one number per draw and observation.
+            seed: of the predictions.
+        """
+        posterior = self._draws | self.derived()
+        statistics = {_ARVIZ.get(name, name): value for name, value in self.statistics.items()}
+        if "diverging" in statistics:
+            statistics["diverging"] = statistics["diverging"] > 0
+        groups: dict[str, dict[str, Tensor]] = {"posterior": posterior, "sample_stats": statistics}
+        model = self._model()
+        if model is not None and model.observed:
+            if model.enumerates and (log_likelihood or posterior_predictive):
+                logger.info(
+                    "log_likelihood and posterior_predictive are left out: discrete sites are summed out"
+                )
+            elif log_likelihood:
+                groups["log_likelihood"] = model.log_likelihood(self._draws)
+            if posterior_predictive and not model.enumerates:
+                groups["posterior_predictive"] = model.predict(self._draws, seed=seed)
+            groups["observed_data"] = model.observed
+        return _to_arviz(groups)
 
     def summary(self) -> pd.DataFrame:
-        """Return a row per number: mean, sd, Monte-Carlo error, bulk and tail ESS, rank-normalised R-hat.
+        """Return a row per number: mean, sd, Monte-Carlo errors, bulk and tail ESS, rank-normalised R-hat.
 
         See Vehtari et al. (2021), Rank-normalization, folding, and localization: An improved R-hat.
         """
-        columns = ["mean", "sd", "mcse_mean", "ess_bulk", "ess_tail", "r_hat"]
+        columns = ["mean", "sd", "mcse_mean", "mcse_sd", "ess_bulk", "ess_tail", "r_hat"]
+        data = _to_arviz({"posterior": self._draws | self.derived()})
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", RuntimeWarning)
-            table = _import_arviz().summary(self.to_arviz(), kind="all", round_to="none")
+            table = _import_arviz().summary(data, kind="all", round_to="none")
         return table[columns]
+
+    def nested_r_hat(self, superchains: int) -> dict[str, Tensor]:
+        r"""Return the nested R-hat of each site, (\*batch, \*event): see :func:`diagnosis.nested_r_hat`."""
+        return {name: diagnosis.nested_r_hat(x, superchains=superchains) for name, x in self._draws.items()}
+
+    def autocorrelation(self, name: str) -> Tensor:
+        r"""Return the autocorrelation of a site, all chains pooled, (lags, \*batch, \*event)."""
+        return diagnosis.autocorrelation(self[name])
 
     def diagnose(self) -> list[str]:
         """Say in plain words what is wrong with the chains and what to try; empty where nothing was found."""
+        log_prob = self.statistics["log_prob"]
         found = []
-        draws = self.statistics["log_prob"].shape[1]
         if self.interrupted:
             found.append(
-                f"The run was interrupted after {draws} draws a chain; run(..., chains.state) goes on."
+                f"The run was interrupted after {log_prob.shape[1]} draws a chain; run(..., chains.state) "
+                f"goes on."
             )
-        found += self._acceptance_findings()
-        if draws < 4:
-            return [*found, f"R-hat and ESS need at least 4 draws a chain but there are {draws}."]
-        table = self.summary()
-        apart = table[table.r_hat > 1.01]
-        if len(apart):
-            worst = apart.r_hat.idxmax()
-            found.append(
-                f"R-hat is above 1.01 for {len(apart)} of {len(table)} numbers, the largest {worst}: "
-                f"{apart.r_hat.max():.3f}. The chains disagree, or each is too short to agree (about 100 "
-                f"effective draws a chain are needed): use a longer warm-up and more draws; if it stays, the "
-                f"target may have separate modes."
-            )
-        few = table[table[["ess_bulk", "ess_tail"]].min(axis=1) < 400]
-        if len(few):
-            ess = few[["ess_bulk", "ess_tail"]].min(axis=1)
-            found.append(
-                f"The effective sample size is below 400 for {len(few)} of {len(table)} numbers, the "
-                f"smallest {ess.idxmin()}: {ess.min():.0f}. Take more draws or more chains, or thin less."
-            )
-        return found
+        found += diagnosis.of_moves(self.statistics, self.target_acceptance)
+        found += diagnosis.of_energy(self.statistics)
+        if log_prob.shape[1] < 4:
+            return [*found, f"R-hat and ESS need at least 4 draws a chain but there are {log_prob.shape[1]}."]
+        return found + diagnosis.of_draws(self._draws) + diagnosis.of_agreement(self.summary())
 
-    def _acceptance_findings(self) -> list[str]:
-        found = []
-        log_prob = self.statistics["log_prob"]
-        stuck = (log_prob == log_prob[:, :1]).all(1).flatten()
-        if log_prob.shape[1] > 1 and stuck.any():
-            found.append(
-                f"{int(stuck.sum())} of {len(stuck)} chains never moved. Their starting points may lie where "
-                f"the density is a spike or the scale is too large: give init=, or a longer warm-up."
-            )
-        acceptance = float(self.statistics["acceptance"].to(torch.float64).mean())
-        target = self.target_acceptance
-        if target is not None and not target / 2 < acceptance < (1 + target) / 2:
-            found.append(
-                f"The acceptance is {acceptance:.3f} but the scale was tuned for {target}. The chains were "
-                f"still on their way when tuning ended: use a longer warm-up."
-            )
-        elif acceptance < 0.05 or acceptance > 0.95:
-            low = acceptance < 0.05
-            found.append(f"The acceptance is {acceptance:.3f}: use a {'smaller' if low else 'larger'} scale.")
-        return found
+    def _model(self) -> ModelDensity | None:
+        """Return the density, where it is a model's and all its sites were kept."""
+        model = self.density
+        return model if isinstance(model, ModelDensity) and set(model.names) <= set(self._draws) else None
 
 
-def _array(value: Tensor) -> np.ndarray:
-    return value.detach().cpu().numpy()
+def _to_arviz(groups: dict[str, dict[str, Tensor]]) -> Any:
+    arviz = _import_arviz()
+    arrays = {
+        group: {name: value.detach().cpu().numpy() for name, value in values.items()}
+        for group, values in groups.items()
+    }
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="More chains|Found chain dimension")
+        return arviz.from_dict(arrays) if _major(arviz) >= 1 else arviz.from_dict(**arrays)
 
 
 def _major(arviz: Any) -> int:

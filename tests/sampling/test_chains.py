@@ -44,7 +44,7 @@ def test_more_chains_than_draws_is_no_warning():
 def test_summary(two_numbers):
     table = two_numbers.summary()
     assert list(table.index) == ["w[0]", "w[1]"]
-    assert list(table.columns) == ["mean", "sd", "mcse_mean", "ess_bulk", "ess_tail", "r_hat"]
+    assert list(table.columns) == ["mean", "sd", "mcse_mean", "mcse_sd", "ess_bulk", "ess_tail", "r_hat"]
     draws = two_numbers["w"].flatten(0, 1).double()
     assert table["mean"].tolist() == pytest.approx(draws.mean(0).tolist(), abs=1e-5)
     assert table["sd"].tolist() == pytest.approx(draws.std(0).tolist(), abs=1e-3)

@@ -1,0 +1,186 @@
+"""What is wrong with chains: numbers, and findings in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_WIDENING = 1.5
+"""How much wider than in their first third chains may lie in their last."""
+
+
+def autocorrelation(draws: Tensor) -> Tensor:
+    r"""Return the autocorrelation ρ_k at lags k = 0, 1, ..., pooled over chains.
+
+    ρ_k = Σ_t (x_t − x̄)(x_{t+k} − x̄) / Σ_t (x_t − x̄)², numerator and denominator summed over chains, x̄ the
+    mean of all chains: chains that disagree stay correlated at all lags. NaN where nothing varies.
+
+    Args:
+        draws: shape (chains, draws, \*event).
+
+    Returns:
+        shape (draws, \*event).
+
+    >>> autocorrelation(torch.tensor([[1.0, -1.0, 1.0, -1.0]]))
+    tensor([ 1.0000, -0.7500,  0.5000, -0.2500])
+    """
+    n = draws.shape[1]
+    x = draws.detach().to(torch.float64)
+    x = x - x.mean((0, 1))
+    spectrum = torch.fft.rfft(x, 2 * n, dim=1)
+    products = torch.fft.irfft(spectrum.abs() ** 2, 2 * n, dim=1)[:, :n].sum(0)
+    return (products / products[0]).to(draws.dtype)
+
+
+def nested_r_hat(draws: Tensor, *, superchains: int) -> Tensor:
+    r"""Return the nested R-hat of many short chains, √(1 + B / W).
+
+    Chains 0 ... M − 1 are the first superchain, and so on; the chains of a superchain have to start at one
+    point. B is the variance of the superchains' means, W the mean over superchains of the variance of their
+    chains' means plus the mean variance within chains. It is near 1 where the law of one draw has forgotten
+    the starting points, though each chain be short: with M chains a superchain, √(1 + 1/M) or less.
+
+    Args:
+        draws: shape (chains, draws, \*event).
+        superchains: their number, at least 2, which divides the chains.
+
+    Raises:
+        ValueError: for another number.
+
+    See Margossian et al. (2024), Nested R-hat.
+    """
+    chains = len(draws)
+    if superchains < 2 or chains % superchains:
+        raise ValueError(
+            f"superchains should be at least 2 and divide the {chains} chains but got {superchains}"
+        )
+    x = draws.detach().to(torch.float64).reshape(superchains, -1, *draws.shape[1:])
+    of_chains = x.mean(2)
+    within = x.var(2).mean(1) if x.shape[2] > 1 else torch.zeros_like(of_chains[:, 0])
+    if x.shape[1] > 1:
+        within = within + of_chains.var(1)
+    between = of_chains.mean(1).var(0)
+    return (1 + between / within.mean(0)).sqrt().to(draws.dtype)
+
+
+def energy_share(energy: Tensor) -> Tensor:
+    r"""Return Σ (E_t − E_{t−1})² / Σ (E_t − Ē)² of each chain, (chains, \*batch): E-BFMI.
+
+    See Betancourt (2016), Diagnosing suboptimal cotangent disintegrations in Hamiltonian Monte Carlo.
+    """
+    energy = energy.detach().to(torch.float64)
+    return energy.diff(dim=1).square().sum(1) / (energy - energy.mean(1, keepdim=True)).square().sum(1)
+
+
+def of_moves(statistics: Mapping[str, Tensor], target: float | None) -> list[str]:
+    """Say which chains are stuck, and whether the acceptance is what it was tuned for."""
+    found = []
+    log_prob = statistics["log_prob"]
+    stuck = (log_prob == log_prob[:, :1]).all(1).flatten()
+    halted = (log_prob == log_prob[:, -1:])[:, log_prob.shape[1] // 2 :].all(1).flatten() & ~stuck
+    if log_prob.shape[1] > 1 and stuck.any():
+        found.append(
+            f"{int(stuck.sum())} of {len(stuck)} chains never moved. Their starting points may lie where "
+            f"the density is a spike or the scale is too large: give init=, or a longer warm-up."
+        )
+    if log_prob.shape[1] >= 20 and halted.any():
+        found.append(
+            f"{int(halted.sum())} of {len(halted)} chains stood still for the last half of their draws. They "
+            f"are where the density is a spike for the scale of the steps: use a smaller scale."
+        )
+    acceptance = float(statistics["acceptance"].to(torch.float64).mean())
+    if target is not None and not target / 2 < acceptance < (1 + target) / 2:
+        found.append(
+            f"The acceptance is {acceptance:.3f} but the scale was tuned for {target}. The chains were "
+            f"still on their way when tuning ended: use a longer warm-up."
+        )
+    elif acceptance < 0.05 or acceptance > 0.95:
+        low = acceptance < 0.05
+        found.append(f"The acceptance is {acceptance:.3f}: use a {'smaller' if low else 'larger'} scale.")
+    if "not_finite" in statistics and (count := int(statistics["not_finite"].sum())):
+        found.append(
+            f"The log-density was NaN or +inf at {count} proposals, which were refused. Draws next to such "
+            f"places are not to be trusted: find the operation that overflows, or use float64."
+        )
+    return found
+
+
+def of_energy(statistics: Mapping[str, Tensor]) -> list[str]:
+    """Say whether trajectories diverged, and whether the energy is explored."""
+    found = []
+    if "divergent" in statistics and (count := int(statistics["divergent"].sum())):
+        found.append(
+            f"{count} trajectories diverged, of {int((statistics['divergent'].sum(1) > 0).sum())} chains: "
+            f"the steps are too long for the curvature somewhere, and draws from there are missing. Use a higher "
+            f"target acceptance, or write the model in other variables (non-centred)."
+        )
+    if "energy" in statistics and statistics["energy"].shape[1] >= 20:
+        low = energy_share(statistics["energy"]) < 0.3
+        if low.any():
+            found.append(
+                f"The energy moves slowly in {int(low.sum())} of {low.numel()} chains (E-BFMI below 0.3): "
+                f"the tails are heavy or the scale varies from place to place. Write the model otherwise."
+            )
+    return found
+
+
+def of_draws(draws: Mapping[str, Tensor]) -> list[str]:
+    """Say which sites are not finite, never vary, or spread as the chains go on."""
+    found = []
+    for name, value in draws.items():
+        x = value.detach().to(torch.float64).flatten(2) if value.dim() > 2 else value.double().unsqueeze(-1)
+        if not x.isfinite().all():
+            found.append(f"{name} is not finite in {int((~x.isfinite()).sum())} places: its draws are lost.")
+            continue
+        constant = (x == x[:1, :1]).all(0).all(0)
+        if constant.any():
+            found.append(
+                f"{name} has the same value in all draws of all chains, in {int(constant.sum())} of "
+                f"{len(constant)} coordinates."
+            )
+        third = x.shape[1] // 3
+        if third < 10:
+            continue
+        first, last = _spread(x[:, :third]), _spread(x[:, -third:])
+        widening = torch.where(constant, 1.0, last / first).nan_to_num(1.0).max()
+        if widening > _WIDENING:
+            found.append(
+                f"{name} spreads as the chains go on: in their last third it lies {float(widening):.1f} "
+                f"times as wide as in the first. The chains are still on their way, or the density is improper and "
+                f"they drift for ever: check that the priors are proper, then use a longer warm-up."
+            )
+    return found
+
+
+def of_agreement(table: pd.DataFrame) -> list[str]:
+    """Say where R-hat is above 1.01 or the effective sample size below 400, in a summary."""
+    found = []
+    apart = table[table.r_hat > 1.01]
+    if len(apart):
+        worst = apart.r_hat.idxmax()
+        found.append(
+            f"R-hat is above 1.01 for {len(apart)} of {len(table)} numbers, the largest {worst}: "
+            f"{apart.r_hat.max():.3f}. The chains disagree, or each is too short to agree (about 100 "
+            f"effective draws a chain are needed): use a longer warm-up and more draws; if it stays, the "
+            f"target may have separate modes."
+        )
+    few = table[table[["ess_bulk", "ess_tail"]].min(axis=1) < 400]
+    if len(few):
+        ess = few[["ess_bulk", "ess_tail"]].min(axis=1)
+        found.append(
+            f"The effective sample size is below 400 for {len(few)} of {len(table)} numbers, the "
+            f"smallest {ess.idxmin()}: {ess.min():.0f}. Take more draws or more chains, or thin less."
+        )
+    return found
+
+
+def _spread(x: Tensor) -> Tensor:
+    """Return the range of the middle half of all draws, (coordinates,)."""
+    ordered = x.flatten(0, 1).sort(0).values
+    return ordered[3 * len(ordered) // 4] - ordered[len(ordered) // 4]
