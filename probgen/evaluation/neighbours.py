@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from probgen.mmd.pairwise import centred, nearest_squared_distances, tiles
+from probgen.mmd.pairwise import by_rows, centred, nearest_squared_distances
 
 _ON_THE_SPHERE = 1 + 1e-8  # squared distances have nine digits
 
@@ -54,9 +54,9 @@ def precision_recall(real: Tensor, generated: Tensor, *, neighbours: int = 3) ->
     points, draws = centred(real=real, generated=generated)
     real_radii = _squared_radii("real", points, neighbours)
     generated_radii = _squared_radii("generated", draws, neighbours)
-    precision = _mean([(block <= real_radii).any(1) for _, block in tiles(draws, points)])
-    recall = _mean([(block <= generated_radii).any(1) for _, block in tiles(points, draws)])
-    return PrecisionRecall(precision, recall)
+    precision = by_rows(lambda _, block: (block <= real_radii).any(1).double(), draws, points).mean()
+    recall = by_rows(lambda _, block: (block <= generated_radii).any(1).double(), points, draws).mean()
+    return PrecisionRecall(float(precision), float(recall))
 
 
 def density_coverage(real: Tensor, generated: Tensor, *, neighbours: int = 5) -> DensityCoverage:
@@ -82,7 +82,7 @@ def density_coverage(real: Tensor, generated: Tensor, *, neighbours: int = 5) ->
     """
     points, draws = centred(real=real, generated=generated)
     radii = _squared_radii("real", points, neighbours)
-    counts = torch.cat([(block <= radii[rows, None]).sum(1) for rows, block in tiles(points, draws)])
+    counts = by_rows(lambda rows, block: (block <= radii[rows, None]).sum(1), points, draws)
     return DensityCoverage(
         density=float(counts.sum()) / (neighbours * len(draws)), coverage=float((counts > 0).double().mean())
     )
@@ -119,7 +119,3 @@ def _squared_radii(name: str, points: Tensor, neighbours: int) -> Tensor:
             f"but got {neighbours}"
         )
     return nearest_squared_distances(points, points, neighbours + 1)[:, -1] * _ON_THE_SPHERE
-
-
-def _mean(shares: list[Tensor]) -> float:
-    return float(torch.cat(shares).double().mean())

@@ -1,18 +1,42 @@
 """Maximum mean discrepancy: distances between laws known from samples only, and tests built on them."""
 
-from probgen.mmd.estimators import energy_distance, mmd2, mmd2_loss
-from probgen.mmd.kernels import Energy, Gaussian, Kernel, bandwidth_grid, median_bandwidth
+from probgen.mmd.algebra import Kernel, PairKernel, Radial
+from probgen.mmd.bandwidths import bandwidth_grid, median_bandwidth
+from probgen.mmd.estimators import energy_distance, mmd2, mmd2_profile
+from probgen.mmd.feature_kernels import Deep, Linear, Polynomial, substring_counts
+from probgen.mmd.kernels import (
+    Energy,
+    Gaussian,
+    InverseMultiquadric,
+    Laplace,
+    Matern,
+    RationalQuadratic,
+)
+from probgen.mmd.loss import mmd2_loss
+from probgen.mmd.processes import shared
 from probgen.mmd.two_sample import TestResult, mmd_test
 
 __all__ = [
+    "Deep",
     "Energy",
     "Gaussian",
+    "InverseMultiquadric",
     "Kernel",
+    "Laplace",
+    "Linear",
+    "Matern",
+    "PairKernel",
+    "Polynomial",
+    "Radial",
+    "RationalQuadratic",
     "TestResult",
     "bandwidth_grid",
     "energy_distance",
     "median_bandwidth",
     "mmd2",
     "mmd2_loss",
+    "mmd2_profile",
     "mmd_test",
+    "shared",
+    "substring_counts",
 ]

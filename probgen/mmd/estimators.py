@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from probgen.core import Estimate
-from probgen.mmd.kernels import Energy, Gaussian, Kernel, bandwidth_grid
-from probgen.mmd.pairwise import centred, check_alike, product, squared_distances
+from probgen.mmd.algebra import Kernel
+from probgen.mmd.bandwidths import bandwidth_grid
+from probgen.mmd.kernels import Energy, Gaussian
+from probgen.mmd.pairwise import symmetric_product
+from probgen.mmd.pooled import Pooled, checked_share
+from probgen.mmd.spread import any_weights, equal_weights
 
 Estimator = Literal["unbiased", "biased"]
 
 
 def mmd2(
-    x: Tensor, y: Tensor, kernel: Kernel | None = None, *, estimator: Estimator = "unbiased"
+    x: Tensor,
+    y: Tensor,
+    kernel: Kernel | None = None,
+    *,
+    estimator: Estimator = "unbiased",
+    weights_x: Tensor | None = None,
+    weights_y: Tensor | None = None,
 ) -> Estimate:
     r"""Estimate MMD² between the laws of two samples, with its standard error.
 
     The unbiased estimator (a U-statistic) leaves out k(x_i, x_i) and is often negative where the laws agree;
     it is returned as it is. The biased one (a V-statistic) is the MMD² between the empirical laws, never
-    negative.
+    negative. Memory is O(n + m), time O((n + m)²).
 
     The variance comes from the Hoeffding decomposition, 4 Var h(X) / n + 4 Var h'(Y) / m, where
     h(x) = E k(x, X') − E k(x, Y) and h'(y) = E k(y, Y') − E k(X, y), plus
@@ -30,15 +41,21 @@ def mmd2(
     Each part is estimated without bias. The first two rule where the laws differ and are taken as 0 where
     their estimate is negative; the others rule where the laws agree.
 
+    With weights w, Σ_{i≠j} w_i w_j k(x_i, x_j) / Σ_{i≠j} w_i w_j stands for the mean within x, and so on.
+    That is unbiased for weights that are fixed, and for importance weights to O(1 / n_eff), where
+    n_eff = (Σw)² / Σw²; the variance then is the plug-in one of self-normalised sums, good for n_eff ≥ 30.
+
     Args:
-        x, y: samples of shape (n, \*event) and (m, \*event), n and m at least 4; events are flattened.
-        kernel: of the squared distance; by default the mean of Gaussians over :func:`bandwidth_grid`. Values
-            are comparable only under one kernel: name it where several samples are compared.
+        x, y: samples of shape (n, \*event) and (m, \*event), n and m at least 4; kernels of the distance or
+            of the inner product flatten events.
+        kernel: by default the mean of Gaussians over :func:`bandwidth_grid`. Values are comparable only under
+            one kernel: name it where several samples are compared.
         estimator: "unbiased" or "biased".
+        weights_x, weights_y: of the points, shapes (n,) and (m,), not negative; they need not sum to 1.
 
     Raises:
-        TypeError, ValueError: for samples that are too small, not finite or not alike, and for a kernel that
-            returns NaN or infinite values.
+        TypeError, ValueError: for samples that are too small, not finite or not alike, for weights that are
+            negative or stand on fewer than 2 points, and for a kernel that returns NaN or infinite values.
 
     Source: Gretton, Borgwardt, Rasch, Schölkopf and Smola (2012); Székely and Rizzo (2014) for Q.
 
@@ -46,41 +63,63 @@ def mmd2(
     >>> round(mmd2(x, x + 1, Energy(), estimator="biased").value, 6)
     0.5
     """
-    points = centred(x=x, y=y)
-    for name, sample in zip("xy", points, strict=True):
-        if len(sample) < 4:
-            raise ValueError(
-                f"{name} should hold at least 4 points for a standard error but has {len(sample)}"
-            )
-    kernel = Gaussian(bandwidth_grid(x, y)) if kernel is None else kernel
-    pooled, groups = pool(*points)
-    shift = typical_value(kernel, pooled)
+    kernels = [Gaussian(bandwidth_grid(x, y)) if kernel is None else kernel]
+    (found,) = mmd2_profile(x, y, kernels, estimator=estimator, weights_x=weights_x, weights_y=weights_y)
+    return found
 
-    def value_and_square(squared_distance: Tensor) -> Tensor:
-        value = kernel(squared_distance) - shift
-        return torch.stack([value, value.square()])
 
-    sums, squares = product(value_and_square, pooled, groups)
-    n, m = len(x), len(y)
-    (xx, xy), (yx, yy) = sums[:n].T, sums[n:].T
-    inner_x, inner_y = _inner_weight(estimator, n), _inner_weight(estimator, m)
-    at_zero = kernel(pooled.new_zeros(())) - shift
-    value = inner_x * xx.mean() / (n - 1) + inner_y * yy.mean() / (m - 1) - 2 * xy.mean() / m
-    value = value + (2 - inner_x - inner_y) * at_zero
+def mmd2_profile(
+    x: Tensor,
+    y: Tensor,
+    kernels: Sequence[Kernel],
+    *,
+    estimator: Estimator = "unbiased",
+    weights_x: Tensor | None = None,
+    weights_y: Tensor | None = None,
+) -> list[Estimate]:
+    r"""Estimate MMD² under each of several kernels in one pass over the pairs: at which scale do laws differ?
 
-    q_xx = _centred_square_within(xx, squares[:n, 0])
-    q_yy = _centred_square_within(yy, squares[n:, 1])
-    q_xy = _centred_square_between(xy, yx, squares[:n, 1])
-    h_x = (inner_x * xx / (n - 2) - xy / m).var() - inner_x**2 * q_xx / (n - 2) - q_xy / m
-    h_y = (inner_y * yy / (m - 2) - yx / n).var() - inner_y**2 * q_yy / (m - 2) - q_xy / n
-    where_laws_differ = 4 * h_x / n + 4 * h_y / m
-    where_laws_agree = (
-        2 * inner_x**2 * q_xx / (n * (n - 1)) + 2 * inner_y**2 * q_yy / (m * (m - 1)) + 4 * q_xy / (n * m)
+    Arguments and errors are those of :func:`mmd2`.
+
+    >>> x = torch.arange(40.0)
+    >>> scales = [Gaussian(0.1), Gaussian(100.0)]
+    >>> narrow, wide = mmd2_profile(x, x + 0.5, scales, estimator="biased")
+    >>> narrow.value > 0.01 > wide.value  # the laws differ in their fine structure only
+    True
+    """
+    pooled = Pooled(kernels, x, y)
+    for name, size in (("x", pooled.n), ("y", pooled.m)):
+        if size < 4:
+            raise ValueError(f"{name} should hold at least 4 points for a standard error but has {size}")
+    weighted = not (weights_x is None and weights_y is None)
+    a, b = checked_share("weights_x", weights_x, x), checked_share("weights_y", weights_y, y)
+    right = pooled.indicators()
+    if weighted:
+        both = torch.cat([a, b])[:, None]
+        right = torch.cat([right * both, right * both.square()], 1)
+
+    def values_and_squares(rows: slice, columns: slice) -> Tensor:
+        values = pooled.block(rows, columns)
+        return torch.stack([values, values.square()])
+
+    sums, squares = symmetric_product(values_and_squares, right)
+    diagonal = pooled.diagonal()
+    inner_x, inner_y = (
+        inner_weight(estimator, size if not weighted else 1 / float(shares.square().sum()))
+        for size, shares in ((pooled.n, a), (pooled.m, b))
     )
-    estimate = Estimate(float(value), math.sqrt(where_laws_differ.clamp_min(0) + where_laws_agree))
-    if not math.isfinite(estimate.value):
-        raise ValueError(f"kernel should return finite values but gave an MMD² of {estimate.value}")
-    return estimate
+    estimates = []
+    for i in range(len(kernels)):
+        if weighted:
+            value = _weighted_value(sums[i], diagonal[i], a, b, inner_x, inner_y)
+            variance = any_weights(sums[i], squares[i, :, 2:], a, b)
+        else:
+            value = _value(sums[i], diagonal[i], pooled.n, inner_x, inner_y)
+            variance = equal_weights(sums[i], squares[i], diagonal[i], pooled.n, inner_x, inner_y)
+        if not torch.isfinite(value):
+            raise ValueError(f"kernel should return finite values but gave an MMD² of {float(value)}")
+        estimates.append(Estimate(float(value), math.sqrt(variance)))
+    return estimates
 
 
 def energy_distance(x: Tensor, y: Tensor) -> Estimate:
@@ -98,82 +137,27 @@ def energy_distance(x: Tensor, y: Tensor) -> Estimate:
     return mmd2(x, y, Energy())
 
 
-def mmd2_loss(x: Tensor, y: Tensor, kernel: Kernel, *, estimator: Estimator = "unbiased") -> Tensor:
-    r"""Return MMD² between two batches as a differentiable scalar, in the dtype of the batches.
-
-    All the distances of the batches are held at once, so that the memory is O((n + m)²). There is no control
-    flow that depends on values, and no check of them: a NaN in a batch is a NaN in the loss.
-
-    Args:
-        x, y: batches of shape (n, \*event) and (m, \*event), n and m at least 2; gradients flow to both.
-        kernel: of the squared distance, say ``Gaussian(bandwidth_grid(data, data))``.
-        estimator: "unbiased", or "biased", which is never negative and so may be square-rooted.
-
-    Raises:
-        TypeError, ValueError: for batches that are too small or not alike.
-
-    Source: Li, Swersky and Zemel (2015); Dziugaite, Roy and Ghahramani (2015).
-
-    >>> x = torch.tensor([0.0, 1.0], requires_grad=True)
-    >>> mmd2_loss(x, torch.tensor([0.0, 2.0]), Energy()).backward()
-    >>> x.grad
-    tensor([ 0.5000, -1.0000])
-    """
-    check_alike(x=x, y=y)
-    for name, batch in (("x", x), ("y", y)):
-        if len(batch) < 2:
-            raise ValueError(f"{name} should hold at least 2 points but has {len(batch)}")
-    x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
-    centre = torch.cat([x, y]).detach().mean(0)
-    x, y = x - centre, y - centre
-    between = kernel(squared_distances(x, y)).mean(dtype=torch.float64)
-    within = _within(x, kernel, estimator) + _within(y, kernel, estimator)
-    return (within - 2 * between).to(x.dtype)
-
-
-def pool(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the pooled points, shape (n + m, d), and the indicators of the two samples, (n + m, 2)."""
-    in_x = torch.cat([x.new_ones(len(x)), x.new_zeros(len(y))])
-    return torch.cat([x, y]), torch.stack([in_x, 1 - in_x], 1)
-
-
-def typical_value(kernel: Kernel, points: Tensor) -> Tensor:
-    """Return the kernel at the mean squared distance of centred points.
-
-    MMD² does not change when a constant is subtracted from the kernel; sums of values near 0 lose no digits.
-    """
-    return kernel(2 * points.square().sum() / len(points))
-
-
-def _inner_weight(estimator: Estimator, n: int) -> float:
+def inner_weight(estimator: Estimator, n: Any) -> Any:
     """The weight of pairs of different points in the mean of k(x_i, x_j); equal ones have the rest."""
     if estimator not in ("unbiased", "biased"):
         raise ValueError(f"estimator should be 'unbiased' or 'biased' but got {estimator!r}")
     return 1.0 if estimator == "unbiased" else (n - 1) / n
 
 
-def _within(x: Tensor, kernel: Kernel, estimator: Estimator) -> Tensor:
-    n = len(x)
-    weight = _inner_weight(estimator, n)
-    same = torch.eye(n, dtype=torch.bool, device=x.device)
-    values = kernel(squared_distances(x, x)).masked_fill(same, 0)
-    different = values.sum(dtype=torch.float64) / (n * (n - 1))
-    return weight * different + (1 - weight) * kernel(x.new_zeros(()))
+def _value(sums: Tensor, diagonal: Tensor, n: int, inner_x: float, inner_y: float) -> Tensor:
+    m = len(sums) - n
+    (xx, xy), (_, yy) = sums[:n].T, sums[n:].T
+    value = inner_x * xx.mean() / (n - 1) + inner_y * yy.mean() / (m - 1) - 2 * xy.mean() / m
+    return value + (1 - inner_x) * diagonal[:n].mean() + (1 - inner_y) * diagonal[n:].mean()
 
 
-def _centred_square_within(row_sums: Tensor, row_squares: Tensor) -> Tensor:
-    """Unbiased E k̃(X, X')², k̃ the doubly centred kernel, from sums over j ≠ i (Székely and Rizzo 2014)."""
-    n, total = len(row_sums), row_sums.sum()
-    centred_squares = (
-        row_squares.sum() - 2 * row_sums.square().sum() / (n - 2) + total**2 / ((n - 1) * (n - 2))
-    )
-    return centred_squares.clamp_min(0) / (n * (n - 3))
-
-
-def _centred_square_between(row_sums: Tensor, column_sums: Tensor, row_squares: Tensor) -> Tensor:
-    """Unbiased E k̃(X, Y)²: the mean square of the residuals of a two-way layout."""
-    n, m, total = len(row_sums), len(column_sums), row_sums.sum()
-    residuals = (
-        row_squares.sum() - row_sums.square().sum() / m - column_sums.square().sum() / n + total**2 / (n * m)
-    )
-    return residuals.clamp_min(0) / ((n - 1) * (m - 1))
+def _weighted_value(
+    sums: Tensor, diagonal: Tensor, a: Tensor, b: Tensor, inner_x: float, inner_y: float
+) -> Tensor:
+    n, within = len(a), []
+    parts = ((a, sums[:n, 0], diagonal[:n], inner_x), (b, sums[n:, 1], diagonal[n:], inner_y))
+    for shares, row_sums, same, inner in parts:
+        squares = shares.square()
+        different = (shares * row_sums).sum() / (1 - squares.sum())
+        within.append(inner * different + (1 - inner) * (squares * same).sum() / squares.sum())
+    return within[0] + within[1] - 2 * (a * sums[:n, 1]).sum()

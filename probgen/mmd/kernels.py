@@ -1,26 +1,58 @@
-"""Kernels: functions of the squared distance between two points, and bandwidths for them."""
+r"""Kernels that are functions of the distance of two points.
+
+One convention holds throughout: a *bandwidth* σ is a length in the units of the data, and ‖x − y‖ always
+appears as ‖x − y‖ / σ. For the Gaussian it is the standard deviation, never a variance (the lists of
+bandwidths in the code of Li, Swersky and Zemel (2015) are variances: take their square roots). Where a kernel
+takes several bandwidths it is the mean over them.
+"""
 
 from __future__ import annotations
 
+import math
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from probgen.mmd.pairwise import centred, tiles
-
-_BINS = 4096
-_LOG2_RANGE = (-60.0, 4.0)  # of squared distances over their mean; a median is at most twice the mean
+from probgen.mmd.algebra import Radial, check_positive
 
 
-class Kernel(Protocol):
-    """Maps squared distances to kernel values, element by element."""
+class _OfBandwidths(Radial):
+    """The mean over bandwidths of a function of the distance over the bandwidth."""
 
-    def __call__(self, squared_distance: Tensor) -> Tensor: ...
+    def __init__(self, bandwidth: float | Sequence[float]) -> None:
+        several = bandwidth if isinstance(bandwidth, Sequence) else (bandwidth,)
+        self.bandwidth = tuple(float(width) for width in several)
+        if not self.bandwidth:
+            raise ValueError("bandwidth should hold at least one value but is empty")
+        for width in self.bandwidth:
+            if not 1e-15 <= width <= 1e15:
+                raise ValueError(f"bandwidth should be between 1e-15 and 1e15 but got {width}")
+
+    @abstractmethod
+    def _value(self, squared_distance: Tensor, width: float) -> Tensor: ...
+
+    @abstractmethod
+    def _value_and_slope(self, squared_distance: Tensor, width: float) -> tuple[Tensor, Tensor]: ...
+
+    def __call__(self, squared_distance: Tensor) -> Tensor:
+        first, *others = (self._value(squared_distance, width) for width in self.bandwidth)
+        return sum(others, first) / len(self.bandwidth)
+
+    def value_and_slope(self, squared_distance: Tensor) -> tuple[Tensor, Tensor]:
+        first, *others = self.bandwidth
+        value, slope = self._value_and_slope(squared_distance, first)
+        for width in others:
+            more, more_slope = self._value_and_slope(squared_distance, width)
+            value, slope = value + more, slope + more_slope
+        return value / len(self.bandwidth), slope / len(self.bandwidth)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({list(self.bandwidth)})"
 
 
-class Gaussian:
+class Gaussian(_OfBandwidths):
     r"""The Gaussian kernel, or the mean of several: k(x, y) = mean over σ of exp(−‖x − y‖² / 2σ²).
 
     Args:
@@ -34,27 +66,144 @@ class Gaussian:
     tensor([1.0000, 0.1931])
     """
 
-    def __init__(self, bandwidth: float | Sequence[float]) -> None:
-        several = bandwidth if isinstance(bandwidth, Sequence) else (bandwidth,)
-        self.bandwidth = tuple(float(width) for width in several)
-        if not self.bandwidth:
-            raise ValueError("bandwidth should hold at least one value but is empty")
-        for width in self.bandwidth:
-            if not 1e-15 <= width <= 1e15:
-                raise ValueError(f"bandwidth should be between 1e-15 and 1e15 but got {width}")
+    def _value(self, squared_distance: Tensor, width: float) -> Tensor:
+        return torch.exp(squared_distance * (-0.5 / width**2))
 
-    def __call__(self, squared_distance: Tensor) -> Tensor:
-        first, *others = (torch.exp(squared_distance * (-0.5 / width**2)) for width in self.bandwidth)
-        return sum(others, first) / len(self.bandwidth)
+    def _value_and_slope(self, squared_distance: Tensor, width: float) -> tuple[Tensor, Tensor]:
+        value = self._value(squared_distance, width)
+        return value, value * (-0.5 / width**2)
+
+    def value_and_slope(self, squared_distance: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sums of the base class with fewer passes over the tile."""
+        first, *others = self.bandwidth
+        value, slope = self._value_and_slope(squared_distance, first)
+        for width in others:
+            more = self._value(squared_distance, width)
+            value, slope = value + more, torch.add(slope, more, alpha=-0.5 / width**2)
+        if not others:
+            return value, slope
+        return value / len(self.bandwidth), slope / len(self.bandwidth)
+
+
+class RationalQuadratic(_OfBandwidths):
+    r"""The rational quadratic kernel k(x, y) = (1 + ‖x − y‖² / 2ασ²)^−α, a mix of Gaussians.
+
+    Args:
+        bandwidth: σ, or several for their mean, as in :class:`Gaussian`, with its errors.
+        power: α > 0; the smaller, the heavier the tail, and the larger, the nearer to the Gaussian.
+
+    Source: Rasmussen and Williams (2006), section 4.2; Bińkowski, Sutherland, Arbel and Gretton (2018).
+
+    >>> RationalQuadratic(1.0)(torch.tensor([0.0, 2.0]))
+    tensor([1.0000, 0.5000])
+    """
+
+    def __init__(self, bandwidth: float | Sequence[float], *, power: float = 1.0) -> None:
+        super().__init__(bandwidth)
+        check_positive("power", power)
+        self.power = float(power)
+
+    def _factor(self) -> float:
+        return 0.5 / self.power
+
+    def _value(self, squared_distance: Tensor, width: float) -> Tensor:
+        return (1 + squared_distance * (self._factor() / width**2)) ** -self.power
+
+    def _value_and_slope(self, squared_distance: Tensor, width: float) -> tuple[Tensor, Tensor]:
+        factor = self._factor() / width**2
+        base = 1 + squared_distance * factor
+        value = base**-self.power
+        return value, value / base * (-self.power * factor)
 
     def __repr__(self) -> str:
-        return f"Gaussian({list(self.bandwidth)})"
+        return f"{type(self).__name__}({list(self.bandwidth)}, power={self.power})"
 
 
-class Energy:
-    """The energy kernel k(x, y) = −‖x − y‖, with which MMD² is the energy distance.
+class InverseMultiquadric(RationalQuadratic):
+    r"""The inverse multiquadric kernel k(x, y) = (1 + ‖x − y‖² / σ²)^−β, 1 at equal points.
+
+    With it the kernel Stein discrepancy detects draws that run away, for 0 < β < 1.
+
+    Args:
+        bandwidth: σ, or several for their mean, as in :class:`Gaussian`, with its errors.
+        power: β > 0.
+
+    Source: Gorham and Mackey (2017).
+
+    >>> InverseMultiquadric(1.0)(torch.tensor([0.0, 3.0]))
+    tensor([1.0000, 0.5000])
+    """
+
+    def __init__(self, bandwidth: float | Sequence[float], *, power: float = 0.5) -> None:
+        super().__init__(bandwidth, power=power)
+
+    def _factor(self) -> float:
+        return 1.0
+
+
+class Matern(_OfBandwidths):
+    r"""The Matérn kernel, with s = √(2ν) ‖x − y‖ / σ: exp(−s), (1 + s) exp(−s) or (1 + s + s²/3) exp(−s).
+
+    Args:
+        bandwidth: σ, or several for their mean, as in :class:`Gaussian`, with its errors.
+        smoothness: ν, one of 0.5, 1.5 and 2.5.
+
+    Source: Rasmussen and Williams (2006), section 4.2.
+
+    >>> Matern(1.0, smoothness=1.5)(torch.tensor([0.0, 3.0]))
+    tensor([1.0000, 0.1991])
+    """
+
+    def __init__(self, bandwidth: float | Sequence[float], *, smoothness: float) -> None:
+        super().__init__(bandwidth)
+        if smoothness not in (0.5, 1.5, 2.5):
+            raise ValueError(f"smoothness should be 0.5, 1.5 or 2.5 but got {smoothness}")
+        self.smoothness = float(smoothness)
+
+    def _value(self, squared_distance: Tensor, width: float) -> Tensor:
+        s = distance(squared_distance) * (math.sqrt(2 * self.smoothness) / width)
+        if self.smoothness == 0.5:
+            return torch.exp(-s)
+        return (1 + s if self.smoothness == 1.5 else 1 + s + s.square() / 3) * torch.exp(-s)
+
+    def _value_and_slope(self, squared_distance: Tensor, width: float) -> tuple[Tensor, Tensor]:
+        scale = math.sqrt(2 * self.smoothness) / width
+        s = distance(squared_distance) * scale
+        decay = torch.exp(-s)
+        if self.smoothness == 0.5:
+            return decay, -0.5 * scale**2 * decay * _inverse(s)
+        if self.smoothness == 1.5:
+            return (1 + s) * decay, -0.5 * scale**2 * decay
+        return (1 + s + s.square() / 3) * decay, -(scale**2) / 6 * (1 + s) * decay
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({list(self.bandwidth)}, smoothness={self.smoothness})"
+
+
+class Laplace(Matern):
+    r"""The Laplace kernel k(x, y) = exp(−‖x − y‖ / σ), of the Euclidean distance: Matérn's with ν = ½.
 
     Its gradient at equal points is taken to be 0, one of its subgradients.
+
+    Args:
+        bandwidth: σ, or several for their mean, as in :class:`Gaussian`, with its errors.
+
+    >>> Laplace(2.0)(torch.tensor([0.0, 4.0]))
+    tensor([1.0000, 0.3679])
+    """
+
+    def __init__(self, bandwidth: float | Sequence[float]) -> None:
+        super().__init__(bandwidth, smoothness=0.5)
+
+    def __repr__(self) -> str:
+        return f"Laplace({list(self.bandwidth)})"
+
+
+class Energy(Radial):
+    """The energy kernel k(x, y) = −‖x − y‖, with which MMD² is the energy distance.
+
+    It is positive definite only conditionally: on weights that sum to 0, which is all that MMD² needs. Its
+    gradient at equal points is taken to be 0, one of its subgradients.
 
     Source: Sejdinovic, Sriperumbudur, Gretton and Fukumizu (2013).
 
@@ -64,60 +213,22 @@ class Energy:
 
     def __call__(self, squared_distance: Tensor) -> Tensor:
         equal = squared_distance == 0
-        distance = torch.where(equal, 1, squared_distance).sqrt()
-        return torch.where(equal, 0, -distance)
+        return torch.where(equal, 0, -distance(squared_distance))
+
+    def value_and_slope(self, squared_distance: Tensor) -> tuple[Tensor, Tensor]:
+        root = distance(squared_distance)
+        return -root, -0.5 * _inverse(root)
 
     def __repr__(self) -> str:
         return "Energy()"
 
 
-def median_bandwidth(x: Tensor, y: Tensor) -> float:
-    r"""Return the median distance between two points of the pooled sample, to within 0.3 %.
-
-    It depends on the pooled sample alone, not on which point came from where, so that a permutation test
-    with this bandwidth keeps its level. Pairs of equal points are left out.
-
-    Args:
-        x, y: samples of shape (n, \*event) and (m, \*event).
-
-    Raises:
-        ValueError: if all points are equal, or if most pairs are nearer than 10⁻⁹ of the root mean squared
-            distance: a median then says nothing about the sample.
-
-    >>> round(median_bandwidth(torch.tensor([0.0, 1.0]), torch.tensor([2.0])), 2)  # of distances 1, 1, 2
-    1.0
-    """
-    points = torch.cat(centred(x=x, y=y))
-    scale = 2 * points.square().sum() / len(points)  # the mean squared distance over all ordered pairs
-    if scale == 0:
-        raise ValueError("x and y should hold at least two different points for a median bandwidth")
-    low, high = _LOG2_RANGE
-    counts = points.new_zeros(_BINS)
-    different = points.new_zeros(())
-    for _, block in tiles(points, points):
-        found = block.count_nonzero()
-        different += found
-        counts += torch.histc((block / scale).log2_().clamp_min_(low), _BINS, low, high)
-        counts[0] -= block.numel() - found  # pairs of equal points
-    rank = torch.searchsorted(counts.cumsum(0), different / 2)
-    if rank == 0:
-        raise ValueError(
-            "the median distance should exceed 1e-9 of the root mean squared distance but does not"
-        )
-    log2_median = low + (rank + 0.5) * (high - low) / _BINS
-    return float((scale * torch.exp2(log2_median)).sqrt())
+def distance(squared_distance: Tensor) -> Tensor:
+    """Return √d², with gradient 0 at d² = 0, where autograd's own would be infinite."""
+    equal = squared_distance == 0
+    return torch.where(equal, 1, squared_distance).sqrt().masked_fill(equal, 0)
 
 
-def bandwidth_grid(x: Tensor, y: Tensor) -> tuple[float, ...]:
-    """Return the median bandwidth of the pooled sample times 1/8, 1/4, 1/2, 1 and 2.
-
-    The small ones are there for laws with several modes, whose median distance is that between modes.
-
-    Arguments and errors are those of :func:`median_bandwidth`.
-
-    >>> grid = bandwidth_grid(torch.tensor([0.0, 1.0]), torch.tensor([2.0]))
-    >>> [round(width / grid[0]) for width in grid]
-    [1, 2, 4, 8, 16]
-    """
-    median = median_bandwidth(x, y)
-    return tuple(median * 2.0**power for power in (-3, -2, -1, 0, 1))
+def _inverse(values: Tensor) -> Tensor:
+    """Return 1 / values, 0 where they are 0."""
+    return torch.where(values == 0, 0, 1 / values)

@@ -1,17 +1,21 @@
-"""The pairwise engine: everything that needs all distances between points stands on these few functions.
+"""The pairwise engine: everything that needs all pairs of points stands on these few functions.
 
-Distances are taken after the samples are centred on their pooled mean, in float64, tile by tile, so that
-memory is O(n · tile) and a common offset costs no accuracy.
+Points are centred on their pooled mean, in float64, and pairs are taken tile by tile, so that memory is
+O(n · tile) and a common offset costs no accuracy. Losses, with their gradients, are in ``sums``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from probgen.mmd.processes import summed, turns
+
 _TILE_ELEMENTS = 2**20
+_TILE_COLUMNS = 2**14
 _NEAR = 1e-6  # below this share of ‖x‖² + ‖y‖² the Gram expansion has fewer than nine digits
 
 
@@ -29,20 +33,31 @@ def centred(**samples: Tensor) -> tuple[Tensor, ...]:
     >>> centred(x=torch.tensor([1.0, 3.0]), y=torch.tensor([5.0]))
     (tensor([[-2.], [ 0.]], dtype=torch.float64), tensor([[2.]], dtype=torch.float64))
     """
+    check_finite(**samples)
+    points = centred_matrices(*(sample.detach() for sample in samples.values()), dtype=torch.float64)
+    check_near(points, " and ".join(samples))
+    return points
+
+
+def check_near(points: Sequence[Tensor], name: str) -> None:
+    """Raise unless squared distances between centred points are finite."""
+    if not all(torch.isfinite(matrix.square().sum()) for matrix in points):
+        raise ValueError(f"{name} should lie close enough for their squared distances to be finite")
+
+
+def centred_matrices(*samples: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Return points (n, *event) as matrices (n, d) of a dtype, less the mean of all."""
+    flat = [sample.reshape(len(sample), -1).to(dtype) for sample in samples]
+    centre = torch.cat([matrix.detach() for matrix in flat]).mean(0)
+    return tuple(matrix - centre for matrix in flat)
+
+
+def check_finite(**samples: Tensor) -> None:
+    """Raise unless the samples are alike (see :func:`check_alike`) and finite."""
     check_alike(**samples)
     for name, sample in samples.items():
         if not torch.isfinite(sample).all():
             raise ValueError(f"{name} should be finite but holds NaN or infinite values")
-    flat = [
-        sample.detach().flatten(1) if sample.dim() > 1 else sample[:, None] for sample in samples.values()
-    ]
-    points = torch.cat(flat).double()
-    points = points - points.mean(0)
-    if not torch.isfinite(points.square().sum()):
-        raise ValueError(
-            f"{' and '.join(samples)} should lie close enough for their squared distances to be finite"
-        )
-    return points.split([len(sample) for sample in flat])
 
 
 def check_alike(**samples: Tensor) -> None:
@@ -70,10 +85,13 @@ def check_alike(**samples: Tensor) -> None:
 def squared_distances(x: Tensor, y: Tensor) -> Tensor:
     """Return ‖x_i − y_j‖², shape (n, m), by the Gram expansion: differentiable, and free of control flow.
 
-    The error is of the order of the dtype's ε times ‖x_i‖² + ‖y_j‖², so centre the points first.
+    The error is of the order of the dtype's ε times ‖x_i‖² + ‖y_j‖², so centre the points first. What is
+    below that error is 0: its digits would be noise, which the slope of √d² would blow up.
     """
-    gram = torch.addmm(y.square().sum(1), x, y.T, alpha=-2)
-    return (gram + x.square().sum(1, keepdim=True)).clamp_min(0)
+    of_x, of_y = x.square().sum(1, keepdim=True), y.square().sum(1)
+    distances = torch.addmm(of_x + of_y, x, y.T, alpha=-2)
+    noise = 8 * torch.finfo(x.dtype).eps
+    return distances.masked_fill_(distances <= noise * of_x + noise * of_y, 0)
 
 
 def accurate_squared_distances(x: Tensor, y: Tensor) -> Tensor:
@@ -81,8 +99,8 @@ def accurate_squared_distances(x: Tensor, y: Tensor) -> Tensor:
 
     Pairs so near that the Gram expansion cancels are taken again by direct subtraction.
     """
-    distances = squared_distances(x, y)
     scale = x.square().sum(1, keepdim=True) + y.square().sum(1)
+    distances = torch.addmm(scale, x, y.T, alpha=-2)
     near = (distances <= _NEAR * scale).nonzero()
     for pairs in near.split(max(1, _TILE_ELEMENTS // x.shape[1])):
         i, j = pairs.unbind(1)
@@ -90,19 +108,25 @@ def accurate_squared_distances(x: Tensor, y: Tensor) -> Tensor:
     return distances
 
 
-def tiles(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Yield (rows, ‖x_rows − y‖²), block of rows after block of rows, for centred points."""
-    size = _tile_rows(len(y))
-    for start in range(0, len(x), size):
-        rows = slice(start, min(start + size, len(x)))
-        yield rows, accurate_squared_distances(x[rows], y)
+def row_spans(n: int, columns: int) -> Iterator[slice]:
+    """Yield slices of n rows such that a tile with so many columns fits."""
+    size = _tile_rows(columns)
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
 
 
 @torch.no_grad()
+def by_rows(function: Callable[[slice, Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
+    """Return function(rows, ‖x_rows − y‖²), rows on the first dimension, for centred points, tile by tile."""
+    one = function(slice(0, 1), accurate_squared_distances(x[:1], y))
+    result = one.new_zeros(len(x), *one.shape[1:])
+    for rows in turns(row_spans(len(x), len(y))):
+        result[rows] = function(rows, accurate_squared_distances(x[rows], y))
+    return summed(result)
+
+
 def product(values: Callable[[Tensor], Tensor], points: Tensor, right: Tensor) -> Tensor:
     """Return K @ right, where K_ij = values(‖z_i − z_j‖²) off the diagonal and K_ii = 0.
-
-    Only the blocks on and above the diagonal are computed.
 
     Args:
         values: maps squared distances (t, m) to kernel values (\\*kernels, t, m).
@@ -112,24 +136,57 @@ def product(values: Callable[[Tensor], Tensor], points: Tensor, right: Tensor) -
     Returns:
         shape (\\*kernels, n, columns).
     """
-    n, size = len(points), _tile_rows(len(points))
-    result: Tensor | None = None
-    for start in range(0, n, size):
-        stop = min(start + size, n)
-        block = values(accurate_squared_distances(points[start:stop], points[start:]))
-        block.diagonal(dim1=-2, dim2=-1).zero_()
-        if result is None:
-            result = right.new_zeros(*block.shape[:-2], *right.shape)
-        result[..., start:stop, :] += block @ right[start:]
-        result[..., stop:, :] += block[..., stop - start :].mT @ right[start:stop]
-    assert result is not None
-    return result
+
+    def block(rows: slice, columns: slice) -> Tensor:
+        return values(accurate_squared_distances(points[rows], points[columns]))
+
+    return symmetric_product(block, right)
+
+
+@torch.no_grad()
+def symmetric_product(
+    block: Callable[[slice, slice], Tensor], right: Tensor, *, diagonal: bool = False
+) -> Tensor:
+    """Return K @ right for a symmetric matrix K, of which only tiles on and above the diagonal are computed.
+
+    Args:
+        block: returns K[rows, columns], shape (\\*kernels, t, m); several kernels take one pass.
+        right: shape (n, columns).
+        diagonal: whether K_ii counts; else it is taken as 0.
+
+    Returns:
+        shape (\\*kernels, n, columns).
+    """
+    n = len(right)
+    form = block(slice(0, 1), slice(0, 1)).shape[:-2]
+    result = right.new_zeros(*form, *right.shape)
+    for rows, columns in turns(_upper_tiles(n)):
+        values = block(rows, columns)
+        on_diagonal = columns.start == rows.start
+        if on_diagonal and not diagonal:
+            values.diagonal(dim1=-2, dim2=-1).zero_()
+        result[..., rows, :] += values @ right[columns]
+        beyond = slice(rows.stop, columns.stop) if on_diagonal else columns
+        skipped = beyond.start - columns.start
+        result[..., beyond, :] += values[..., skipped:].mT @ right[rows]
+    return summed(result)
+
+
+def _upper_tiles(n: int) -> Iterator[tuple[slice, slice]]:
+    """Yield tiles that cover each pair i ≤ j once; those on the diagonal hold some pairs i > j too."""
+    for rows in row_spans(n, min(n, _TILE_COLUMNS)):
+        for start in range(rows.start, n, _TILE_COLUMNS):
+            yield rows, slice(start, min(start + _TILE_COLUMNS, n))
 
 
 def nearest_squared_distances(x: Tensor, y: Tensor, neighbours: int) -> Tensor:
     """Return each x_i's squared distances to its nearest points in y, ascending, shape (n, neighbours)."""
-    found = [block.topk(neighbours, dim=1, largest=False).values for _, block in tiles(x, y)]
-    return torch.cat(found)
+    return by_rows(lambda _, block: block.topk(neighbours, dim=1, largest=False).values, x, y)
+
+
+def log_mean_exp(x: Tensor, y: Tensor, scale: float) -> Tensor:
+    """Return log mean_j exp(scale · ‖x_i − y_j‖²), shape (n,): the heart of a Parzen window."""
+    return by_rows(lambda _, block: (block * scale).logsumexp(1), x, y) - math.log(len(y))
 
 
 def _tile_rows(columns: int) -> int:

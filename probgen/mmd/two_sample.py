@@ -7,9 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from probgen.mmd.estimators import pool, typical_value
-from probgen.mmd.kernels import Gaussian, Kernel, bandwidth_grid
-from probgen.mmd.pairwise import centred, product
+from probgen.mmd.algebra import Kernel
+from probgen.mmd.bandwidths import bandwidth_grid
+from probgen.mmd.kernels import Gaussian
+from probgen.mmd.pairwise import symmetric_product
+from probgen.mmd.pooled import Pooled
 
 
 class TestResult(NamedTuple):
@@ -37,7 +39,7 @@ def mmd_test(
 
     Args:
         x, y: samples of shape (n, \*event) and (m, \*event), n and m at least 2; events are flattened.
-        kernel: of the squared distance, chosen without a look at which point came from where; by default the
+        kernel: chosen without a look at which point came from where; by default the
             mean of Gaussians over :func:`bandwidth_grid`, which depends on the pooled sample alone.
         permutations: B.
         generator: of the permutations, on the device of the samples.
@@ -53,20 +55,17 @@ def mmd_test(
     >>> mmd_test(x, x + 2, permutations=99, generator=rng).p_value
     0.01
     """
-    points = centred(x=x, y=y)
-    for name, sample in zip("xy", points, strict=True):
-        if len(sample) < 2:
-            raise ValueError(f"{name} should hold at least 2 points but has {len(sample)}")
+    pooled = Pooled([Gaussian(bandwidth_grid(x, y)) if kernel is None else kernel], x, y)
+    n, m = pooled.n, pooled.m
+    for name, size in (("x", n), ("y", m)):
+        if size < 2:
+            raise ValueError(f"{name} should hold at least 2 points but has {size}")
     if permutations < 1:
         raise ValueError(f"permutations should be at least 1 but got {permutations}")
-    kernel = Gaussian(bandwidth_grid(x, y)) if kernel is None else kernel
-    pooled, groups = pool(*points)
-    shuffled = _permuted_indicators(len(x), permutations, generator, pooled)
-    shift = typical_value(kernel, pooled)
-    indicators = torch.cat([groups, shuffled], 1)
-    sums = product(lambda distance: kernel(distance) - shift, pooled, indicators)
+    groups = pooled.indicators()
+    indicators = torch.cat([groups, _permuted_indicators(n, permutations, generator, groups)], 1)
+    (sums,) = symmetric_product(pooled.block, indicators)
 
-    n, m = len(x), len(y)
     row_sums = sums[:, 0] + sums[:, 1]
     within_x = (indicators * sums).sum(0)
     x_to_all = row_sums @ indicators
@@ -75,8 +74,8 @@ def mmd_test(
     observed, null = statistics[0], statistics[2:]
     if not torch.isfinite(statistics).all():
         raise ValueError("kernel should return finite values but returned NaN or infinite ones")
-    size = torch.maximum(kernel(shift.new_zeros(())).abs(), shift.abs())
-    rounding = 4 * len(pooled) * torch.finfo(torch.float64).eps * size
+    largest = torch.maximum(pooled.diagonal().abs().max(), pooled.shifts.abs().max())
+    rounding = 4 * pooled.size * torch.finfo(torch.float64).eps * largest
     reached = (null >= observed - rounding).sum()
     return TestResult(float(observed), (int(reached) + 1) / (permutations + 1), null)
 

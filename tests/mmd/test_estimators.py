@@ -7,7 +7,7 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from probgen.mmd import Energy, Gaussian, energy_distance, mmd2, mmd2_loss, pairwise
-from probgen.mmd.estimators import _centred_square_between, _centred_square_within
+from probgen.mmd.spread import centred_square_between, centred_square_within
 
 FALSE_ALARM = 4.9  # standard normal quantile: 1e-6, two-sided
 KERNELS = [Gaussian(1.0), Gaussian([0.3, 2.0]), Energy()]
@@ -135,8 +135,8 @@ def test_the_mean_squares_of_the_centred_kernel_are_unbiased(generator):
         x = torch.randn(5, dtype=torch.float64, generator=generator) + 3
         y = torch.randn(4, dtype=torch.float64, generator=generator) * 2 + 1
         xx, xy = x.outer(x).fill_diagonal_(0), x.outer(y)
-        within.append(_centred_square_within(xx.sum(1), xx.square().sum(1)))
-        between.append(_centred_square_between(xy.sum(1), xy.sum(0), xy.square().sum(1)))
+        within.append(centred_square_within(xx.sum(1), xx.square().sum(1)))
+        between.append(centred_square_between(xy.sum(1), xy.sum(0), xy.square().sum(1)))
     for values, expected in ((torch.stack(within), 1), (torch.stack(between), 4)):
         stderr = values.std() / len(values) ** 0.5
         assert abs(values.mean() - expected) < FALSE_ALARM * stderr
