@@ -156,7 +156,8 @@ def terms_of(parts: Parts) -> Terms:
     if parts.coordinates:
         is_active = {site: value.detach() > ACTIVE for site, value in parts.coordinates.items()}
         together = torch.cat(list(is_active.values()))
-        terms |= {"active": together.sum().to(kl), "inactive": (~together).sum().to(kl)}
+        active = together.sum(dtype=kl.dtype)
+        terms |= {"active": active, "inactive": len(together) - active}
         if len(by_site) > 1:
             terms |= {f"active/{site}": active.sum().to(kl) for site, active in is_active.items()}
     return terms

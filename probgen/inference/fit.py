@@ -94,7 +94,7 @@ def fit(
             the norm before.
         compile: ``"eager"``, ``"graph"`` (the captured ATen graph), ``"compile"`` (that graph under
             torch.compile), ``"cudagraph"`` (as a CUDA graph) or ``"auto"``: where the loss can be captured,
-            "cudagraph" on a CUDA device, elsewhere "compile" for long trainings and "graph" for others.
+            "cudagraph" on a CUDA device, elsewhere "compile" from 50,000 steps on and "graph" below.
         fabric: Lightning's Fabric: devices and processes, loggers for the reports, and
             ``precision="bf16-mixed"``. The objective, and data that are tensors, are moved to its device.
         checkpoint: the run folder for the last and the best checkpoint.
@@ -131,9 +131,6 @@ def fit(
     _check_alike(objective, held_out, "validation")
 
     with seeded(seed), _interruptible() as interrupted:
-        loss_of = CapturedLoss(
-            objective, compile, steps=total, batch_size=_rows_at_once(size, processes, accumulate)
-        )
         run = Run(
             objective,
             _optimizer(objective, optimizer),
@@ -142,10 +139,15 @@ def fit(
             schedules or {},
             accumulate=accumulate,
             max_gradient_norm=max_gradient_norm,
+            compile=compile,
             processes=processes,
         )
         if folder is not None and checkpoints.exists(folder):
             run.load(folder)
+        loss_of = CapturedLoss(
+            objective, run.compile, steps=total, batch_size=_rows_at_once(size, processes, accumulate)
+        )
+        run.compile = loss_of.mode
         history = run.history
         history.folder = folder
         listeners = Listeners(callbacks, objective, history)

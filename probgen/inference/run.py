@@ -34,6 +34,7 @@ class Run:
         schedules: by name, as :func:`probgen.fit` takes them.
         accumulate: into how many parts a process cuts its share of a batch.
         max_gradient_norm: what the gradient's norm is cut down to.
+        compile: how the loss is to run.
         processes: those that take part.
     """
 
@@ -47,6 +48,7 @@ class Run:
         *,
         accumulate: int = 1,
         max_gradient_norm: float | None = None,
+        compile: str = "auto",
         processes: Processes | None = None,
     ) -> None:
         self.objective = objective
@@ -54,6 +56,7 @@ class Run:
         self.data = data
         self.batch_size = batch_size
         self.processes = Processes() if processes is None else processes
+        self.compile = compile
         self.history = History()
         self.reports_since_best = 0
 
@@ -110,7 +113,8 @@ class Run:
     def take_step(self, loss_of: CapturedLoss, batch: Batch) -> None:
         """Set what is scheduled, then take one gradient step."""
         self._planned.before_step(self.history.step)
-        self.optimizer.zero_grad(set_to_none=True)
+        for weight in self._learned:
+            weight.grad = None
         rows = len(batch[0])
         values = [
             self._backward(loss_of, part, len(part[0]) / rows) for part in _cut(batch, rows, self._accumulate)
@@ -133,17 +137,14 @@ class Run:
         """Add the gradient of a share of the batch, and return its share of the loss and the terms."""
         noise = _noise(self._device) if self._device.type == "cpu" else None
         with self.processes.autocast():
-            loss, terms = loss_of(*part)
-        row = torch.stack([loss.detach(), *terms.values()])
+            loss, terms = loss_of.backward(*part, scale=share)
+        row = torch.stack([loss, *terms.values()])
         self._terms = ["loss", *terms]
         if noise is not None and not all(map(math.isfinite, row.tolist())):  # elsewhere reports look
             _set_noise(noise, self._device)
             self._refuse(row, self.history.step + 1, part)
         self._last = part
-        if share < 1:
-            loss, row = loss * share, row * share
-        loss.backward()
-        return row
+        return row if share == 1 else share * row
 
     def report(self, held_out: Source | None) -> None:
         """Record the means since the last report and the validation terms; remember the best weights."""
@@ -203,6 +204,7 @@ class Run:
         noise = self.processes.gather(_noise(self._device))
         state = {
             "run": self._identity(),
+            "compile": self.compile,
             "optimizer": self.optimizer.state_dict(),
             "schedules": self._planned.state_dict(),
             "noise": noise,
@@ -227,6 +229,8 @@ class Run:
                     f"a resumed run should have the {name} of the run in {folder}, {state['run'][name]}, "
                     f"but got {value}"
                 )
+        if self.compile == "auto" and state["compile"] != "cudagraph":  # the bits are those of the mode
+            self.compile = state["compile"]
         self._best_loss, self._best_step, self.reports_since_best = state["best"]
         if self._best_step:
             checkpoints.load_weights(folder, self.objective, name="best")

@@ -80,9 +80,9 @@ class NormalHead(Head):
         self.scale = nn.Parameter(torch.zeros(())) if scale == "shared" else None
 
     def forward(self, *context: Tensor) -> dist.Distribution:
-        blocks = self.blocks(*context)
-        s = blocks[..., 1, :] if self.scale is None else self.scale
-        return dist.Normal(blocks[..., 0, :], log_scale(s).exp()).to_event(1)
+        mean, *rest = self.blocks(*context).unbind(-2)
+        (s,) = rest if self.scale is None else (self.scale,)
+        return dist.Normal(mean, log_scale(s).exp()).to_event(1)
 
 
 class BernoulliHead(Head):

@@ -13,7 +13,7 @@ from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, Dataset
 
 from probgen import Objective, data
-from probgen.inference import SVI, Callback, fit, schedules
+from probgen.inference import SVI, Callback, capture, fit, schedules
 from tests.inference.test_fit import Square, adam, same, x_of
 from tests.pairs import LinearGaussian
 
@@ -326,3 +326,22 @@ def test_schedules_by_name_and_by_torch_go_together():
     fit(objective, x_of(), steps=2, optimizer=optimizer, schedules=plan, progress=False)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.025)
     assert float(objective.weight) == 0.5
+
+
+def test_a_longer_resumed_run_keeps_the_mode_of_its_first_part(tmp_path, monkeypatch):
+    def modes(epochs):
+        seen = []
+        start = capture.CapturedLoss.__init__
+
+        def noted(self, objective, mode, **options):
+            start(self, objective, mode, **options)
+            seen.append(self.mode)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(capture, "COMPILE_STEPS", 3)
+            patch.setattr(capture.CapturedLoss, "__init__", noted)
+            trained(epochs=epochs, checkpoint=tmp_path, resume=True)
+        return seen
+
+    assert modes(1) == ["graph"]  # two steps
+    assert modes(2) == ["graph"]  # four steps, which would be compiled in one go
