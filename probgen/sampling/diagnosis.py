@@ -117,8 +117,8 @@ def of_energy(statistics: Mapping[str, Tensor]) -> list[str]:
     if "divergent" in statistics and (count := int(statistics["divergent"].sum())):
         found.append(
             f"{count} trajectories diverged, of {int((statistics['divergent'].sum(1) > 0).sum())} chains: "
-            f"the steps are too long for the curvature somewhere, and draws from there are missing. Use a higher "
-            f"target acceptance, or write the model in other variables (non-centred)."
+            f"the steps are too long for the curvature somewhere, and draws from there are missing. Use a "
+            f"higher target acceptance, or write the model in other variables (non-centred)."
         )
     if "energy" in statistics and statistics["energy"].shape[1] >= 20:
         low = energy_share(statistics["energy"]) < 0.3
@@ -152,8 +152,8 @@ def of_draws(draws: Mapping[str, Tensor]) -> list[str]:
         if widening > _WIDENING:
             found.append(
                 f"{name} spreads as the chains go on: in their last third it lies {float(widening):.1f} "
-                f"times as wide as in the first. The chains are still on their way, or the density is improper and "
-                f"they drift for ever: check that the priors are proper, then use a longer warm-up."
+                f"times as wide as in the first. The chains are still on their way, or the density is improper "
+                f"and they drift for ever: check that the priors are proper, then use a longer warm-up."
             )
     return found
 
