@@ -13,8 +13,10 @@ from torch.distributions import constraints
 
 from probgen.sampling import DiscreteInverse, Empirical, InverseCDF, Rejection
 from probgen.sampling.adaptive_rejection import AdaptiveRejection
+from probgen.sampling.quantiles import Beta, Chi2, Gamma, StudentT, VonMises
 from probgen.sampling.ratio_of_uniforms import RatioOfUniforms
 from probgen.sampling.transformed_rejection import TransformedDensityRejection
+from probgen.sampling.truncate import truncate
 from tests import laws
 
 N = 400_000
@@ -84,6 +86,10 @@ def two_bumps_cdf(x: Tensor) -> Tensor:
     return 0.3 * torch.special.ndtr(2 * (x + 2)) + 0.7 * torch.special.ndtr(x - 1)
 
 
+def shaped(kind, *parameters):
+    return lambda dtype, device: kind(*torch.tensor(parameters, dtype=dtype, device=device))
+
+
 CASES = {
     "icdf": Case(exponential_icdf, of_scipy(scipy.stats.expon(scale=0.5))),
     "cdf": Case(gamma_cdf, of_scipy(scipy.stats.gamma(0.5)), n=100_000),
@@ -102,6 +108,16 @@ CASES = {
     "discrete": Case(
         lambda dtype, device: DiscreteInverse(torch.tensor([0.1, 0.0, 0.6, 0.3], dtype=dtype, device=device)),
         lambda x: ((x >= 0) * 0.1 + (x >= 2) * 0.6 + (x >= 3) * 0.3).double(),
+    ),
+    "Gamma": Case(shaped(Gamma, 0.3, 2.0), of_scipy(scipy.stats.gamma(0.3, scale=0.5)), n=100_000),
+    "Chi2": Case(shaped(Chi2, 3.0), of_scipy(scipy.stats.chi2(3)), n=100_000),
+    "Beta": Case(shaped(Beta, 0.5, 2.0), of_scipy(scipy.stats.beta(0.5, 2)), n=100_000),
+    "StudentT": Case(shaped(StudentT, 5.0, 1.0, 2.0), of_scipy(scipy.stats.t(5, 1, 2)), n=100_000),
+    "VonMises": Case(shaped(VonMises, 0.5, 3.0), of_scipy(scipy.stats.vonmises(3, 0.5)), n=100_000),
+    "truncated": Case(
+        lambda dtype, device: truncate(shaped(torch.distributions.Normal, 0.0, 1.0)(dtype, device), 2.0, 4.0),
+        of_scipy(scipy.stats.truncnorm(2, 4)),
+        n=100_000,
     ),
     "rejection": Case(normal_rejection, of_scipy(scipy.stats.norm())),
     "transformed rejection": Case(student_transformed, of_scipy(scipy.stats.t(1.5))),
