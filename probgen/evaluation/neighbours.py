@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from probgen.mmd.pairwise import by_rows, centred, nearest_squared_distances

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from probgen.mmd import Energy, Gaussian, energy_distance, mmd2, mmd2_loss, pairwise
+from probgen.mmd import Energy, Gaussian, Polynomial, energy_distance, mmd2, mmd2_loss, mmd2_profile, pairwise
 from probgen.mmd.spread import centred_square_between, centred_square_within
 
 FALSE_ALARM = 4.9  # standard normal quantile: 1e-6, two-sided
@@ -126,6 +126,65 @@ def test_the_standard_error_is_honest_where_the_laws_agree(d, kernel, device, ge
         0.9 < ratio < 1.6
     )  # a negative first-order variance is taken as zero: never too small, at most √2 too large
     assert (values < 0).double().mean() > 0.4  # signed: the unbiased estimate is not clipped
+
+
+@pytest.mark.parametrize(
+    ("shift", "kernel"), [(1.0, Gaussian(1.0)), (0.0, Gaussian(1.0)), (1.0, Energy())], ids=str
+)
+def test_the_standard_error_of_weighted_samples(shift, kernel, device, generator):
+    """Importance weights from N(0, 1.3²) to N(shift, 1), both in the estimate and in its error."""
+    values, errors = [], []
+    for _ in range(400):
+        x = torch.randn(150, 1, device=device, dtype=torch.float64, generator=generator) * 1.3
+        y = torch.randn(80, 1, device=device, dtype=torch.float64, generator=generator)
+        weights = torch.exp(-0.5 * (x - shift) ** 2 + 0.5 * (x / 1.3) ** 2)[:, 0]
+        value, stderr = mmd2(x, y, kernel, weights_x=weights)
+        values.append(value)
+        errors.append(stderr)
+    values, errors = torch.tensor(values), torch.tensor(errors)
+    ratio = float(errors.square().mean().sqrt() / values.std())
+    assert 0.85 < ratio < (1.15 if shift else 1.6)
+    truth = (
+        gaussian_mmd2(shift, 1.0, 1.0, 1)
+        if isinstance(kernel, Gaussian)
+        else normal_energy_distance(shift, 1.0)
+    )
+    bias = float(values.mean()) - truth
+    assert abs(bias) < 4.9 * float(values.std()) / 20 + 0.02 * max(truth, 0.05)  # O(1 / n_eff)
+
+
+def test_equal_weights_are_no_weights(device, generator):
+    x, y = (torch.randn(n, 2, device=device, generator=generator) for n in (200, 150))
+    for estimator in ("unbiased", "biased"):
+        plain = mmd2(x, y, Energy(), estimator=estimator)
+        found = mmd2(x, y, Energy(), estimator=estimator, weights_x=torch.full((200,), 7.0, device=device))
+        assert found.value == pytest.approx(plain.value, rel=1e-9)
+        assert found.stderr == pytest.approx(plain.stderr, rel=0.02)
+
+
+def test_whole_weights_are_repeated_points(device, generator):
+    x, y = (torch.randn(n, 2, device=device, generator=generator) for n in (20, 15))
+    counts = torch.arange(20, device=device) % 4
+    expected = mmd2(x.repeat_interleave(counts, 0), y, Energy(), estimator="biased").value
+    found = mmd2(x, y, Energy(), estimator="biased", weights_x=counts.float()).value
+    assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_profile_is_that_of_each_kernel(device, dtype, generator):
+    x, y = (torch.randn(n, 2, device=device, dtype=dtype, generator=generator) for n in (30, 20))
+    radial = [Gaussian(0.1), Gaussian(10.0), Energy()]
+    for kernels in (radial, [*radial, Polynomial(2)]):
+        profile = mmd2_profile(x, y, kernels)
+        for kernel, found in zip(kernels, profile, strict=True):
+            assert found == pytest.approx(mmd2(x, y, kernel), rel=1e-9)
+
+
+def test_intervals_cover_the_closed_form(device, generator):
+    """95 % intervals where the laws differ: 400 repeats cover at least 366 with probability 1 − 1e-3."""
+    values, errors = repeats(lambda x, y: mmd2(x, y, Gaussian(1.0)), 100, 80, 2, 1.0, 1.0, device, generator)
+    covered = ((values - gaussian_mmd2(1.0, 1.0, 1.0, 2)).abs() <= 1.96 * errors).sum()
+    assert covered >= 366
+    assert ((values - gaussian_mmd2(1.0, 1.0, 1.0, 2)).abs() <= 1.96 * errors / 1.3).sum() < 366  # power
 
 
 def test_the_mean_squares_of_the_centred_kernel_are_unbiased(generator):
