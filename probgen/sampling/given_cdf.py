@@ -8,10 +8,13 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from probgen.sampling import verification
 from probgen.sampling.bisection import first_reaching
+from probgen.sampling.columns import Columns
 from probgen.sampling.derivatives import implicit, slope
+from probgen.sampling.quantile_table import QuantileTable, drawn, quantiles, table_for
 
 
 class GivenCdf:
@@ -40,10 +43,14 @@ class GivenCdf:
         self.dtype = probe.dtype if dtype is None else dtype
         self._low, self._high = low.to(self.device), high.to(self.device)
         self.cdf, self._log_density, self._validate = cdf, density, validate
+        self._columns = Columns(self.shape)
 
     def quantile(self, u: Tensor) -> Tensor:
         with torch.no_grad():
-            x = first_reaching(self.cdf, u, self._low, self._high)
+            columns, restore = self._columns.of(u)
+            table = self._table(len(columns))
+            x = self._solve(columns) if table is None else quantiles(table, columns, self._solve)
+            x = restore(x)
         if not torch.is_grad_enabled():
             return x
         level = self.cdf(x)
@@ -60,6 +67,23 @@ class GivenCdf:
                 f"{verification.first(density, flat)} at x = {verification.first(x, flat)}"
             )
         return implicit(x, u - level, density)
+
+    @torch.no_grad()
+    def drawn(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor | None:
+        """Return draws by table look-up, None where there are too few for a table to pay."""
+        n = shape.numel() // max(self._columns.count, 1)
+        table = self._table(n)
+        return None if table is None else self._columns.into(shape)(drawn(table, n, self._solve, generator))
+
+    def _solve(self, u: Tensor) -> Tensor:
+        """Return quantiles at columns u by bisection."""
+        return self._columns.called(lambda u: first_reaching(self.cdf, u, self._low, self._high), u)
+
+    def _table(self, n: int) -> QuantileTable | None:
+        """Return a table of quantiles, if it pays; made afresh, since the CDF may have changed."""
+        if get_proxy_mode() is not None:
+            return None
+        return table_for(n, self._columns.count, self._solve, self.device, {})
 
     def verify(self) -> None:
         """Raise unless the CDF increases from 0 to 1 all over the support."""

@@ -9,14 +9,17 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from probgen.sampling import accuracy, verification
+from probgen.sampling import accuracy, soundness, verification
+from probgen.sampling.columns import Columns
 from probgen.sampling.derivatives import implicit
 from probgen.sampling.inversion import Masses, Mesh, Table, masses, meshed, quantile, tabulated, tails
 from probgen.sampling.landmarks import Target
 from probgen.sampling.panels import TAIL
+from probgen.sampling.quantile_table import Quantile, QuantileTable, Resolution, drawn, quantiles, table_for
 
 _PROMISE = 1e-10
-_SEARCHES = 5
+_SEARCHES = 4
+_BLOCK = 2**14  # quantiles found at a time
 _OVERFLOW = 1e12
 _TRUSTED = 1e-6  # a law with a larger relative error of its normaliser is NaN where validation is off
 
@@ -53,25 +56,29 @@ class GivenDensity:
         self.shape, self.device = torch.broadcast_shapes(tuple(batch_shape), probe.shape), probe.device
         self.dtype = probe.dtype if dtype is None else dtype
         self._log_prob, self._validate = log_prob, validate
+        self._columns = Columns(self.shape)
         self._graph: object = None
         self._mesh: Mesh | None = None
         self._values: Tensor
         self._table: Table | None = None
+        self._tables: dict[Resolution, QuantileTable] = {}
         self._errors: accuracy.Errors | None = None
         low, high = (end.to(self.device).expand(self.shape).reshape(-1) for end in (low, high))
-        ends = torch.stack([low, high])
+        ends = torch.stack([end for end in (low, high) if end.isfinite().any()] or [low])
         poles = torch.cat([torch.where(ends.isfinite(), ends, torch.nan), self._rows(points)])
+        self._has_ends = bool(poles.isfinite().any())
         precise = log_prob(inside).dtype == torch.float64
-        self._target = Target(
-            self._height, low, high, poles, poles[:0], not validate, 1.0 if precise else 1e6
-        )
+        looseness = 1.0 if precise else 1e6
+        somewhere = verification.somewhere(low, high)
+        self._target = Target(self._height, low, high, poles, poles[:0], somewhere, not validate, looseness)
 
     def quantile(self, u: Tensor) -> Tensor:
         """Return F⁻¹(u), with gradients; NaN for u below 2⁻¹⁰⁰, where tails are not resolved."""
         mesh, found = self._found()
-        columns, restore = self._columns(u)
+        columns, restore = self._columns.of(u)
         with torch.no_grad():
-            x = quantile(self._tabulated(mesh, found), columns)
+            solve, table = self._inverse(mesh, found, len(columns))
+            x = solve(columns) if table is None else quantiles(table, columns, solve)
             x = torch.where((columns > 0) & (columns < TAIL), torch.nan, x)
             x = torch.where(columns == 0, self._target.low, torch.where(columns == 1, self._target.high, x))
         if torch.is_grad_enabled() and (found.values.requires_grad or u.requires_grad):
@@ -80,10 +87,21 @@ class GivenDensity:
             x = implicit(x, excess, self._density(x, mesh, found))
         return restore(x)
 
+    @torch.no_grad()
+    def drawn(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor | None:
+        """Return draws by table look-up, None where there are too few for a table to pay."""
+        n = shape.numel() // max(self._columns.count, 1)
+        mesh, found = self._found()
+        solve, table = self._inverse(mesh, found, n)
+        if table is None:
+            return None
+        x = drawn(table, n, solve, generator)
+        return self._columns.into(shape)(x.clamp_(mesh.first, mesh.last) if self._has_ends else x)
+
     def cdf(self, x: Tensor) -> Tensor:
         """Return F(x), with gradients."""
         mesh, found = self._found()
-        columns, restore = self._columns(x)
+        columns, restore = self._columns.of(x)
         attached = torch.is_grad_enabled() and (found.values.requires_grad or x.requires_grad)
         table = tabulated(mesh, found) if attached else self._tabulated(mesh, found)
         below, above = tails(table, columns.detach())
@@ -116,7 +134,7 @@ class GivenDensity:
             found = masses(self._height, self._mesh)
             if graph is not None or torch.equal(found.values, self._values):
                 return self._mesh, found
-        self._graph, self._table, self._errors = graph, None, None
+        self._graph, self._table, self._tables, self._errors = graph, None, {}, None
         self._mesh = mesh = self._checked() if self._validate else meshed(self._target)
         found = masses(self._height, mesh)
         self._values = found.values.detach()
@@ -127,6 +145,22 @@ class GivenDensity:
         if self._table is None:
             self._table = tabulated(mesh, found)
         return self._table
+
+    def _inverse(self, mesh: Mesh, found: Masses, n: int) -> tuple[Quantile, QuantileTable | None]:
+        """Return the quantile function on columns, and a table of it if that pays for n quantiles."""
+        table = self._tabulated(mesh, found)
+
+        def solve(u: Tensor) -> Tensor:
+            rows = max(1, _BLOCK // u.shape[1])
+            return (
+                torch.cat([quantile(table, part) for part in u.split(rows)])
+                if len(u) > rows
+                else quantile(table, u)
+            )
+
+        if self._graph is not None:
+            return solve, None
+        return solve, table_for(n, self._columns.count, solve, self.device, self._tables)
 
     def _log_total(self, mesh: Mesh, found: Masses) -> Tensor:
         trusted = found.error.detach() < _TRUSTED * self._target.looseness
@@ -139,13 +173,18 @@ class GivenDensity:
     def _checked(self) -> Mesh:
         """Find the panels and what they overlooked; raise unless an independent quadrature confirms them."""
         target = self._target
-        for _ in range(_SEARCHES):
+        for searches in range(_SEARCHES + 1):
             mesh = meshed(target)
             found = masses(self._height, mesh)
-            accuracy.check_mass(target, mesh, found.pieces, self._evaluated)
-            places = accuracy.overlooked(target, mesh, found)
-            if places.isnan().all():
+            soundness.check_mass(target, mesh, found.power, self._evaluated)
+            places = soundness.overlooked(target, mesh, found)
+            if places is None:
                 break
+            if searches == _SEARCHES:
+                place = verification.first(places, ~places.isnan())
+                raise ValueError(
+                    f"log_prob has a feature too narrow to integrate at x = {place}; see points="
+                )
             target = target._replace(hints=torch.cat([target.hints, places[None]]))
         self._errors = accuracy.measured(target, mesh, found, tabulated(mesh, found))
         promise, errors = _PROMISE * self._target.looseness, self._errors
@@ -158,15 +197,21 @@ class GivenDensity:
         return mesh
 
     def _height(self, x: Tensor) -> Tensor:
-        """Return log_prob at columns x (n, batch), in float64; −inf where it overflows far away."""
+        """Return log_prob at columns x (n, batch), in float64; −inf outside and where it overflows."""
+        target = self._target
+        if self._has_ends:
+            outside = (x <= target.low) | (x >= target.high) | (x == target.poles[:, None]).any(0)
+            x = torch.where(outside, target.somewhere, x)
         height = self._evaluated(x)
         height = torch.where(height.isnan() & (x.abs() > _OVERFLOW), -torch.inf, height)
+        if self._has_ends:
+            height = torch.where(outside, -torch.inf, height)
         if self._validate and get_proxy_mode() is None:
-            wrong = height.isnan() | (height == torch.inf)
+            wrong = ~(height < torch.inf)
             if wrong.any():
                 raise ValueError(
                     f"log_prob should be a number below inf but is {verification.first(height, wrong)} "
-                    f"at x = {verification.first(x, wrong)}"
+                    f"at x = {verification.first(x, wrong)}; a pole inside the support is named by points="
                 )
         return height
 
@@ -185,12 +230,3 @@ class GivenDensity:
         points = torch.as_tensor(points, dtype=torch.float64, device=self.device)
         points = points.reshape(len(points), *[1] * (len(self.shape) + 1 - points.dim()), *points.shape[1:])
         return points.expand(-1, *self.shape).reshape(len(points), self.shape.numel())
-
-    def _columns(self, value: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Return a value as columns, and what puts columns into the value's shape."""
-        own = (1,) * (value.dim() - len(self.shape)) + tuple(self.shape)
-        order = sorted(range(value.dim()), key=lambda d: own[d] != 1)
-        back = sorted(range(value.dim()), key=order.__getitem__)
-        moved = value.permute(order)
-        columns = moved.reshape(-1, self.shape.numel())
-        return columns, lambda found: found.reshape(moved.shape).permute(back)

@@ -67,12 +67,17 @@ class InverseCDF(TorchDistribution):
 
     **From a quantile function** a draw is one evaluation.
 
+    From 44,000 quantiles at once of a law given by its log-density or CDF a table of polynomials is made and
+    held against the exact quantiles: it adds at most 1e-11 to the error in u, and 1e-7 of the tail's
+    probability. What no polynomial represents, at a jump or a kink, stays exact.
+
     ``rsample`` goes through ``icdf`` by autograd, and otherwise by implicit reparameterisation,
     ∂x/∂θ = −∂_θ F(x; θ) / f(x; θ). Both are right for laws without jumps. A ``log_prob`` beside a CDF or a
     quantile function is the normalised density. Without one it is log F′(x) by autograd from a CDF (jumps
     have no density and are not counted), or −log Q′(F(x)) from a quantile function Q, with F(x) found by
-    bisection. The latter is as exact as u can tell: to a relative 1e-16 / (1 − F(x)) in the upper tail; beyond
-    1 − 1e-16 it raises (NaN where validation is off). A ``log_prob`` beside is exact everywhere, and faster.
+    bisection. The latter is as exact as u can tell: to a relative 1e-16 / (1 − F(x)) in the upper tail;
+    beyond 1 − 1e-16 it raises (NaN where validation is off). A ``log_prob`` beside is exact everywhere, and
+    faster.
 
     With validation on each new law is verified, which takes part of a millisecond from a quantile function,
     some milliseconds from a CDF and some tens from a log-density, and each draw is checked.
@@ -160,7 +165,12 @@ class InverseCDF(TorchDistribution):
         return new
 
     def sample(self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None) -> Tensor:
+        shape = self._extended_shape(torch.Size(sample_shape))
         with torch.no_grad():
+            if not isinstance(self._source, GivenIcdf):
+                x = self._source.drawn(shape, generator)
+                if x is not None:
+                    return self._rounded(x)
             return self.rsample(sample_shape, generator=generator)
 
     def rsample(

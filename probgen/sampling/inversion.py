@@ -18,16 +18,16 @@ from probgen.sampling.panels import (
     beside_poles,
     distance,
     log_density,
-    measured,
+    pieces,
     power_law,
     refined,
 )
 
 _NEWTON_STEPS = 5
-HEAD = 9
+_HEAD = 9
 """How many of a table's fields are not coefficients."""
 
-_CHEBYSHEV = slice(HEAD, HEAD + series.ORDER + 1)
+_CHEBYSHEV = slice(_HEAD, _HEAD + series.ORDER + 1)
 _SLOPE = slice(_CHEBYSHEV.stop, _CHEBYSHEV.stop + series.ORDER)
 _LADDER = slice(_SLOPE.stop, _SLOPE.stop + series.ORDER + 1)
 
@@ -40,31 +40,26 @@ class Mesh(NamedTuple):
     """
 
     panels: Panels
-    pieces: Panels
+    pieces: Tensor  # (segment, batch), which panels are pieces
     peak: Tensor
     x: Tensor
     offset: Tensor
-    log_r: Tensor  # (3, pieces, batch)
+    log_r: Tensor  # (3, segment, batch)
     first: Tensor  # the lowest and highest number inside the support
     last: Tensor
 
 
 class Masses(NamedTuple):
-    """Integrals of exp(log_prob − peak) over panels and pieces; differentiable where log_prob is."""
+    """Integrals of exp(log_prob − peak) over panels; differentiable where log_prob is."""
 
-    values: Tensor  # (node, panel, batch), the density in ξ
+    values: Tensor  # (node, panel, batch), the density in ξ, 0 in pieces
     panels: Tensor
-    errors: Tensor
-    pieces: Power
+    power: Power  # the pieces
+    error: Tensor  # of the total, in units of it
 
     @property
     def total(self) -> Tensor:
-        return self.panels.sum(0) + self.pieces.mass.sum(0)
-
-    @property
-    def error(self) -> Tensor:
-        """How far the total may be off, in units of it."""
-        return (self.errors.sum(0) + self.pieces.error.sum(0)) / self.total
+        return self.panels.sum(0)
 
 
 class Table(NamedTuple):
@@ -86,54 +81,50 @@ class Table(NamedTuple):
 @torch.no_grad()
 def meshed(target: Target) -> Mesh:
     """Find the mass of the densities and cut the line into panels that suit it."""
-    panels, pieces, peak = laid_out(target)
-    beside, log_r, beside_offset = beside_poles(pieces, target.somewhere)
-    beside_height = target.log_prob(beside.flatten(0, 1)).unflatten(0, beside.shape[:2])
-    power = power_law(beside_height + beside_offset - peak, log_r)
-    panels, _, _ = refined(
-        target.log_prob, panels, pieces, power, peak, fixed=target.fixed, looseness=target.looseness
-    )
-    x, height, offset = log_density(target.log_prob, panels)
+    panels, beside, peak = laid_out(target)
+    x_beside, log_r, offset_beside = beside_poles(beside, target.somewhere)
+    height_beside = target.log_prob(x_beside.flatten(0, 1)).unflatten(0, x_beside.shape[:2])
+    power = power_law(height_beside + offset_beside - peak, log_r)
+    panels = refined(target.log_prob, panels, power, peak, fixed=target.fixed, looseness=target.looseness)
     x, height, offset = (
         torch.cat([of_panels.flatten(0, 1), of_pieces.flatten(0, 1)])
-        for of_panels, of_pieces in ((x, beside), (height, beside_height), (offset, beside_offset))
+        for of_panels, of_pieces in zip(
+            log_density(target.log_prob, panels), (x_beside, height_beside, offset_beside), strict=True
+        )
     )
     offset = torch.where(height + offset - peak > -230, offset - peak, -torch.inf)
     best = x.gather(0, (height + offset).max(0, keepdim=True).indices)
     x = torch.where(offset > -torch.inf, x, best)
     first, last = (torch.nextafter(*ends) for ends in ((target.low, target.high), (target.high, target.low)))
-    return Mesh(panels, pieces, peak, x, offset, log_r, first, last)
+    return Mesh(panels, pieces(panels, power), peak, x, offset, log_r, first, last)
 
 
 def masses(log_prob: LogDensity, mesh: Mesh) -> Masses:
     """Integrate the densities over the mesh."""
     log_density = log_prob(mesh.x) + mesh.offset
-    size = series.ORDER * len(mesh.panels.start)
+    size = series.ORDER * len(mesh.panels)
     values = log_density[:size].exp().unflatten(0, (series.ORDER, -1))
-    pieces = log_density[size:].unflatten(0, mesh.log_r.shape[:2])
-    return Masses(values, *measured(values), power_law(pieces, mesh.log_r))
+    power = power_law(log_density[size:].unflatten(0, mesh.log_r.shape[:2]), mesh.log_r)
+    mass, *unresolved = series.apply(series.MEASURES, values)[:3]
+    mass = mass.scatter(0, mesh.pieces, power.mass)
+    error = sum(part.abs().sum(0) for part in unresolved) + power.error.sum(0)
+    return Masses(values, mass, power, error / mass.sum(0))
 
 
 def tabulated(mesh: Mesh, found: Masses) -> Table:
     """Cumulate the masses from both ends, and the series inside the panels."""
-    order = torch.cat([mesh.panels.place, mesh.pieces.place]).argsort(0)
-    count, batch = order.shape
-    total = found.total
-    inside = torch.cat([found.panels, found.pieces.mass]).gather(0, order) / total
-    before, after = _exclusive(inside), _exclusive(inside.flip(0)).flip(0)
-
-    head = [torch.cat(pair) for pair in zip(mesh.panels[:5], mesh.pieces[:5], strict=True)]
-    head.append(torch.cat([torch.full_like(found.panels, torch.nan), found.pieces.power]))
+    panels, total = mesh.panels, found.total
+    inside = found.panels / total
+    before, after = cumulated(inside)
+    power = torch.full_like(inside, torch.nan).scatter(0, mesh.pieces, found.power.power)
     matrices = np.concatenate([series.ANTIDERIVATIVE, series.COEFFICIENTS, series.LEVELS])
     body = series.apply(matrices, found.values / total)
-    body = torch.cat([body, torch.zeros_like(body[:, :1]).expand(-1, count - body.shape[1], -1)], 1)
-    fields = torch.cat([torch.stack(head), body]).gather(1, order.expand(len(head) + len(body), -1, -1))
-    fields = torch.cat([fields[:6], torch.stack([before, after, inside]), fields[6:]])
+    fields = torch.cat([panels.fields[:5], torch.stack([power, before, after, inside]), body])
 
-    origin, sign, log_width, start, stop = fields[:5].detach()
-    ends = origin + sign * distance(log_width, torch.where(sign > 0, stop, start))[0]
+    outer = torch.where(panels.sign > 0, panels.stop, panels.start)
+    ends = panels.origin + panels.sign * distance(panels.log_width, outer)[0]
     return Table(
-        fields.transpose(1, 2).reshape(-1, batch * count).contiguous(),
+        fields.transpose(1, 2).flatten(1),
         before.detach().T.contiguous(),
         after.detach().flip(0).T.contiguous(),
         ends.T.contiguous(),
@@ -149,8 +140,8 @@ def quantile(table: Table, u: Tensor) -> Tensor:
     keys = tail.T.contiguous()
     from_left = torch.searchsorted(table.below, keys).sub(1).clamp(min=0)
     from_right = table.above.shape[1] - torch.searchsorted(table.above, keys).clamp(min=1)
-    found = looked_up(table, torch.where(lower, from_left.T, from_right.T))
-    origin, sign, log_width, start, stop, power, before, after, inside = found[:HEAD]
+    found = looked_up(table.fields, torch.where(lower, from_left.T, from_right.T))
+    origin, sign, log_width, start, stop, power, before, after, inside = found[:_HEAD]
     left = torch.where(lower, tail - before, inside - (tail - after))
     right = torch.where(lower, inside - (tail - before), tail - after)
     target = torch.where(sign > 0, left, right)  # the probability between the panel's start and x
@@ -163,11 +154,11 @@ def quantile(table: Table, u: Tensor) -> Tensor:
 
 def tails(table: Table, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return F(x) and 1 − F(x), each to its own relative precision, at x of shape (n, batch)."""
-    found = looked_up(table, panel_of(table, x))
-    origin, sign, log_width, start, stop, power, before, after, inside = found[:HEAD]
+    found = looked_up(table.fields, panel_of(table, x))
+    origin, sign, log_width, start, stop, power, before, after, inside = found[:_HEAD]
     r = (x - origin).abs()
     xi = (2 * argument(log_width, r) - start - stop) / (stop - start)
-    of_panel = series.evaluate(found[_CHEBYSHEV], xi.nan_to_num(0.0).clamp(-1, 1).acos())
+    of_panel = (found[_CHEBYSHEV] * series.basis(xi.nan_to_num(0.0).clamp(-1, 1))).sum(0)
     is_panel = power.isnan()
     share = (torch.where(is_panel, 1.0, power) * (r.log() - log_width).clamp(-1e4, 0.0)).exp()
     mass = torch.where(is_panel, of_panel, inside * share)
@@ -175,8 +166,11 @@ def tails(table: Table, x: Tensor) -> tuple[Tensor, Tensor]:
     return before + torch.where(sign > 0, mass, rest), after + torch.where(sign > 0, rest, mass)
 
 
-def _exclusive(probability: Tensor) -> Tensor:
-    return torch.cat([torch.zeros_like(probability[:1]), probability.cumsum(0)[:-1]])
+def cumulated(inside: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the probabilities to the left and to the right of each panel, each summed from its own end."""
+    none = torch.zeros_like(inside[:1])
+    before = torch.cat([none, inside.cumsum(0)[:-1]])
+    return before, torch.cat([inside.flip(0).cumsum(0)[:-1].flip(0), none])
 
 
 def panel_of(table: Table, x: Tensor) -> Tensor:
@@ -184,11 +178,11 @@ def panel_of(table: Table, x: Tensor) -> Tensor:
     return torch.searchsorted(table.ends, x.T.contiguous()).clamp(max=table.ends.shape[1] - 1).T
 
 
-def looked_up(table: Table, panel: Tensor) -> Tensor:
-    """Return the fields of panels (n, batch), along a new first dimension."""
-    batch, size = table.ends.shape
-    index = panel + size * torch.arange(batch, device=panel.device)
-    return table.fields.index_select(1, index.flatten()).unflatten(1, panel.shape)
+def looked_up(fields: Tensor, panel: Tensor) -> Tensor:
+    """Return the fields (field, batch * panels) of panels (n, batch), along a new first dimension."""
+    batch = panel.shape[1]
+    index = panel + fields.shape[1] // batch * torch.arange(batch, device=panel.device)
+    return fields.index_select(1, index.flatten()).unflatten(1, panel.shape)
 
 
 def _solved(found: Tensor, target: Tensor) -> Tensor:
@@ -199,9 +193,9 @@ def _solved(found: Tensor, target: Tensor) -> Tensor:
     under, over = (found[_LADDER].gather(0, reached - side)[0] for side in (1, 0))
     xi = low + (high - low) * ((target - under) / (over - under)).nan_to_num(0.5).clamp(0, 1)
     for _ in range(_NEWTON_STEPS):
-        angle = xi.acos()
-        excess = series.evaluate(found[_CHEBYSHEV], angle) - target
+        basis = series.basis(xi)
+        excess = (found[_CHEBYSHEV] * basis).sum(0) - target
         low, high = torch.where(excess <= 0, xi, low), torch.where(excess >= 0, xi, high)
-        step = xi - excess / series.evaluate(found[_SLOPE], angle)
+        step = xi - excess / (found[_SLOPE] * basis[:-1]).sum(0)
         xi = torch.where((step >= low) & (step <= high), step, (low + high) / 2)
     return xi

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from probgen.sampling import series
-from probgen.sampling.panels import LogDensity, Panels, argument, distance
+from probgen.sampling.panels import BESIDE, LogDensity, Panels, argument, distance
 
 FAR = 1e300
 """Where the float64 line ends for a density with infinite support."""
@@ -24,12 +24,12 @@ _STEPS = np.array([0.0, 0.7, 1.5, 2.5, 4.0, 7.0, 13.0, 30.0, 90.0, 300.0, 1500.0
 
 
 class Target(NamedTuple):
-    """Densities on the target, one per column, and where they stand.
+    """Densities on the line, one per column, and where they stand.
 
     ``poles`` are finite ends and the user's points, where the density may be infinite, of shape (n, batch);
-    NaN where a law has none. ``hints`` are other places that deserve finer panels. With ``fixed`` nothing but
-    values depends on the data. ``looseness`` multiplies tolerances, where log_prob has fewer digits than
-    float64.
+    NaN where a law has none. ``hints`` are other places that deserve finer panels, ``somewhere`` is any place
+    inside. With ``fixed`` nothing but values depends on the data. ``looseness`` multiplies tolerances, where
+    log_prob has fewer digits than float64.
     """
 
     log_prob: LogDensity
@@ -37,6 +37,7 @@ class Target(NamedTuple):
     high: Tensor
     poles: Tensor
     hints: Tensor
+    somewhere: Tensor
     fixed: bool
     looseness: float
 
@@ -50,14 +51,6 @@ class Target(NamedTuple):
         inside = self.inside(x)
         return torch.where(inside, self.log_prob(torch.where(inside, x, self.somewhere)), -torch.inf)
 
-    @property
-    def somewhere(self) -> Tensor:
-        """A value inside the support."""
-        one_sided = torch.where(self.low.isfinite(), self.low + 0.7, self.high - 0.7)
-        one_sided = torch.where(one_sided.isfinite(), one_sided, 0.7)
-        share = self.low + 0.382 * (self.high - self.low)
-        return torch.where(share.isfinite(), share, one_sided)
-
 
 def laid_out(target: Target) -> tuple[Panels, Panels, Tensor]:
     """Return first panels, the pieces beside poles, and the logarithm of a scale for the masses."""
@@ -67,10 +60,7 @@ def laid_out(target: Target) -> tuple[Panels, Panels, Tensor]:
     modes = _modes(target, anchors)
     modes = _modes(target, torch.cat([anchors, modes]))
     origins = torch.cat([torch.where(places.isnan(), modes[:1], places), modes]).sort(0).values
-    panels, pieces, peak = _segments(target, origins, (origins == target.poles[:, None]).any(0))
-    if not target.fixed:
-        panels = Panels(*(field[(panels.stop > panels.start).any(1)] for field in panels))
-    return panels, pieces, peak
+    return _segments(target, origins, (origins == target.poles[:, None]).any(0))
 
 
 def _beside(place: Tensor) -> Tensor:
@@ -94,17 +84,16 @@ def _modes(target: Target, origins: Tensor) -> Tensor:
         sides.append(sign * torch.where(reach < FAR, reach * 10**within, 10**around))
     offsets = torch.cat([sides[0].flip(0), torch.zeros_like(origins)[None], sides[1]])
     x = (origins + offsets).transpose(0, 1).flatten(0, 1)
-    low, high, found = _hills(x, target.height(x), target.fixed)
+    low, high, found = _hills(x, target.height(x), target.inside(x), target.fixed)
     low, high = (torch.where(found, end, target.somewhere) for end in (low, high))
-    modes, _ = zoomed(target.log_prob, low, high, rounds=16)
+    modes, _ = zoomed(target.log_prob, low, high, rounds=8, points=65)
     return torch.where(found, modes, torch.where(found[:1], modes[:1], origins[:1]))
 
 
-def _hills(x: Tensor, height: Tensor, fixed: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _hills(x: Tensor, height: Tensor, inside: Tensor, fixed: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Return brackets of the highest tops, with dips between them, and which of them are tops."""
-    top = torch.zeros_like(height, dtype=torch.bool)
-    top[1:-1] = (height[1:-1] > height[:-2]) & (height[1:-1] >= height[2:])
-    top[1:-1] &= (height[:-2] > -torch.inf) & (height[2:] > -torch.inf)
+    top = torch.zeros_like(inside)
+    top[1:-1] = (height[1:-1] > height[:-2]) & (height[1:-1] >= height[2:]) & inside[:-2] & inside[2:]
     place = torch.arange(len(x), device=x.device)[:, None]
     rise = torch.full_like(x, torch.inf)
     chosen: list[Tensor] = []
@@ -140,15 +129,12 @@ def zoomed(
 def _segments(target: Target, origins: Tensor, poles: Tensor) -> tuple[Panels, Panels, Tensor]:
     """Cut the line into two segments per origin, and each into panels that are finer near its mass."""
     reach = torch.stack(_reach(target, origins), 1).flatten(0, 1)
-    segment = torch.arange(len(reach), device=reach.device)[:, None].expand_as(reach)
-    sign = (2 * (segment % 2) - 1).to(reach.dtype)
-    origin, pole = origins.repeat_interleave(2, 0), poles.repeat_interleave(2, 0)
-    beside = torch.minimum(_beside(origin), reach * 2.0**-10).log()
-    width = _width(target, torch.where(pole, target.somewhere, origin), sign, torch.where(pole, 0.0, reach))
-    log_width = torch.where(pole, beside, width).clamp(min=-690.0)
-    first = math.asinh(1.0) * pole.to(reach.dtype)
-    last = torch.maximum(argument(log_width, reach), first)
-    first = torch.where(reach > 0, first, last)
+    segment = torch.arange(len(reach), dtype=reach.dtype, device=reach.device)[:, None].expand_as(reach)
+    sign = 2 * (segment % 2) - 1
+    origin, pole = origins.repeat_interleave(2, 0), poles.repeat_interleave(2, 0) & (reach > 0)
+    log_width = _widths(target, origin, sign, reach, pole)
+    inner = math.asinh(1.0) * pole.to(reach.dtype)
+    outer = torch.where(reach > 0, torch.maximum(argument(log_width, reach), inner), inner)
 
     def log_mass(t: Tensor) -> Tensor:
         t = t.unflatten(0, (-1, len(reach)))
@@ -156,31 +142,45 @@ def _segments(target: Target, origins: Tensor, poles: Tensor) -> tuple[Panels, P
         x = torch.where(reach > 0, origin + sign * r, target.somewhere)
         return (target.log_prob(x.flatten(0, 1)).unflatten(0, x.shape[:2]) + log_slope).flatten(0, 1)
 
-    pivot, height = zoomed(log_mass, first, last, rounds=3, points=65)
+    pivot, height = zoomed(log_mass, inner, outer, rounds=3, points=65)
     peak = torch.where(reach > 0, height, -torch.inf).amax(0)
     steps = np.concatenate([-_STEPS[:0:-1], _STEPS])
-    edges = (pivot + series.column(steps, pivot)).clamp(first, last)
-    count = len(steps) - 1
-    panels = Panels(
-        origin.repeat(count, 1),
-        sign.repeat(count, 1),
-        log_width.repeat(count, 1),
-        edges[:-1].flatten(0, 1),
-        edges[1:].flatten(0, 1),
-        segment.repeat(count, 1),
-    )
-    zero = torch.zeros_like(reach)
-    stop = math.asinh(1.0) * (pole & (reach > 0)).to(reach.dtype)
-    return panels, Panels(origin, sign, log_width, zero, stop, segment), peak
+    edges = (pivot + series.column(steps, pivot)).clamp(inner, outer)
+    start = torch.cat([torch.zeros_like(inner)[None], edges[:-1]])
+    stop = torch.cat([inner[None], edges[1:]])
+    is_piece = torch.zeros_like(start)
+    is_piece[0] = 1
+    fields = torch.broadcast_tensors(origin, sign, log_width, start, stop, segment, is_piece)
+    pieces = Panels(torch.stack([field[0] for field in fields]))
+    panels = Panels(torch.stack(fields).flatten(1, 2))
+    panels = panels.take(panels.order())
+    if not target.fixed:
+        panels = Panels(panels.fields[:, ((panels.stop > panels.start) | (panels.piece > 0)).any(1)])
+    return panels, pieces, peak
 
 
-def _width(target: Target, origin: Tensor, sign: Tensor, reach: Tensor) -> Tensor:
-    """Return the logarithm of the distance, to a factor of two, at which the density has fallen by e."""
-    level = target.log_prob(origin) - 1
+def _widths(target: Target, origin: Tensor, sign: Tensor, reach: Tensor, pole: Tensor) -> Tensor:
+    """Return log w for each segment.
+
+    Beside a pole the density is a power up to w; else log_prob has changed by 1 at w, to a factor of two.
+    """
+    beside = torch.minimum(_beside(origin), reach * 2.0**-10)
+    for _ in range(3):
+        x = torch.where(pole, origin + sign * beside * series.column(BESIDE, beside), target.somewhere)
+        height, log_r = target.log_prob(x.flatten(0, 1)).unflatten(0, x.shape[:2]), (x - origin).abs().log()
+        bend = (height.diff(dim=0) / log_r.diff(dim=0)).diff(dim=0)[0].abs()
+        beside = torch.where((bend > 1e-4) & (beside > origin.abs() * 2.0**-40), beside / 64, beside)
+
+    top = torch.where(pole, target.somewhere, origin)
+    height = target.log_prob(top)
     near, far = torch.full_like(reach, -1074.0), reach.log2().clamp(min=-1073.0)
-    for _ in range(11):
-        middle = (near + far) / 2
-        x = origin + sign * middle.exp2()
-        fallen = ~(target.log_prob(torch.where(middle <= far, x, origin)) >= level)
-        near, far = torch.where(fallen, near, middle), torch.where(fallen, middle, far)
-    return far * math.log(2)
+    far = torch.where(pole, -1073.0, far)
+    for points in (47, 47):
+        step = (far - near) / (points - 1)
+        exponent = near + step * series.column(np.arange(1.0, points), near)
+        x = top + sign * exponent.exp2()
+        changed = (target.log_prob(x.flatten(0, 1)).unflatten(0, x.shape[:2]) - height).abs() >= 1
+        changed = torch.cat([changed[:-1], torch.ones_like(changed[:1])])
+        count = (changed.cumsum(0) == 0).sum(0)  # of the first points, before it changes
+        near, far = near + step * count, near + step * (count + 1)
+    return torch.where(pole, beside.log(), far * math.log(2)).clamp(min=-690.0)

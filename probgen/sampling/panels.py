@@ -18,40 +18,46 @@ TAIL = 2.0**-100
 """Tails are resolved in relative terms down to this probability."""
 
 _ABSOLUTE, _RELATIVE = 5e-12, 1e-9  # what a panel may be off, of the total and of its own tail
-_ROUNDS, _FIXED_ROUNDS, _FIXED_SPLITS = 100, 8, 24
-_MOST = 4096
+_ROUNDS, _MOST = 100, 4096
+_FIXED_ROUNDS, _FIXED_SPLITS = 4, 32
 
 
-class Panels(NamedTuple):
-    r"""Panels of the line, along the first dimension, one column per law.
+class Panels:
+    r"""Panels of the line, from left to right along the first dimension, one column per law.
 
     A panel holds the x = origin + sign · w sinh(t) with t from ``start`` to ``stop``; its series are in
     ξ = (2t − start − stop) / (stop − start). Segments, from one side of an origin to halfway to the next, are
-    numbered from left to right.
+    numbered. The first panel of each, a *piece* of its own kind, goes from r = 0 to w beside an origin that
+    may be a pole, and has no width where there is none.
     """
 
-    origin: Tensor
-    sign: Tensor
-    log_width: Tensor
-    start: Tensor
-    stop: Tensor
-    segment: Tensor
+    def __init__(self, fields: Tensor) -> None:
+        self.fields = fields  # (field, panel, batch)
+        self.origin, self.sign, self.log_width, self.start, self.stop, self.segment, self.piece = fields
 
-    @property
-    def place(self) -> Tensor:
-        """Numbers that increase from left to right."""
-        return 4096 * self.segment + self.sign * (self.start + self.stop) / 2
+    def __len__(self) -> int:
+        return self.fields.shape[1]
 
     def take(self, index: Tensor) -> Panels:
         """Return the panels at an index along the first dimension."""
-        return Panels(*(field.gather(0, index) for field in self))
+        return Panels(self.fields.gather(1, index.expand(len(self.fields), -1, -1)))
+
+    def cut(self, t: Tensor) -> tuple[Panels, Panels]:
+        """Return the parts of each panel up to t and from t on."""
+        below, above = self.fields.clone(), self.fields.clone()
+        below[4], above[3] = t, t
+        return Panels(below), Panels(above)
+
+    def order(self) -> Tensor:
+        """Return the index that sorts panels from left to right."""
+        return (4096 * self.segment + self.sign * (self.start + self.stop) / 2).argsort(0)
 
 
 def distance(log_width: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """Return r = w sinh(t) and log(dr/dt) = log(w cosh(t)), without overflow."""
     base = log_width - math.log(2)
-    r = (base + t).exp() - (base - t).exp()
-    return r, base + t + (-2 * t).exp().log1p()
+    grown, shrunk = (base + t).exp(), (base - t).exp()
+    return grown - shrunk, (grown + shrunk).log()
 
 
 def argument(log_width: Tensor, r: Tensor) -> Tensor:
@@ -59,52 +65,54 @@ def argument(log_width: Tensor, r: Tensor) -> Tensor:
     return (r + torch.hypot(r, log_width.exp())).log() - log_width
 
 
-def nodes(panels: Panels) -> tuple[Tensor, Tensor, Tensor]:
-    """Return, along a new first dimension, x at the nodes, log(dx/dξ), and x's rounding in units of ξ."""
+def placed(panels: Panels, xi: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    """Return, along a new first dimension, x at ξ, log(dx/dξ), and x's rounding in units of ξ."""
     half = (panels.stop - panels.start) / 2
-    t = (panels.stop + panels.start) / 2 + half * series.column(series.NODES, half)
+    t = (panels.stop + panels.start) / 2 + half * series.column(xi, half)
     r, log_slope = distance(panels.log_width, t)
     x = panels.origin + panels.sign * r
     log_scale = log_slope + half.log()
     rounding = (r - (x - panels.origin).abs()) * (-log_scale).exp()
-    return x, log_scale, torch.where(rounding.abs() < 0.05, rounding, 0.0)
+    return x, log_scale, rounding
 
 
-def log_density(log_prob: LogDensity, panels: Panels) -> tuple[Tensor, Tensor, Tensor]:
-    """Return x at the nodes, log_prob there, and what is added to it for the log-density in ξ.
+def log_density(
+    log_prob: LogDensity,
+    panels: Panels,
+    xi: np.ndarray = series.NODES,
+    derivative: np.ndarray = series.DERIVATIVE,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return x at ξ, log_prob there, and what is added to it for the log-density in ξ; −inf in pieces.
 
-    That is log(dx/dξ), and the correction, to first order, of log_prob to where x would stand unrounded.
+    That is log(dx/dξ), and the correction, to first order, of log_prob to where x would stand unrounded,
+    where it is small; the matrix gives the derivative in ξ from values at ξ.
     """
-    x, log_scale, rounding = nodes(panels)
+    x, log_scale, rounding = placed(panels, xi)
     height = log_prob(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-    slope = series.apply(series.DERIVATIVE, height)
-    return x, height, log_scale + torch.where(slope.isfinite(), slope * rounding, 0.0)
-
-
-def measured(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each panel's mass, and how far its series may be off."""
-    mass = (values * series.column(series.WEIGHTS, values[0])).sum(0)
-    return mass, series.apply(series.COEFFICIENTS[-2:], values).abs().sum(0) / 2
+    repair = series.apply(derivative, height) * rounding
+    offset = log_scale + torch.where(repair.abs() < 1, repair, 0.0)
+    return x, height, torch.where(panels.piece > 0, -torch.inf, offset)
 
 
 class Power(NamedTuple):
-    """The law C r^(power − 1) between a pole and r = w."""
+    """The law C r^(power − 1) in each piece, of shape (segment, batch)."""
 
     mass: Tensor
     error: Tensor
     power: Tensor
 
 
-_BESIDE = np.array([1.0, 2.0, 4.0])  # where, in units of w, the density beside a pole is looked at
+BESIDE = np.array([1.0, 2.0, 4.0])
+"""Where, in units of w, the density beside a pole is looked at."""
 
 
 def beside_poles(pieces: Panels, somewhere: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return x at w, 2w and 4w from each pole, log r, and log r again; −inf where a piece has no width."""
-    origin, sign, log_width, _, stop, _ = pieces
-    x = origin + sign * log_width.exp() * series.column(_BESIDE, sign)
-    x = torch.where(stop > 0, x, somewhere)
-    log_r = torch.where(stop > 0, (x - origin).abs().log(), series.column(np.log(_BESIDE), sign))
-    return x, log_r, torch.where(stop > 0, log_r, -torch.inf)
+    x = pieces.origin + pieces.sign * pieces.log_width.exp() * series.column(BESIDE, pieces.sign)
+    is_pole = pieces.stop > 0
+    x = torch.where(is_pole, x, somewhere)
+    log_r = torch.where(is_pole, (x - pieces.origin).abs().log(), series.column(np.log(BESIDE), x[0]))
+    return x, log_r, torch.where(is_pole, log_r, -torch.inf)
 
 
 def power_law(log_mass: Tensor, log_r: Tensor) -> Power:
@@ -122,58 +130,66 @@ def power_law(log_mass: Tensor, log_r: Tensor) -> Power:
 
 
 def refined(
-    log_prob: LogDensity,
-    panels: Panels,
-    pieces: Panels,
-    power: Power,
-    peak: Tensor,
-    *,
-    fixed: bool,
-    looseness: float,
-) -> tuple[Panels, Tensor, Tensor]:
-    """Split panels until each is within its tolerance; return them, their masses and errors.
+    log_prob: LogDensity, panels: Panels, power: Power, peak: Tensor, *, fixed: bool, looseness: float
+) -> Panels:
+    """Split panels until each is within its tolerance.
 
     With ``fixed`` nothing depends on the data but the choice of which are split. ``looseness`` multiplies the
     tolerances.
     """
 
-    def measure(panels: Panels) -> tuple[Tensor, Tensor]:
+    def measure(panels: Panels) -> Tensor:
         _, height, offset = log_density(log_prob, panels)
-        return measured((height + offset - peak).exp())
+        return series.apply(series.MEASURES, (height + offset - peak).exp())
 
-    mass, error = measure(panels)
+    measures = measure(panels)
+    measures = torch.cat(
+        [measures[:1].scatter(1, pieces(panels, power)[None], power.mass[None]), measures[1:]]
+    )
     for _ in range(_FIXED_ROUNDS if fixed else _ROUNDS):
-        urgency = _urgency(panels, mass, error / looseness, pieces, power)
+        urgency = _urgency(panels, measures, looseness)
         splits = _FIXED_SPLITS if fixed else int((urgency > 1).sum(0).max())
-        if splits == 0 or len(mass) > _MOST:
+        if splits == 0 or len(panels) > _MOST:
             break
         index = urgency.topk(splits, 0).indices
         parents = panels.take(index)
-        middle = (parents.start + parents.stop) / 2
-        halves = parents._replace(stop=middle), parents._replace(start=middle)
-        children = Panels(*map(torch.cat, zip(*halves, strict=True)))
-        new_mass, new_error = measure(children)
-        panels = Panels(*(_replaced(old, index, new) for old, new in zip(panels, children, strict=True)))
-        mass, error = _replaced(mass, index, new_mass), _replaced(error, index, new_error)
-    return panels, mass, error
+        below, above = parents.cut((parents.start + parents.stop) / 2)
+        new = Panels(torch.cat([below.fields, above.fields], 1))
+        old_rows, new_rows = torch.cat([panels.fields, measures]), torch.cat([new.fields, measure(new)])
+        count = len(old_rows)
+        old_rows = old_rows.scatter(1, index.expand(count, -1, -1), new_rows[:, :splits])
+        rows = torch.cat([old_rows, new_rows[:, splits:]], 1)
+        rows = rows.gather(1, Panels(rows[:7]).order().expand(count, -1, -1))
+        panels, measures = Panels(rows[:7]), rows[7:]
+    return panels
 
 
-def _replaced(old: Tensor, index: Tensor, new: Tensor) -> Tensor:
-    """Put the first half of the new rows in the places of the index, the second half at the end."""
-    first, second = new.chunk(2)
-    return torch.cat([old.scatter(0, index, first), second])
+def pieces(panels: Panels, power: Power) -> Tensor:
+    """Return which panels are the pieces, (segment, batch), from left to right."""
+    return panels.piece.sort(dim=0, descending=True, stable=True).indices[: len(power.mass)]
 
 
-def _urgency(panels: Panels, mass: Tensor, error: Tensor, pieces: Panels, power: Power) -> Tensor:
+def _urgency(panels: Panels, measures: Tensor, looseness: float) -> Tensor:
     """Return how many times its tolerance each panel is off; in the tails, relative to the tail's mass."""
-    order = torch.cat([panels.place, pieces.place]).argsort(0)
-    sorted_mass = torch.cat([mass, power.mass]).gather(0, order)
-    from_left, from_right = sorted_mass.cumsum(0), sorted_mass.flip(0).cumsum(0).flip(0)
+    mass = measures[0]
+    from_left, from_right = mass.cumsum(0), mass.flip(0).cumsum(0).flip(0)
     total = from_left[-1]
     inner = torch.minimum(from_left, from_right)
-    steep = (inner > TAIL * total) & (inner - sorted_mass < 1e-4 * inner) & (inner < 0.1 * total)
-    ranks = order.argsort(0)[: len(mass)]
-    inner, steep = inner.gather(0, ranks), steep.gather(0, ranks)
-    tolerance = (_RELATIVE * inner).clamp(_RELATIVE * TAIL * total, _ABSOLUTE * total)
-    urgency = torch.maximum(error / tolerance, torch.where(steep, 2.0, 0.0))
-    return torch.where(panels.stop - panels.start > 1e-13 * (1 + panels.stop), urgency, 0.0)
+    steep = (inner > TAIL * total) & (inner - mass < 1e-4 * inner) & (inner < 0.1 * total)
+    tolerance = looseness * (_RELATIVE * inner).clamp(_RELATIVE * TAIL * total, _ABSOLUTE * total)
+    error = torch.maximum(measures[1:3].abs().sum(0), _hidden(panels, measures[3:]))
+    urgency = torch.maximum(error / tolerance, 2 * steep.to(mass.dtype))
+    wide = panels.stop - panels.start > 1e-13 * looseness * (1 + panels.stop)
+    return torch.where(wide & (panels.piece == 0), urgency, 0.0)
+
+
+def _hidden(panels: Panels, ends: Tensor) -> Tensor:
+    """Return how much mass may hide between the outermost nodes of neighbours that disagree on their edge."""
+    t = torch.stack([panels.start, panels.stop])
+    scale = distance(panels.log_width, t)[1].exp() * (panels.stop - panels.start) / 2
+    scale, ends = (torch.where(panels.sign > 0, both, both.flip(0)) for both in (scale, ends))
+    density = torch.where(panels.piece > 0, torch.nan, ends / scale)
+    jump = (density[1, :-1] - density[0, 1:]).abs() * torch.maximum(scale[1, :-1], scale[0, 1:])
+    jump = jump.nan_to_num(0.0, 0.0) * series.MARGIN
+    none = torch.zeros_like(jump[:1])
+    return torch.maximum(torch.cat([none, jump]), torch.cat([jump, none]))

@@ -19,6 +19,13 @@ ANTIDERIVATIVE = chebyshev.chebint(np.eye(ORDER), lbnd=-1) @ COEFFICIENTS
 LEVELS = chebyshev.chebvander(LADDER, ORDER) @ ANTIDERIVATIVE
 
 
+def gauss_lobatto(order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return nodes, −1 and 1 among them, and weights that are exact for degree 2 order − 3."""
+    legendre = np.polynomial.Legendre.basis(order - 1)
+    nodes = np.concatenate([[-1.0], legendre.deriv().roots(), [1.0]])
+    return nodes, 2 / (order * (order - 1) * legendre(nodes) ** 2)
+
+
 def derivative(nodes: np.ndarray) -> np.ndarray:
     """Return the matrix from values at nodes to the derivative there of the polynomial through them."""
     degree = len(nodes) - 1
@@ -27,6 +34,14 @@ def derivative(nodes: np.ndarray) -> np.ndarray:
 
 
 DERIVATIVE = derivative(NODES)
+
+
+EDGES = chebyshev.chebvander(np.array([-1.0, 1.0]), ORDER - 1) @ COEFFICIENTS
+MEASURES = np.stack([WEIGHTS, *COEFFICIENTS[-2:] / 2, *EDGES])
+"""From values to the integral, how far the series may be off (in two parts), and its values at −1 and 1."""
+
+MARGIN = 1 - NODES[-1]
+"""What lies between the outermost node and the edge."""
 
 
 def column(constant: np.ndarray, like: Tensor) -> Tensor:
@@ -44,7 +59,6 @@ def apply(matrix: np.ndarray, values: Tensor) -> Tensor:
     return product.reshape(-1, *values.shape[1:])
 
 
-def evaluate(coefficients: Tensor, angle: Tensor) -> Tensor:
-    """Return Σ_k c_k T_k(cos angle) = Σ_k c_k cos(k angle), with c along the first dimension."""
-    degrees = column(np.arange(len(coefficients), dtype=np.float64), angle)
-    return (coefficients * (degrees * angle).cos()).sum(0)
+def basis(xi: Tensor) -> Tensor:
+    """Return T_k(ξ) = cos(k arccos ξ), k = 0 ... ORDER, along a new first dimension."""
+    return (column(np.arange(ORDER + 1.0), xi) * xi.acos()).cos()

@@ -90,9 +90,9 @@ def bounds(support: Constraint) -> tuple[Tensor, Tensor]:
 
 
 def somewhere(low: Tensor, high: Tensor) -> Tensor:
-    """Return a value inside the bounds."""
-    one_sided = torch.where(low.isfinite(), low + 1, torch.where(high.isfinite(), high - 1, 0.0))
-    return torch.where(low.isfinite() & high.isfinite(), (low + high) / 2, one_sided)
+    """Return a value inside the bounds, of those that are no special place of a law."""
+    one_sided = torch.where(low.isfinite(), low + 0.7, torch.where(high.isfinite(), high - 0.7, 0.7))
+    return torch.where(low.isfinite() & high.isfinite(), low + 0.382 * (high - low), one_sided)
 
 
 def spread(low: Tensor, high: Tensor) -> Tensor:

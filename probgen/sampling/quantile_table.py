@@ -1,0 +1,244 @@
+"""Quantiles by table look-up: cells that the bits of u name, a polynomial in each, verified when made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probgen.sampling import series
+from probgen.sampling.blocks import empty
+
+Quantile = Callable[[Tensor], Tensor]
+
+LOWEST = 2.0**-54
+"""The least tail probability that a table knows."""
+
+_CHECKS = np.array([-0.94, 0.21, 0.87])  # where, in a cell, the polynomial is held against the quantile
+_ABSOLUTE, _RELATIVE = 1e-11, 1e-7  # what u may be off, and its share of the tail
+_SIDE = 2048  # exponents of float64, after which the negative numbers come
+_PARTS, _LEVELS = 5, 4  # cells that fail are split into 2⁵, so many times
+_LIGHT, _MOST = 1e-8, 2**13  # but not those that hold less mass, nor more cells than this
+_MISSING = 0.02  # of the mass: a table that lacks more is not used
+_SPLIT = 0.05  # of the mass: a table that splits more of its cells is given a higher degree
+_BLOCK, _CHUNK = 3 * 2**13, 2**18
+
+
+class Resolution(NamedTuple):
+    """Cells an octave (their binary logarithm) and the degree of the polynomials."""
+
+    bits: int
+    degree: int
+
+    @property
+    def cells(self) -> int:
+        """The number of cells on either side of the median."""
+        return (53 << self.bits) + 1
+
+    @property
+    def cost(self) -> int:
+        """How many quantiles it takes to make the table of a law."""
+        return 2 * self.cells * (self.degree + 1 + len(_CHECKS))
+
+
+COARSE, FINE, STEEP = Resolution(3, 9), Resolution(8, 3), Resolution(8, 7)
+_DEGREE = 7  # in cells that were split
+
+
+class Fit(NamedTuple):
+    """Polynomials in powers of z less the middle of its cell: (power, cell, law), NaN where wrong."""
+
+    powers: Tensor
+    wrong: Tensor  # (cell, law)
+    mass: Tensor  # (cell)
+
+
+class Part(NamedTuple):
+    """Cells that were split: their sorted names, and the polynomials in their parts."""
+
+    names: Tensor
+    shift: int
+    powers: Tensor
+
+
+class QuantileTable:
+    r"""The quantile functions of a batch of laws on cells of the signed tail probability z.
+
+    That is z = u up to u = ½, and z = u − 1 beyond. The octaves of \|z\|, from 2⁻⁵⁴ to ½, are cut into equal
+    cells, and the leading bits of z as a float64 number name its cell. A polynomial may be off by 1e-11 in u,
+    and by a share of 1e-7 of the tail. Where it is more, the cells of a single law are split; what then is
+    left, of the mass ``missing``, gives NaN. ``split`` is the mass of the cells that were wrong at first.
+
+    Args:
+        quantile: of u (n, batch) to x (n, batch).
+        resolution: COARSE, or FINE for many draws of a single law.
+    """
+
+    def __init__(self, quantile: Quantile, batch: int, resolution: Resolution, device: torch.device) -> None:
+        self.batch, self.device, self._bits = batch, device, resolution.bits
+        shift = 52 - resolution.bits
+        side = torch.arange(resolution.cells, device=device)
+        lower = ((1023 - 54) << resolution.bits) + side
+        names = torch.cat([lower - (_SIDE << resolution.bits), lower])
+        fit = _fitted(quantile, names, shift, resolution.degree, batch)
+        self._span = (_SIDE << resolution.bits) + resolution.cells
+        self._powers = [empty(batch * self._span, dtype=torch.float64, device=device) for _ in fit.powers]
+        for table, values in zip(self._powers, fit.powers, strict=True):
+            table.view(batch, -1)[:, side] = values[resolution.cells :].T
+            table.view(batch, -1)[:, (_SIDE << resolution.bits) + side] = values[: resolution.cells].T
+
+        self._parts: list[Part] = []
+        missing = (fit.mass[:, None] * fit.wrong).sum(0).max()
+        self.split = float(missing)
+        while batch == 1 and len(self._parts) < _LEVELS:
+            split = fit.wrong[:, 0] & (fit.mass > _LIGHT)
+            if not 0 < split.sum() < _MOST:
+                break
+            missing = missing - fit.mass[split].sum()
+            parents = names[split]
+            names = ((parents << _PARTS)[:, None] + torch.arange(1 << _PARTS, device=device)).flatten()
+            fit = _fitted(quantile, names, shift - _PARTS, _DEGREE, 1)
+            self._parts.append(Part(parents, shift, fit.powers[:, :, 0].contiguous()))
+            missing = missing + (fit.mass * fit.wrong[:, 0]).sum()
+            shift -= _PARTS
+        self.missing = float(missing)
+
+    def look_up(self, z: Tensor) -> Tensor:
+        """Return quantiles at signed tail probabilities z (n, batch) of at least 2⁻⁵⁴."""
+        x = empty(z.numel(), dtype=z.dtype, device=z.device)
+        self.fill(x, z.reshape(-1))
+        return x.view(z.shape)
+
+    def fill(self, x: Tensor, z: Tensor) -> None:
+        """Put the quantiles at z into x, both flat."""
+        size = max(1, _BLOCK // self.batch) * self.batch if z.device.type == "cpu" else len(z)
+        size = min(size, len(z))
+        cell, middle = (torch.empty(size, dtype=torch.int64, device=z.device) for _ in range(2))
+        step, part = (torch.empty(size, dtype=torch.float64, device=z.device) for _ in range(2))
+        law = self._span * torch.arange(self.batch, device=z.device).repeat(size // self.batch)
+        shift, names = 52 - self._bits, (2 * _SIDE << self._bits) - 1
+        first = (1023 - 54) << self._bits
+        *rest, last = self._powers
+        for start in range(0, len(z), size):
+            now, out = z[start : start + size], x[start : start + size]
+            if len(now) < size:
+                cell, middle, step, part, law = (a[: len(now)] for a in (cell, middle, step, part, law))
+            bits = now.view(torch.int64)
+            torch.bitwise_right_shift(bits, shift, out=cell).bitwise_and_(names).sub_(first)
+            if self.batch > 1:
+                cell.add_(law)
+            torch.bitwise_and(bits, -1 << shift, out=middle).bitwise_or_(1 << (shift - 1))
+            torch.sub(now, middle.view(torch.float64), out=step)
+            torch.index_select(last, 0, cell, out=out)
+            for powers in reversed(rest):
+                torch.index_select(powers, 0, cell, out=part)
+                torch.addcmul(part, out, step, out=out)
+        if self._parts:
+            self._fill_parts(x, z)
+
+    def _fill_parts(self, x: Tensor, z: Tensor) -> None:
+        """Put the quantiles in cells that were split into x."""
+        for names, shift, powers in self._parts:
+            (where,) = x.isnan().nonzero(as_tuple=True)
+            bits = z[where].view(torch.int64)
+            name, shift = bits >> shift, shift - _PARTS
+            parent = torch.searchsorted(names, name).clamp(max=len(names) - 1)
+            cell = (parent << _PARTS) + ((bits >> shift) & ((1 << _PARTS) - 1))
+            step = bits.view(torch.float64) - _middle(bits >> shift, shift)
+            found = torch.zeros_like(step)
+            for row in powers.flip(0):
+                found = row[cell].addcmul(found, step)
+            x[where] = torch.where(names[parent] == name, found, torch.nan)
+
+
+def _middle(names: Tensor, shift: int) -> Tensor:
+    """Return the middles of cells, signed tail probabilities, from their names."""
+    return ((names << shift) | (1 << (shift - 1))).view(torch.float64)
+
+
+def _fitted(quantile: Quantile, names: Tensor, shift: int, degree: int, batch: int) -> Fit:
+    """Fit polynomials to quantiles in the named cells, and hold them against others."""
+    middle = _middle(names, shift)
+    half = (middle - (names << shift).view(torch.float64)).abs()
+    size = degree + 1
+    nodes = -np.cos(np.pi * (np.arange(size) + 0.5) / size)
+
+    def at(shares: np.ndarray) -> Tensor:  # (share, cell, law)
+        z = middle + half * series.column(shares, middle)
+        u = torch.where(middle > 0, z, 1 + z).flatten()[:, None].expand(-1, batch)
+        return quantile(u).unflatten(0, (len(shares), -1))
+
+    powers = series.apply(np.linalg.inv(np.vander(nodes, increasing=True)), at(nodes))
+    found, expected = series.apply(np.vander(_CHECKS, size, increasing=True), powers), at(_CHECKS)
+    rate = series.apply(np.vander(_CHECKS, degree, increasing=True) * np.arange(1, size), powers[1:])
+    room = (_RELATIVE * middle.abs()).clamp(max=_ABSOLUTE) / half
+    allowed = room[:, None] * rate.abs() + 4 * torch.finfo(torch.float64).eps * expected.abs()
+    wrong = ~((found - expected).abs() <= allowed).all(0)
+    powers[0] = torch.where(wrong, torch.nan, powers[0])
+    scale = half[:, None] ** -series.column(np.arange(float(size)), half[:, None])
+    return Fit(powers * scale, wrong, 2 * half)
+
+
+def table_for(
+    n: int, batch: int, quantile: Quantile, device: torch.device, kept: dict[Resolution, QuantileTable]
+) -> QuantileTable | None:
+    """Return a table that pays for n quantiles of each law, made or kept; None where none does."""
+    if n < 4 * COARSE.cost:
+        return None
+    if COARSE not in kept:
+        kept[COARSE] = QuantileTable(quantile, batch, COARSE, device)
+    table = kept[COARSE]
+    if batch == 1 and n >= 8 * FINE.cost:
+        coarse = table
+        for resolution in (FINE, STEEP):
+            if resolution not in kept:
+                kept[resolution] = QuantileTable(
+                    lambda u: quantiles(coarse, u, quantile), batch, resolution, device
+                )
+            table = kept[resolution]
+            if table.split < _SPLIT:
+                break
+    return table if table.missing < _MISSING else None
+
+
+def quantiles(table: QuantileTable, u: Tensor, quantile: Quantile) -> Tensor:
+    """Return quantiles at u (n, batch), from the table where it has them, else by the function."""
+    z = u - u.round()
+    beyond = z.abs() < LOWEST
+    x = table.look_up(torch.where(beyond, LOWEST, z))
+    missing = (x.isnan() | beyond).any(1)
+    if missing.any():
+        x[missing] = quantile(u[missing])
+    return x
+
+
+def drawn(table: QuantileTable, n: int, quantile: Quantile, generator: torch.Generator | None) -> Tensor:
+    """Return n draws of each law, (n, batch); on CPUs one thread draws uniforms, another looks them up."""
+    batch, device = table.batch, table.device
+    rows = min(n, max(1, _CHUNK // batch)) if device.type == "cpu" else n
+    x = empty(n * batch, dtype=torch.float64, device=device).view(n, batch)
+    buffers = [torch.empty((rows, batch), dtype=torch.float64, device=device) for _ in range(2)]
+
+    def uniforms(start: int) -> Tensor:
+        z = buffers[start // rows % 2][: n - start]
+        return torch.rand(z.shape, dtype=z.dtype, device=device, generator=generator, out=z).sub_(
+            0.5 - LOWEST
+        )
+
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(uniforms, 0)
+        for start in range(0, n, rows):
+            z = following.result()
+            if start + rows < n:
+                following = pool.submit(uniforms, start + rows)
+            out = x[start : start + rows]
+            table.fill(out.view(-1), z.view(-1))
+            if out.sum().isnan():
+                missing = out.isnan().any(1)
+                z = z[missing]
+                out[missing] = quantile(torch.where(z > 0, z, 1 + z))
+    return x

@@ -1,0 +1,99 @@
+"""Checks that a density on the line can be integrated, and a search for what its panels overlooked."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probgen.sampling import series
+from probgen.sampling.inversion import Masses, Mesh
+from probgen.sampling.landmarks import Target, zoomed
+from probgen.sampling.panels import LogDensity, Power, argument, distance, placed
+from probgen.sampling.verification import first
+
+_LOG_TAIL = -28.0  # of what may lie beyond the range of float64, against the total
+_POINTS, _LEAST_POINTS = 2**20, 2**11  # in all, and for each law
+_HEAVY, _RUN = 16, 2**6
+_LOOKS = 8
+_BEND, _GAP = 1e-6, 1e-6
+
+
+@torch.no_grad()
+def check_mass(target: Target, mesh: Mesh, power: Power, log_prob: LogDensity) -> None:
+    """Raise where a density is zero everywhere or cannot be integrated; ``log_prob`` is NaN as given."""
+    empty = mesh.peak == -torch.inf
+    if empty.any():
+        raise ValueError(
+            f"log_prob should be above -inf somewhere but is -inf wherever it was looked at between "
+            f"{first(target.low, empty)} and {first(target.high, empty)}; name a place with mass by points="
+        )
+    far = torch.as_tensor(10.0 ** np.arange(12, 300, 6), device=mesh.peak.device)[:, None]
+    for sign, end in ((-1, target.low), (1, target.high)):
+        x = torch.where(end.isinf(), sign * far, target.somewhere)
+        height = log_prob(x)
+        heavy = (height + far.log() - mesh.peak > _LOG_TAIL) & end.isinf()
+        fails = heavy[:-1] & height[1:].isnan()
+        if fails.any():
+            raise ValueError(f"log_prob should be a number but is nan at x = {first(x[1:], fails)}")
+        ends = torch.cat([height[1:] == -torch.inf, torch.ones_like(heavy[:1])])
+        if (heavy & ends & (far > 1e140)).any():
+            raise ValueError(
+                f"log_prob should be integrable but falls too slowly towards {sign * torch.inf}: "
+                f"there is mass beyond x = {sign * 1e140:.0e}"
+            )
+    steep = (power.mass != 0) & (power.power < 1e-3)
+    if steep.any():
+        raise ValueError(
+            f"log_prob should be integrable but the density grows like "
+            f"|x - a|^({first(power.power, steep) - 1:.4g}) "
+            f"at a = {first(mesh.panels.origin.gather(0, mesh.pieces), steep)}"
+        )
+
+
+@torch.no_grad()
+def overlooked(target: Target, mesh: Mesh, found: Masses) -> Tensor | None:
+    """Look for features too narrow for the panels: a place for each law, NaN where none is, or None at all.
+
+    For a single law 2¹⁶ points are laid in each of the sixteen panels that hold most; in a batch fewer, 2⁷ at
+    least. Where log_prob bends most between neighbouring points, it is held against the panel's series.
+    """
+    batch = mesh.x.shape[1]
+    runs = max(_LEAST_POINTS, _POINTS // batch) // (_HEAVY * _RUN)
+    mass = torch.where(mesh.panels.piece > 0, 0.0, found.panels)
+    heavy = mass.topk(min(_HEAVY, len(mass)), 0).indices
+    edges, _, _ = placed(mesh.panels.take(heavy), np.linspace(-1, 1, runs + 1))
+    low, width = edges[:-1].flatten(0, 1), edges.diff(dim=0).flatten(0, 1) / _RUN
+    x = low + width * series.column(np.arange(_RUN) + 0.5, width)
+    height = target.log_prob(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    bend = (height[2:] + height[:-2] - 2 * height[1:-1]).abs().nan_to_num(0.0, torch.inf)
+    sharpest, point = bend.max(0)
+    sharpest, run = sharpest.topk(min(_LOOKS, len(sharpest)), 0)
+    if not (sharpest > _BEND * target.looseness).any():
+        return None
+
+    panel, low, width = heavy.gather(0, run % len(heavy)), low.gather(0, run), width.gather(0, run)
+    x = torch.cat([low + width * (point.gather(0, run) + side) for side in (0.5, 1.5, 2.5)])
+    gap = _gap(target, mesh, found, panel.repeat(3, 1), x)
+    wrong, most = torch.where(gap.abs() > _GAP * target.looseness, sharpest.repeat(3, 1), 0.0).max(
+        0, keepdim=True
+    )
+    if not (wrong > 0).any():
+        return None
+    x, width, sign = x.gather(0, most), width.repeat(3, 1).gather(0, most), gap.gather(0, most).sign()
+    x, width = torch.where(wrong > 0, x, target.somewhere), torch.where(wrong > 0, width, 0.0)
+    place, _ = zoomed(lambda x: sign * target.log_prob(x), x - width, x + width, rounds=8, points=65)
+    return torch.where(wrong > 0, place, torch.nan)[0]
+
+
+def _gap(target: Target, mesh: Mesh, found: Masses, panel: Tensor, x: Tensor) -> Tensor:
+    """Return how far the density at x, in a panel, is from the panel's series, in units of either."""
+    panels = mesh.panels.take(panel)
+    t = argument(panels.log_width, (x - panels.origin).abs())
+    xi = ((2 * t - panels.start - panels.stop) / (panels.stop - panels.start)).nan_to_num(0.0).clamp(-1, 1)
+    coefficients = series.apply(series.COEFFICIENTS, found.values)
+    coefficients = coefficients.gather(1, panel.expand(series.ORDER, -1, -1))
+    expected = (coefficients * series.basis(xi)[:-1]).sum(0)
+    log_scale = distance(panels.log_width, t)[1] + ((panels.stop - panels.start) / 2).log()
+    actual = (target.log_prob(x) + log_scale - mesh.peak).exp()
+    return ((actual - expected) / torch.maximum(actual, expected.abs())).nan_to_num(0.0)
