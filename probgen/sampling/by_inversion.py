@@ -1,0 +1,112 @@
+"""What follows for a law on the line from its quantile function and its two tails in logs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from probgen.sampling.uniforms import uniform
+from probgen.sampling.verification import first
+
+
+class ByInversion:
+    r"""A law on the line, mixed into a Pyro distribution, whose draws are F⁻¹(U).
+
+    A subclass supplies ``_log_tails(x)``, which gives log F(x) and log (1 − F(x)), and its inverse
+    ``_quantile(log_lower, log_upper)``, all float64 and each tail to its own relative precision; the ends of
+    the interval on which the law lives; and the dtype of its draws.
+    """
+
+    has_rsample = True
+    batch_shape: torch.Size
+    _validate_args: bool
+
+    def _log_tails(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+    def _quantile(self, log_lower: Tensor, log_upper: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _ends(self) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        raise NotImplementedError
+
+    def sample(self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None) -> Tensor:
+        """Draw by inversion, without gradient; ``generator`` is torch's global one where not given."""
+        with torch.no_grad():
+            return self.rsample(sample_shape, generator=generator)
+
+    def rsample(
+        self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw by inversion, with first derivatives to the parameters."""
+        shape = torch.Size(sample_shape) + self.batch_shape
+        return self.icdf(uniform(shape, device=self._ends()[0].device, generator=generator))
+
+    def icdf(self, value: Tensor) -> Tensor:
+        """Return the quantile at u in [0, 1], in the law's dtype, with first derivatives."""
+        u, inside = self._checked_level(value)
+        return self._rounded(self._quantile(inside.log(), (-inside).log1p()), u, 1 - u)
+
+    def isf(self, value: Tensor) -> Tensor:
+        """Return the x with 1 − F(x) = s at s in [0, 1]: far upper quantiles, which 1 − u cannot tell."""
+        s, inside = self._checked_level(value)
+        return self._rounded(self._quantile((-inside).log1p(), inside.log()), 1 - s, s)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Return F(x), in the dtype of x."""
+        return self._checked_tails(value)[0].exp().to(value.dtype)
+
+    def sf(self, value: Tensor) -> Tensor:
+        """Return the survival function 1 − F(x), to its own relative precision, in the dtype of x."""
+        return self._checked_tails(value)[1].exp().to(value.dtype)
+
+    def log_cdf(self, value: Tensor) -> Tensor:
+        """Return log F(x), in the dtype of x."""
+        return self._checked_tails(value)[0].to(value.dtype)
+
+    def log_sf(self, value: Tensor) -> Tensor:
+        """Return log (1 − F(x)), in the dtype of x."""
+        return self._checked_tails(value)[1].to(value.dtype)
+
+    def _checked_tails(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        if self._validate_args:
+            self._validate_sample(value)  # type: ignore[attr-defined]
+        x = value.to(torch.float64).expand(torch.broadcast_shapes(value.shape, self.batch_shape))
+        return self._log_tails(x)
+
+    def _checked_level(self, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Return u in float64, and with ½ in the place of the ends."""
+        u = value.to(torch.float64)
+        if self._validate_args and not ((u >= 0) & (u <= 1)).all():
+            raise ValueError(f"u should be in [0, 1] but got {first(u, ~((u >= 0) & (u <= 1)))}")
+        u = u.expand(torch.broadcast_shapes(u.shape, self.batch_shape))
+        return u, torch.where((u == 0) | (u == 1), 0.5, u)
+
+    def _rounded(self, x: Tensor, u: Tensor, s: Tensor) -> Tensor:
+        """Round to the law's dtype, to an end only at u = 0 or s = 0: a tiny positive x does not become 0."""
+        low, high = self._ends()
+        near = x.to(self._dtype)
+        with torch.no_grad():
+            inner = near.clamp(_next(low, near.dtype, torch.inf), _next(high, near.dtype, -torch.inf))
+            wrong = ~inner.isfinite() & (u > 0) & (s > 0)
+        if self._validate_args and wrong.any():
+            raise ValueError(
+                f"the quantile of {type(self).__name__} should be finite in {near.dtype} but is "
+                f"{first(inner, wrong)} at u = {first(u, wrong)}"
+            )
+        x = torch.where(inner == near, near, inner)
+        return torch.where(u == 0, low.to(near.dtype), torch.where(s == 0, high.to(near.dtype), x))
+
+
+def _next(end: Tensor, dtype: torch.dtype, towards: float) -> Tensor:
+    """Return the number of a dtype that is next to an end of an interval, on its inside."""
+    near = end.detach().to(dtype)
+    after = torch.nextafter(near, torch.full_like(near, towards))
+    outside = near <= end if towards > 0 else near >= end
+    return torch.where(outside & near.isfinite(), after, near)
