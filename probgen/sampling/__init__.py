@@ -3,25 +3,38 @@
 from probgen.sampling.adaptation import adapt_random_walk
 from probgen.sampling.barker import barker
 from probgen.sampling.chains import Chains, RunState
+from probgen.sampling.copulas import EmpiricalCopula, GaussianCopula
 from probgen.sampling.discrete import DiscreteInverse, Empirical
 from probgen.sampling.hmc import hmc
 from probgen.sampling.inverse_cdf import InverseCDF, InverseReport
 from probgen.sampling.mala import mala
 from probgen.sampling.methods import sample
 from probgen.sampling.positions import initial_positions
+from probgen.sampling.quantiles import Beta, Chi2, Gamma, StudentT, VonMises
+from probgen.sampling.quasi_random import sample_qmc
 from probgen.sampling.random_walk import random_walk
 from probgen.sampling.rejection import Rejection, RejectionReport
+from probgen.sampling.rosenblatt import Rosenblatt
 from probgen.sampling.run import run
+from probgen.sampling.truncate import truncate
 
 __all__ = [
+    "Beta",
     "Chains",
+    "Chi2",
     "DiscreteInverse",
     "Empirical",
+    "EmpiricalCopula",
+    "Gamma",
+    "GaussianCopula",
     "InverseCDF",
     "InverseReport",
     "Rejection",
     "RejectionReport",
+    "Rosenblatt",
     "RunState",
+    "StudentT",
+    "VonMises",
     "adapt_random_walk",
     "barker",
     "hmc",
@@ -30,4 +43,6 @@ __all__ = [
     "random_walk",
     "run",
     "sample",
+    "sample_qmc",
+    "truncate",
 ]
