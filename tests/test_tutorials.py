@@ -91,9 +91,42 @@ def your_own_prior_in_a_vae(v: SimpleNamespace) -> None:
     assert 0.8 < v.ratio.min().item() < v.ratio.max().item() < 1.25
 
 
+def the_elbo_taken_apart(v: SimpleNamespace) -> None:
+    numbers = v.three_numbers(v.OneFactor(), v.x)
+    assert numbers == pytest.approx((-2.349, -3.212, 0.860), abs=0.02)
+    assert v.torch.tensor(v.dots).allclose(v.torch.tensor(v.curve), atol=0.1)
+    assert 0 < v.apart.evidence[-1] - v.truth.evidence(v.x_train).mean().item() < 0.02
+    learned = v.three_numbers(v.learner, v.x_train, particles=10)
+    assert learned[2] < 0.01  # the guide is the posterior
+
+    assert v.noise["the exact posterior"][1] < 1e-3 < 0.1 < v.noise["the exact posterior"][0]
+    assert v.noise["a guide to be trained"] == pytest.approx([0.56, 0.40], abs=0.1)
+
+    (elbo, _, upper, _), (better, _, more, _) = (v.last(h, *v.terms) for h in (v.plain, v.annealed))
+    assert better - elbo == pytest.approx(0.9, abs=0.4)
+    assert upper < 0.25 < more
+
+    assert v.finding.startswith("Posterior collapse: all 4 latent coordinates have a KL below 0.01 nats")
+    assert v.table["none"] == pytest.approx([-23.53, 0.01, 0.0], abs=0.1)
+    assert v.table["warm-up"] == pytest.approx([-23.40, 2.1, 4.0], abs=0.3)
+    gains = {name: (score - v.likelihoods["none"]).mean().item() for name, score in v.likelihoods.items()}
+    assert gains["warm-up"] == pytest.approx(0.24, abs=0.1)
+    assert gains["warm-up"] > gains["cyclic"]
+    assert min(gains["free bits"], gains["IWAE, 5 draws"]) > 0.05
+
+    assert v.ratios["plain"] == pytest.approx([0.9, 0.15, 0.1], abs=0.15)
+    assert v.ratios["dreg"] == pytest.approx([1.3, 1.3, 4.2], rel=0.3)
+    assert v.before > 0.5
+    assert v.after < 0.01
+    assert v.same
+    assert (v.stopped.ended, v.stopped.step) == ("interrupted", 40)
+    assert v.complaint.endswith("is -inf (model site 'x': its log_prob is -inf at row 0)")
+
+
 CHECKS = {
     "01_from_uniforms_to_digits": from_uniforms_to_digits,
     "02_your_own_prior_in_a_vae": your_own_prior_in_a_vae,
+    "03_the_elbo_taken_apart": the_elbo_taken_apart,
 }
 
 
