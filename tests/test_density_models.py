@@ -14,6 +14,7 @@ from torch.distributions import constraints
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from probgen import Density
+from probgen.sampling import sample
 
 Y = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
 SD = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
@@ -281,6 +282,18 @@ def test_improper_priors_dtype_and_modules():
         density.simulate(3)
 
 
+def test_a_matrix_that_is_not_positive_definite_is_one_chains_own():
+    def model():
+        r = pyro.sample("r", dist.Normal(0.0, 1.0))
+        covariance = torch.eye(2) + r * (1 - torch.eye(2))
+        pyro.sample("y", dist.MultivariateNormal(torch.zeros(2), covariance), obs=torch.ones(2))
+
+    density = Density.from_model(model)
+    assert density.vectorised
+    log_prob = density.log_prob({"r": torch.tensor([0.0, 2.0, 0.5])})
+    assert log_prob.isnan().tolist() == [False, True, False]
+
+
 def counting():
     pyro.sample("x", dist.Normal(0.0, 1.0))
     pyro.sample("n", dist.Poisson(3.0))
@@ -344,3 +357,22 @@ def test_the_global_state_of_randomness_is_left_alone():
     state = torch.random.get_rng_state()
     Density.from_model(mixture, Y / 10)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+REFERENCE = {"mu": (4.411, 3.309), "tau": (3.602, 3.198), "theta": (6.151, 5.616)}
+"""Means and standard deviations of 10,000 draws of posteriordb; of theta, those of the first school."""
+
+
+def test_eight_schools_against_reference_draws():
+    density = Density.from_model(schools, Y)
+    generator = torch.Generator().manual_seed(1)
+    chains = sample(
+        density, method="random_walk", chains=500, warmup=600, draws=40, thin=20, generator=generator
+    )
+    chains.density = density
+    for name, (mean, sd) in REFERENCE.items():
+        draws = chains[name] if name != "theta" else chains[name][..., 0]
+        of_chains = draws.mean(1)
+        error = math.hypot(float(of_chains.std()) / math.sqrt(500), sd / 100)
+        assert abs(float(of_chains.mean()) - mean) < 5 * error
+        assert abs(float(draws.std()) / sd - 1) < 0.08

@@ -36,8 +36,9 @@ def mapped(
         over_rows = vmap(function, in_dims=(0, 0), randomness=noise) if dims == 2 else function
         over_all = vmap(over_rows, in_dims=(0, None), randomness=noise, chunk_size=chunk)
         if not draws:
-            return over_all(values, data)
-        with contextlib.suppress(RuntimeError, UserWarning), warnings.catch_warnings(), FreshNoise():
+            with tolerant():
+                return over_all(values, data)
+        with contextlib.suppress(RuntimeError, UserWarning), warnings.catch_warnings(), _Instead(_FRESH):
             warnings.filterwarnings("error", message="An output with one or more elements was resized")
             warnings.filterwarnings("ignore", message="There is a performance drop")
             return over_all(values, data)
@@ -47,7 +48,8 @@ def mapped(
             return function(values, data)
         return _stacked([function(*pair) for pair in zip(_unstacked(values), _unstacked(data), strict=True)])
 
-    return _stacked([rows(one, data) for one in _unstacked(values)])
+    with tolerant():
+        return _stacked([rows(one, data) for one in _unstacked(values)])
 
 
 def _unstacked(values: Values) -> list[Named]:
@@ -82,8 +84,29 @@ _FRESH: dict[Any, Callable[..., Tensor]] = {
 }
 
 
-class FreshNoise(TorchFunctionMode):
-    """Lets ``x.normal_()`` and its like return new numbers: vmap forbids random numbers in place."""
+def _cholesky(x: Tensor, *, upper: bool = False) -> Tensor:
+    factor, info = torch.linalg.cholesky_ex(x, upper=upper)
+    return torch.where((info > 0)[..., None, None], torch.nan, factor)
+
+
+_NO_ERROR: dict[Any, Callable[..., Tensor]] = {torch.linalg.cholesky: _cholesky}
+
+
+class _Instead(TorchFunctionMode):
+    """Calls other functions instead of torch's.
+
+    Random numbers in place, which vmap forbids, are made anew, one set for each row; a matrix that is not
+    positive definite gives NaN, so that one chain's proposal is refused and does not end the run of all.
+    """
+
+    def __init__(self, table: dict[Any, Callable[..., Tensor]]) -> None:
+        super().__init__()
+        self._table = table
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return _FRESH.get(func, func)(*args, **(kwargs or {}))
+        return self._table.get(func, func)(*args, **(kwargs or {}))
+
+
+def tolerant() -> TorchFunctionMode:
+    """Let a matrix that is not positive definite give NaN inside a ``with`` block."""
+    return _Instead(_NO_ERROR)

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_map
 
 from probgen.core.density import Density, support_of
 from probgen.core.handlers import is_derived, is_observation
-from probgen.core.mapped import Named, Values, mapped
+from probgen.core.mapped import Named, Values, mapped, tolerant
 from probgen.core.stories import Start, Story
 from probgen.core.traces import sample_sites, seeded
 
@@ -77,7 +77,8 @@ class ModelDensity(Density):
         self.vectorised = self._is_vectorised(starts)
         self._chunk = max(1, _ELEMENTS // max(1, sum(value.numel() for value in self.observed.values())))
         derived = {name: site["value"] for name, site in sites.items() if is_derived(site)}
-        found = self._story.derived(first.values, self._row(0)) if derived else {}
+        with tolerant():
+            found = self._story.derived(first.values, self._row(0)) if derived else {}
         self.derived_names = tuple(n for n, value in derived.items() if found[n].shape == value.shape)
 
     def constrain(self, position: Tensor) -> Named:
@@ -181,7 +182,7 @@ class ModelDensity(Density):
 
     def _started(self) -> list[Start]:
         """Run the model from a few places, and from the first once more with gradients."""
-        with seeded(0):
+        with seeded(0), tolerant():
             with torch.no_grad():
                 starts = [self._story.start(self._row(-(i % 2))) for i in range(_STARTS)]
             with torch.enable_grad():

@@ -193,7 +193,8 @@ def _observing(
         for name in observed:
             if name not in trace.nodes:
                 raise ValueError(f"observed should name sites of the model but names {name!r}")
-        model = poutine.condition(model, data={name: trace.nodes[name]["value"] for name in observed})
+        values: dict[str, Any] = {name: trace.nodes[name]["value"] for name in observed}
+        model = poutine.condition(model, data=values)
     density = ModelDensity(model, args, kwargs)
     if not density.observed:
         raise ValueError("the model should have data, by obs= or by name in observed=, but has none")

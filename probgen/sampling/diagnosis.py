@@ -152,8 +152,8 @@ def of_draws(draws: Mapping[str, Tensor]) -> list[str]:
         if widening > _WIDENING:
             found.append(
                 f"{name} spreads as the chains go on: in their last third it lies {float(widening):.1f} "
-                f"times as wide as in the first. The chains are still on their way, or the density is improper "
-                f"and they drift for ever: check that the priors are proper, then use a longer warm-up."
+                f"times as wide as in the first. The chains are still on their way, or the density is "
+                f"improper and they drift for ever: see that priors are proper, then use a longer warm-up."
             )
     return found
 
