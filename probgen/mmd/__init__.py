@@ -1,8 +1,9 @@
 """Maximum mean discrepancy: distances between laws known from samples only, and tests built on them."""
 
 from probgen.mmd.algebra import Kernel, PairKernel, Radial
+from probgen.mmd.approximations import mmd2_blocks, mmd2_fourier, mmd2_incomplete, mmd2_nystrom
 from probgen.mmd.bandwidths import bandwidth_grid, median_bandwidth
-from probgen.mmd.estimators import energy_distance, mmd2, mmd2_profile
+from probgen.mmd.estimators import confidence_interval, energy_distance, mmd2, mmd2_profile
 from probgen.mmd.feature_kernels import Deep, Linear, Polynomial, substring_counts
 from probgen.mmd.kernels import (
     Energy,
@@ -31,10 +32,15 @@ __all__ = [
     "RationalQuadratic",
     "TestResult",
     "bandwidth_grid",
+    "confidence_interval",
     "energy_distance",
     "median_bandwidth",
     "mmd2",
+    "mmd2_blocks",
+    "mmd2_fourier",
+    "mmd2_incomplete",
     "mmd2_loss",
+    "mmd2_nystrom",
     "mmd2_profile",
     "mmd_test",
     "shared",

@@ -35,8 +35,12 @@ class PairKernel(ABC):
         """Return k(x_i, y_j), shape (n, m)."""
 
     @abstractmethod
+    def paired(self, x: Features, y: Features) -> Tensor:
+        """Return k(x_i, y_i), shape (n,)."""
+
     def diagonal(self, x: Features) -> Tensor:
         """Return k(x_i, x_i), shape (n,)."""
+        return self.paired(x, x)
 
     def __add__(self, other: PairKernel) -> PairKernel:
         if isinstance(self, Radial) and isinstance(other, Radial):
@@ -80,8 +84,8 @@ class Radial(PairKernel):
     def values(self, x: Features, y: Features, distances: Distances) -> Tensor:
         return self(distances(x[0], y[0]))
 
-    def diagonal(self, x: Features) -> Tensor:
-        return self(x[0].new_zeros(len(x[0])))
+    def paired(self, x: Features, y: Features) -> Tensor:
+        return self((x[0] - y[0]).square().sum(1))
 
     def typical(self, features: Features) -> Tensor:
         """Return the kernel at the mean squared distance of all pairs."""
@@ -159,9 +163,10 @@ class _Two(PairKernel):
         yield self.first.values(x[:split], y[:split], distances)
         yield self.second.values(x[split:], y[split:], distances)
 
-    def _diagonals(self, x: Features) -> Iterator[Tensor]:
-        yield self.first.diagonal(x[: self.first.matrices])
-        yield self.second.diagonal(x[self.first.matrices :])
+    def _each_paired(self, x: Features, y: Features) -> Iterator[Tensor]:
+        split = self.first.matrices
+        yield self.first.paired(x[:split], y[:split])
+        yield self.second.paired(x[split:], y[split:])
 
 
 class _Sum(_Two):
@@ -169,8 +174,8 @@ class _Sum(_Two):
         first, second = self._each(x, y, distances)
         return first + second
 
-    def diagonal(self, x: Features) -> Tensor:
-        first, second = self._diagonals(x)
+    def paired(self, x: Features, y: Features) -> Tensor:
+        first, second = self._each_paired(x, y)
         return first + second
 
     def __repr__(self) -> str:
@@ -182,8 +187,8 @@ class _Product(_Two):
         first, second = self._each(x, y, distances)
         return first * second
 
-    def diagonal(self, x: Features) -> Tensor:
-        first, second = self._diagonals(x)
+    def paired(self, x: Features, y: Features) -> Tensor:
+        first, second = self._each_paired(x, y)
         return first * second
 
     def __repr__(self) -> str:

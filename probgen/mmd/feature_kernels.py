@@ -46,8 +46,8 @@ class Polynomial(PairKernel):
     def values(self, x: Features, y: Features, distances: Distances) -> Tensor:
         return (x[0] @ y[0].T * self.scale + self.constant) ** self.degree
 
-    def diagonal(self, x: Features) -> Tensor:
-        return (x[0].square().sum(1) * self.scale + self.constant) ** self.degree
+    def paired(self, x: Features, y: Features) -> Tensor:
+        return ((x[0] * y[0]).sum(1) * self.scale + self.constant) ** self.degree
 
     def __repr__(self) -> str:
         return f"Polynomial({self.degree}, scale={self.scale}, constant={self.constant})"
@@ -105,8 +105,8 @@ class Deep(PairKernel):
     def values(self, x: Features, y: Features, distances: Distances) -> Tensor:
         return self.kernel.values(x, y, distances)
 
-    def diagonal(self, x: Features) -> Tensor:
-        return self.kernel.diagonal(x)
+    def paired(self, x: Features, y: Features) -> Tensor:
+        return self.kernel.paired(x, y)
 
     def __repr__(self) -> str:
         name = type(self.network).__name__ if isinstance(self.network, torch.nn.Module) else "..."

@@ -18,7 +18,7 @@ from torch import Tensor
 from probgen.mmd.algebra import Radial, check_positive
 
 
-class _OfBandwidths(Radial):
+class OfBandwidths(Radial):
     """The mean over bandwidths of a function of the distance over the bandwidth."""
 
     def __init__(self, bandwidth: float | Sequence[float]) -> None:
@@ -48,11 +48,25 @@ class _OfBandwidths(Radial):
             value, slope = value + more, slope + more_slope
         return value / len(self.bandwidth), slope / len(self.bandwidth)
 
+    def frequencies(self, count: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
+        r"""Draw ω with E cos ωᵀ(x − y) = k(x, y), shape (count, d), for points of dtype and d as ``like``.
+
+        They are Gaussian given a precision τ; each bandwidth has an equal share of them, but for one.
+        """
+        widths = like.new_tensor(self.bandwidth).repeat(-(-count // len(self.bandwidth)))[:count]
+        normal = torch.empty(count, like.shape[1], dtype=like.dtype, device=like.device)
+        precisions = self._precisions(torch.ones_like(widths), generator)
+        return normal.normal_(generator=generator) * (precisions.sqrt() / widths)[:, None]
+
+    @abstractmethod
+    def _precisions(self, ones: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Draw τ with E exp(−τ ‖x − y‖² / 2σ²) = k(x, y), in the place of ones."""
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({list(self.bandwidth)})"
 
 
-class Gaussian(_OfBandwidths):
+class Gaussian(OfBandwidths):
     r"""The Gaussian kernel, or the mean of several: k(x, y) = mean over σ of exp(−‖x − y‖² / 2σ²).
 
     Args:
@@ -73,6 +87,9 @@ class Gaussian(_OfBandwidths):
         value = self._value(squared_distance, width)
         return value, value * (-0.5 / width**2)
 
+    def _precisions(self, ones: Tensor, generator: torch.Generator | None) -> Tensor:
+        return ones
+
     def value_and_slope(self, squared_distance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the sums of the base class with fewer passes over the tile."""
         first, *others = self.bandwidth
@@ -85,7 +102,7 @@ class Gaussian(_OfBandwidths):
         return value / len(self.bandwidth), slope / len(self.bandwidth)
 
 
-class RationalQuadratic(_OfBandwidths):
+class RationalQuadratic(OfBandwidths):
     r"""The rational quadratic kernel k(x, y) = (1 + ‖x − y‖² / 2ασ²)^−α, a mix of Gaussians.
 
     Args:
@@ -115,6 +132,9 @@ class RationalQuadratic(_OfBandwidths):
         value = base**-self.power
         return value, value / base * (-self.power * factor)
 
+    def _precisions(self, ones: Tensor, generator: torch.Generator | None) -> Tensor:
+        return 2 * self._factor() * torch._standard_gamma(self.power * ones, generator=generator)
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({list(self.bandwidth)}, power={self.power})"
 
@@ -141,7 +161,7 @@ class InverseMultiquadric(RationalQuadratic):
         return 1.0
 
 
-class Matern(_OfBandwidths):
+class Matern(OfBandwidths):
     r"""The Matérn kernel, with s = √(2ν) ‖x − y‖ / σ: exp(−s), (1 + s) exp(−s) or (1 + s + s²/3) exp(−s).
 
     Args:
@@ -175,6 +195,9 @@ class Matern(_OfBandwidths):
         if self.smoothness == 1.5:
             return (1 + s) * decay, -0.5 * scale**2 * decay
         return (1 + s + s.square() / 3) * decay, -(scale**2) / 6 * (1 + s) * decay
+
+    def _precisions(self, ones: Tensor, generator: torch.Generator | None) -> Tensor:
+        return self.smoothness / torch._standard_gamma(self.smoothness * ones, generator=generator)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({list(self.bandwidth)}, smoothness={self.smoothness})"
