@@ -37,7 +37,7 @@ class AliasTable:
         self._thresholds, self._aliases = self.threshold.flatten(), self.alias.to(small).flatten()
 
     def draw(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
-        """Draw n categories of each row: shape (n, rows), int64."""
+        """Draw n categories of each row: shape (n, rows), int64; those of a row lie together in memory."""
         device = self._thresholds.device
         draws = empty(n * self._rows, dtype=torch.int64, device=device)
         for block, place in blocks(n, self._rows, self._cells, device):
@@ -47,7 +47,7 @@ class AliasTable:
             own = bits.bitwise_and_((1 << self._shift) - 1) < self._thresholds.index_select(0, index)
             other = self._aliases.index_select(0, index)
             bits.copy_(other.add_(cell.sub_(other).mul_(own)))  # twice as fast as torch.where
-        return draws.reshape(n, self._rows)
+        return draws.reshape(self._rows, n).T
 
 
 def _whole(probs: Tensor) -> Tensor:

@@ -17,17 +17,20 @@ def empty(n: int, *, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def blocks(n: int, rows: int, width: int, device: torch.device) -> Iterator[tuple[slice, Tensor]]:
-    """Cut the n x rows draws of a batch, its rows running fastest, into blocks.
+    """Cut the draws of a batch, n of a row and then n of the next, into blocks that touch few rows' tables.
 
-    Each block comes with the place of its rows' first cells in a flat table, rows x width, int32 where the
-    table allows it; of shape (1,) where there is one row.
+    Each block comes with the places of its rows' first cells in a flat table, rows x width, int32 where the
+    table allows it; of shape (1,) where it lies in one row.
     """
     size = 3 * 2**13 if device.type == "cpu" else 2**24
-    size = max(size // rows, 1) * rows
     dtype = torch.int32 if rows * width < 2**31 else torch.int64
-    place = torch.arange(rows, dtype=dtype, device=device) * width
-    if rows > 1:
-        place = place.repeat(min(size // rows, n))
-    for start in range(0, n * rows, size):
-        stop = min(start + size, n * rows)
-        yield slice(start, stop), place[: stop - start] if rows > 1 else place
+    first = torch.arange(rows, dtype=dtype, device=device) * width
+    if rows == 1 or n >= size:
+        for row in range(rows):
+            for start in range(row * n, row * n + n, size):
+                yield slice(start, min(start + size, row * n + n)), first[row : row + 1]
+    elif n > 0:
+        together = size // n
+        for row in range(0, rows, together):
+            last = min(row + together, rows)
+            yield slice(row * n, last * n), first[row:last].repeat_interleave(n)

@@ -42,8 +42,7 @@ def find_bulk(line: Line) -> tuple[Bulk, Tensor, Tensor]:
     x = _wide_grid(line)
     value = line(x)
     low, high, at_low, at_high = _positive_part(line, x, value)
-    inner = line.inner()
-    first, last = torch.where(low > line.low, low, inner[0]), torch.where(high < line.high, high, inner[1])
+    first, last = torch.where(low > line.low, low, line.first), torch.where(high < line.high, high, line.last)
     mode, top, near = _enclosed(line, x, value, first[:, None], last[:, None])
     left = _reach(line, mode, top, (near - mode).abs(), first[:, None], low.isinf(), sign=-1)
     right = _reach(line, mode, top, (near - mode).abs(), last[:, None], high.isinf(), sign=1)
@@ -64,8 +63,7 @@ def _wide_grid(line: Line) -> Tensor:
         low.isfinite(), low + away, torch.where(high.isfinite(), high - away.flip(0), real)
     )
     x = torch.where(low.isfinite() & high.isfinite(), within, one_sided)
-    first, last = line.inner()
-    return x.clamp(first[:, None], last[:, None])
+    return x.clamp(line.first[:, None], line.last[:, None])
 
 
 def _positive_part(line: Line, x: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

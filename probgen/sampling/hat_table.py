@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -50,10 +52,12 @@ class HatTable:
         """Draw n numbers of each row.
 
         Returns:
-            the draws, (n, rows), the number of proposals of each row, and how many draws are missing
-            after so many rounds.
+            the draws, (n, rows), those of a row together in memory; the number of proposals of each row; and
+            how many draws are missing after so many rounds.
         """
-        rows = self._rows
+        rows, innermost = self._rows, self._line.innermost
+        flat = innermost is None or len(innermost[0]) == len(innermost[1]) == 1
+        rounded = self._line.rounded if flat else lambda x: x
         x = empty(n * rows, dtype=self._line.dtype, device=self._top.device)
         none = torch.empty(0, dtype=torch.int64, device=x.device)
         late: list[tuple[Tensor, Tensor]] = [(none, none.int())]
@@ -61,29 +65,29 @@ class HatTable:
             part = x[block]
             draws = part if part.dtype == torch.float64 else torch.empty_like(part, dtype=torch.float64)
             which, cell = self._look_up(draws.uniform_(generator=generator), place)
-            part.copy_(draws)
+            part.copy_(rounded(draws))
             late.append((which + block.start, cell))
         slots, cells = (torch.cat(parts) for parts in zip(*late, strict=True))
         proposals = torch.full((rows,), n, dtype=torch.float64)
         for _ in range(max_rounds):
             if len(slots) == 0:
                 break
-            order = cells.argsort()
-            slots, judged, accepted = slots[order], *self._judge(cells[order], generator)
-            x[slots[accepted]] = judged[accepted].to(x.dtype)
+            judged, accepted = self._judge(cells, generator)
+            x[slots[accepted]] = rounded(judged[accepted]).to(x.dtype)
             slots = slots[~accepted]
-            row = slots % rows
+            row = slots // n
             proposals += row.bincount(minlength=rows).cpu()
             draws = torch.rand(len(slots), dtype=torch.float64, device=x.device, generator=generator)
             which, cells = self._look_up(draws, (row * self.width).to(cells.dtype))
-            x[slots] = draws.to(x.dtype)
+            x[slots] = rounded(draws).to(x.dtype)
             slots = slots[which]
-        return x.reshape(n, rows), proposals, len(slots)
+        x = x.reshape(rows, n).T
+        return x if flat else self._line.rounded(x), proposals, len(slots)
 
     def _look_up(self, v: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         """Turn uniforms into draws, in place; return which are still to be judged, and their cells."""
         sure, anchor, scale, bend = self._columns
-        v.mul_(self.width)
+        v.mul_(math.nextafter(self.width, 0))  # the product stays below the width
         cell = v.to(place.dtype)
         v.frac_().add_(self.width * 2.0**-54)  # the middle of what 53 bits leave
         if self._rows > 1:
@@ -94,7 +98,7 @@ class HatTable:
         return which, cell.index_select(0, which)
 
     def _judge(self, cells: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Propose between the sure share and the hat of some cells, in increasing order; accept or not."""
+        """Propose between the sure share and the hat of some cells, row by row; accept or not."""
         rows = self._rows
         row = cells // self.width
         counts = row.bincount(minlength=rows)
@@ -108,9 +112,8 @@ class HatTable:
             self._filled.flatten()[strip],
         )
         u = uniform((2, *padded.shape), device=cells.device, generator=generator)
-        first, last = self._line.inner()
-        x = own.places(u[0]).clamp(first[:, None], last[:, None])
-        level = check_between(self._line, x, self._line(x), self._top[:, None], own)
+        x = own.places(u[0]).clamp(self._line.first[:, None], self._line.last[:, None])
+        level = check_between(self._line, x, self._line(x), self._top[:, None], own).exp()
         sure = (1 - _AUDIT) * own.touch
         accepted = u[1] * (1 / filled - sure) < level - sure
         return x[row, column], accepted[row, column]

@@ -24,6 +24,8 @@ class Line:
         support: an interval, whose ends may have the batch's shape.
         batch_shape: shape of the family; broadcast with what ``log_prob`` returns.
         dtype, device: of the draws; those that ``log_prob`` returns where not given.
+
+    ``low`` and ``high`` are the ends, ``first`` and ``last`` the outermost numbers between them.
     """
 
     def __init__(
@@ -42,8 +44,8 @@ class Line:
         if not (low < high).all():
             raise ValueError(f"support should have its lower end below the upper one but got {support}")
         one_sided = torch.where(low.isfinite(), low + 1, torch.where(high.isfinite(), high - 1, 0.0))
-        inside = torch.where(low.isfinite() & high.isfinite(), (low + high) / 2, one_sided)
-        inside = inside.to(dtype=dtype or torch.get_default_dtype(), device=device)
+        middle = torch.where(low.isfinite() & high.isfinite(), (low + high) / 2, one_sided)
+        inside = middle.to(dtype=dtype or torch.get_default_dtype(), device=device)
         with torch.no_grad():
             probe = log_prob(inside.expand(torch.broadcast_shapes(tuple(batch_shape), inside.shape)))
         self.support, self._log_prob = support, log_prob
@@ -52,7 +54,11 @@ class Line:
         self.dtype = probe.dtype if dtype is None else dtype
         self.eps = torch.finfo(torch.float64).eps
         self.evaluations = 0
-        self.low, self.high = (end.to(probe.device).expand(self.shape).flatten() for end in (low, high))
+        self.low, self.high, self._middle = (
+            place.to(probe.device).expand(self.shape).flatten() for place in (low, high, middle)
+        )
+        self.first, self.last = _towards(self.low, torch.inf), _towards(self.high, -torch.inf)
+        self.innermost = self._innermost()
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return log_prob at x in the support, rows x n, in float64; raise where it is NaN or +inf."""
@@ -80,18 +86,13 @@ class Line:
         )
         return f"at x = {float(x[row, column]):.17g}" + (f" in batch row {index}" if self.shape else "")
 
-    def inner(self) -> tuple[Tensor, Tensor]:
-        """Return the outermost numbers inside the open interval."""
-        return _towards(self.low, torch.inf), _towards(self.high, -torch.inf)
-
     def ends(self) -> tuple[Tensor, Tensor]:
         """Return log_prob at the ends, −inf where an end is open, infinite, or the value is no number."""
         values = []
         for end in (self.low, self.high):
             arranged = end.reshape(self.shape)
             inside = end.isfinite() & self.support.check(arranged).flatten()
-            low, _ = self.inner()
-            safe = torch.where(inside, end, torch.where(low.isfinite(), low, 0.0)).reshape(1, *self.shape)
+            safe = torch.where(inside, end, self._middle).reshape(1, *self.shape)
             value = self._log_prob(safe).to(torch.float64).flatten()
             values.append(torch.where(inside & (value < torch.inf), value, -torch.inf))
         return values[0], values[1]
@@ -99,20 +100,27 @@ class Line:
     def rounded(self, x: Tensor) -> Tensor:
         r"""Round draws (\*sample, rows) to the law's dtype; what would round out of the support stays in."""
         x = x.to(self.dtype)
-        for end, inward in ((self.low, torch.inf), (self.high, -torch.inf)):
-            if not end.isfinite().any():
-                continue
-            near = end.to(self.dtype)
-            shape = near.reshape(self.shape)
-            fits = self.support.check(shape).flatten() & ((near - end) * inward >= 0)
-            inside = torch.where(fits, near, _towards(near, inward))
-            x = x.clamp_(min=inside) if inward > 0 else x.clamp_(max=inside)
+        if self.innermost is not None:
+            x = x.clamp_(*self.innermost)
         return x
+
+    def _innermost(self) -> tuple[Tensor, Tensor] | None:
+        """Return the outermost numbers of the law's dtype in the support; one for all rows if all agree."""
+        if self.low.isinf().all() and self.high.isinf().all():
+            return None
+        limits = []
+        for end, inward in ((self.low, 1), (self.high, -1)):
+            near = end.to(self.dtype)
+            inside = self.support.check(near.to(torch.float64).reshape(self.shape)).flatten()
+            inside &= (near - end) * inward >= 0
+            limit = torch.where(inside | end.isinf(), near, _towards(near, inward * torch.inf))
+            limits.append(limit[:1] if (limit == limit[:1]).all() else limit)
+        return limits[0], limits[1]
 
 
 def rounding(eps: float, log_prob: Tensor) -> Tensor:
     """Return by how much rounding may change a log-density; a violation within it is accepted."""
-    return _SLACK * eps * (1 + torch.where(log_prob.isfinite(), log_prob.abs(), 0.0))
+    return log_prob.abs().clamp_(max=1e300).add_(1).mul_(_SLACK * eps)
 
 
 def _towards(x: Tensor, where: float) -> Tensor:

@@ -89,8 +89,7 @@ class RatioOfUniforms(AcceptReject):
         left, right = self._log_left.exp()[:, None], self._log_right.exp()[:, None]
         u, w = uniform((2, self._rows, m), device=mode.device, generator=generator)
         x = mode + (w * (left + right) - left) / u
-        first, last = self._line.inner()
-        inside = (x >= first[:, None]) & (x <= last[:, None])
+        inside = (x >= self._line.first[:, None]) & (x <= self._line.last[:, None])
         x = torch.where(inside, x, mode)
         log_prob = self._line(x)
         self._check(x, log_prob)

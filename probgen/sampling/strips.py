@@ -60,7 +60,7 @@ def distances(area: Tensor, start: Tensor, slope: Tensor, share: Tensor) -> Tens
 
 
 def check_between(line: Line, x: Tensor, log_prob: Tensor, top: Tensor, strips: Strips) -> Tensor:
-    """Return density over hat at x, each in its strip; raise where it is above 1 or below the squeeze."""
+    """Return the logarithm of density over hat at x, each in its strip; raise where it is out of bounds."""
     log_level = log_prob - top - strips.log_hat(x)
     room = rounding(line.eps, log_prob) + rounding(line.eps, top)
     high, low = log_level > room, log_level < strips.touch.log() - room
@@ -72,7 +72,7 @@ def check_between(line: Line, x: Tensor, log_prob: Tensor, top: Tensor, strips: 
             f"the density should be T-concave (1 / √density convex) but {line.at(x, wrong)} it is "
             f"{float(ratio[wrong][0]):.6g} times its {bound}"
         )
-    return log_level.exp()
+    return log_level
 
 
 def roots(log_prob: Tensor, top: Tensor) -> Tensor:
@@ -226,15 +226,16 @@ def _check_bounded(line: Line, x: Tensor, strips: Strips) -> None:
 
 
 def integration_parts(strips: Strips, rule: int) -> Iterator[tuple[Tensor, Tensor, Strips]]:
-    """Yield places x, log w and the strips of x, part by part, such that Σ w f(x) ≈ ∫ f for f up to the hat.
+    """Yield places x, log w and the strips of x, part by part: ∫ f ≈ Σ w f(x) / hat(x) for f up to the hat.
 
     They are Gauss-Legendre points in the share of each strip's hat, by the rule 0 or the better rule 1. The
-    two outermost strips, where the density may fall off in any way, are halved towards their far ends 48
+    two outermost strips, where the density may fall off in any way, are halved towards their far ends 32
     times.
     """
-    halves = 0.5 ** np.arange(1, 49)[:, None]
+    starts = 1 - 0.5 ** np.arange(33)
+    widths = np.diff(starts, append=1.0)[:, None]
     nodes, weights = _END_RULES[rule]
-    graded, graded_weights = (1 - 2 * halves + halves * nodes).ravel(), (halves * weights).ravel()
+    graded, graded_weights = (starts[:, None] + widths * nodes).ravel(), (widths * weights).ravel()
     ends = Strips(*(field[:, [0, -1]].repeat_interleave(graded.size, -1) for field in strips))
     inside = Strips(*(field[:, 1:-1] for field in strips))
     points = [
@@ -242,5 +243,4 @@ def integration_parts(strips: Strips, rule: int) -> Iterator[tuple[Tensor, Tenso
     ]
     for part, share, weight in (*points, (ends, np.tile(graded, 2), np.tile(graded_weights, 2))):
         x = part.places(torch.as_tensor(share, device=part.area.device))
-        log_weight = torch.as_tensor(weight, device=x.device).log() + part.area.log() - part.log_hat(x)
-        yield x, log_weight, part
+        yield x, part.area.log() + torch.as_tensor(weight, device=x.device).log(), part

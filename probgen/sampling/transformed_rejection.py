@@ -129,7 +129,7 @@ class TransformedDensityRejection(AcceptReject):
         self._count(proposals, torch.full_like(proposals, n), self._log_hat)
         if missing:
             self._give_up(n * self._rows - missing, n * self._rows)
-        return self._line.rounded(x)
+        return x
 
     @torch.no_grad()
     def _integrated(self) -> tuple[Tensor, Tensor]:
@@ -139,10 +139,9 @@ class TransformedDensityRejection(AcceptReject):
             for rule in (0, 1):
                 parts = []
                 for x, log_weight, strips in integration_parts(self._strips, rule):
-                    value = self._line(x)
-                    check_between(self._line, x, value, self._top[:, None], strips)
-                    parts.append((log_weight + value).logsumexp(-1))
-                results.append(torch.stack(parts).logsumexp(0))
+                    level = check_between(self._line, x, self._line(x), self._top[:, None], strips)
+                    parts.append((log_weight + level).logsumexp(-1))
+                results.append(torch.stack(parts).logsumexp(0) + self._top)
             rounded = 8 * self._line.eps * (1 + self._top.abs())
             self._integral = results[1], (results[1] - results[0]).abs() + rounded
         return self._integral
@@ -150,7 +149,7 @@ class TransformedDensityRejection(AcceptReject):
     def _normaliser(self) -> Tensor:
         if not (self._learned and torch.is_grad_enabled()):
             return self._integrated()[0].reshape(self._own)
-        parts = [(x, log_weight) for x, log_weight, _ in integration_parts(self._strips, 1)]
+        parts = [(x, weight - strips.log_hat(x)) for x, weight, strips in integration_parts(self._strips, 1)]
         x, log_weight = (torch.cat(columns, -1).T for columns in zip(*parts, strict=True))
         value = self._log_prob(x.reshape(-1, *self._own)).reshape(x.shape)
         return (log_weight + value).logsumexp(0).reshape(self._own)

@@ -76,6 +76,10 @@ def test_first_draws_have_the_law():
         laws.check_goodness_of_fit(draws, torch.special.ndtr)
         laws.assert_power(draws, torch.special.ndtr, shift=0.03)
         laws.check_goodness_of_fit(draws[0], torch.special.ndtr)
+    gaps = law._state["hull"].x.diff(dim=-1)
+    gaps = gaps.where(gaps.isfinite() & (gaps > 0), torch.nan)
+    ratios = (gaps[:, 1:] / gaps[:, :-1]).log().abs().nan_to_num(0)
+    assert ratios.max() < math.log(1e4)  # secants of points that nearly meet would be noise
 
 
 def test_the_hat_sharpens():

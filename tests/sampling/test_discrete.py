@@ -92,6 +92,7 @@ MASSES = {
         torch.rand(4, k, dtype=float64) * (torch.rand(4, k) < 0.1) + (torch.arange(k) == k // 2)
     ),
     "one": lambda k: (torch.arange(k) == torch.tensor([[0], [k - 1]])).double(),
+    "halves": lambda k: (torch.arange(k)[None] % 4 % 3 == 0).double(),
     "geometric": lambda k: (-torch.arange(k, dtype=float64) / 3).exp()[None],
 }
 
@@ -123,6 +124,10 @@ def test_small_calls_and_large_ones_draw_by_the_same_law():
     counts = torch.stack([column.bincount(minlength=4) for column in wide.sample((n,)).T])
     assert chi_square_level(counts, n * law.probs.double()).min() > 1e-6 / 3
     assert wide.expand([2, 3]).sample((5,)).shape == (5, 2, 3)
+    one = DiscreteInverse(torch.ones(1, 4))
+    assert one.sample((9,)).shape == (9, 1)
+    counts = torch.stack([column.bincount(minlength=4) for column in one.expand([3]).sample((n,)).T])
+    assert chi_square_level(counts, torch.full((3, 4), n / 4, dtype=float64)).min() > 1e-6 / 3
     singles = DiscreteInverse(torch.eye(4)[:, None]).expand([4, 3]).sample((50,))
     assert (singles == torch.arange(4)[:, None]).all()
     assert law.sample((0,)).shape == (0,)

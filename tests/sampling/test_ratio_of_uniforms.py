@@ -38,6 +38,12 @@ LAWS = {
         lambda x: torch.where(x < 0.5, x / 2, 0.25 + (x - 0.5) * 1.5),
         0.02,
     ),
+    "a second peak, twice as high and narrow": (
+        lambda x: torch.logaddexp(-(x**2) / 2, -(((x - 10.3) / 0.4) ** 2) / 2 + math.log(2)),
+        real,
+        lambda x: (torch.special.ndtr(x) + 0.8 * torch.special.ndtr((x - 10.3) / 0.4)) / 1.8,
+        0.02,
+    ),
     "bumps": (*bumps(2.0, 1.0)[:1], real, bumps(2.0, 1.0)[1], 0.02),
     "bumps with a gap": (*bumps(4.0, 0.1)[:1], real, bumps(4.0, 0.1)[1], 0.02),
 }

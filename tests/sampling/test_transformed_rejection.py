@@ -144,13 +144,21 @@ def test_copies_are_independent():
     assert law.sample((0,)).shape == (0, 2, 1)
 
 
-def test_draws_stay_in_the_support_after_rounding():
+@pytest.mark.parametrize("shape", [(), (2,)])
+def test_draws_stay_in_the_support_after_rounding(shape):
+    """Of the float32 numbers, the nearest to some draws are 1 + 10 · 2⁻²³ and 1, both outside."""
+    length = torch.tensor(1.15e-6, dtype=float64).expand(shape)
+    length = length * torch.linspace(1, 0.9, 2)[: max(1, len(shape) * 2)].reshape(shape)
     law = TransformedDensityRejection(
-        lambda x: 0 * x, support=constraints.half_open_interval(1.0, 1.0 + 1e-6)
+        lambda x: 0 * x, support=constraints.half_open_interval(1.0, 1.0 + length)
     )
     draws = law.sample((1000,))
     assert draws.dtype == torch.float32
-    assert ((draws >= 1) & (draws.double() < 1 + 1e-6)).all()
+    assert ((draws >= 1) & (draws.double() < 1 + length)).all()
+    above = TransformedDensityRejection(
+        lambda x: -(x - 1) * 1e6, support=constraints.greater_than((1 + 0 * length).float())
+    )
+    assert (above.sample((1000,)) > 1).all()
 
 
 def test_gradients_include_the_normaliser(device):
@@ -198,6 +206,7 @@ NOT_CONCAVE = r"1 / √density convex\) but at x = \S+ it is \S+ times what its 
         (lambda x: torch.logaddexp(-(x**2) / 2, -(((x - 0.7) / 1e-3) ** 2) / 2 - 4), real, NOT_CONCAVE),
         (student(0.5), real, NOT_CONCAVE),
         (lambda x: torch.where((x > 1) & (x < 1.5), -torch.inf, -(x**2)), real, NOT_CONCAVE),
+        (lambda x: torch.where((x > 1) & (x < 9), -torch.inf, -x.abs() / 9), real, NOT_CONCAVE),
         (lambda x: torch.where(x < 0.5, -1 - x**2, -(x**2)), real, NOT_CONCAVE),
         (lambda x: -torch.log1p(x.abs()), real, NOT_CONCAVE),
         (lambda x: -x.log(), positive, r"should be bounded, .* but it changes by 4\.\d+ over 64 of them"),
