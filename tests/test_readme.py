@@ -6,16 +6,29 @@ from pathlib import Path
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_program_in_the_readme_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (program,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+def run(number):
+    """Run a program of the README and return its names."""
+    program = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)[number]
     names: dict = {}
     exec(compile(program, "README.md", "exec"), names)
+    return names
+
+
+def test_the_first_program_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = run(0)
     assert names["chains"]["z"].shape == (64, 1000, 4, 2)
     assert float(names["vae"].prior.gap.detach()) != 2.0
     out = capsys.readouterr().out
     assert "Estimate(value=-" in out
     assert "train against test" in out
+
+
+def test_the_training_runs_and_goes_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    history = run(1)["history"]
+    assert history.values("svi/elbo", "validation")[-1] > history.values("svi/elbo", "validation")[0]
+    assert run(1)["history"].rows == history.rows  # resume: there is nothing left to do
 
 
 def test_the_two_commands_set_everything_up():
