@@ -26,8 +26,9 @@ def fabric(device: torch.device, *, devices: int, nodes: int, strategy: str, pre
         raise ValueError(f"--strategy should be auto or ddp but got {strategy!r}")
     if precision not in PRECISIONS:
         raise ValueError(f"--precision should be {' or '.join(PRECISIONS)} but got {precision!r}")
+    asked: Any = precision  # one of PRECISIONS
     made = Fabric(
-        accelerator=device.type, devices=devices, num_nodes=nodes, strategy=strategy, precision=precision
+        accelerator=device.type, devices=devices, num_nodes=nodes, strategy=strategy, precision=asked
     )
     made.launch()
     return made

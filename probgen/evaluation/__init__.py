@@ -1,5 +1,11 @@
-"""Judging models and draws: metrics between samples, and likelihoods."""
+"""Judging models and draws: metrics between samples, likelihoods, calibration of a posterior's sampler."""
 
+from probgen.evaluation.calibration import (
+    Calibration,
+    JointTest,
+    geweke_test,
+    simulation_based_calibration,
+)
 from probgen.evaluation.likelihood import log_likelihood, log_likelihoods
 from probgen.evaluation.neighbours import (
     DensityCoverage,
@@ -12,12 +18,16 @@ from probgen.evaluation.two_sample import C2ST, classifier_two_sample
 
 __all__ = [
     "C2ST",
+    "Calibration",
     "DensityCoverage",
+    "JointTest",
     "PrecisionRecall",
     "classifier_two_sample",
     "density_coverage",
+    "geweke_test",
     "log_likelihood",
     "log_likelihoods",
     "nearest_neighbour_ratio",
     "precision_recall",
+    "simulation_based_calibration",
 ]

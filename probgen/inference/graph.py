@@ -274,7 +274,8 @@ def _hashable(value: Any) -> Any:
 def _own_gradients(graph: Graph, learned: int) -> None:
     """Let each gradient have memory of its own, so that it can be scaled or added to in place."""
     output = graph.output_node()
-    results = list(output.args[0])
+    returned: Any = output.args[0]
+    results = list(returned)
     roots = [_root(result) for result in results]
     for i in range(len(results) - learned, len(results)):
         fresh = roots[i].op == "call_function" and roots.count(roots[i]) == 1
