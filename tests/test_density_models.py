@@ -369,7 +369,6 @@ def test_eight_schools_against_reference_draws():
     chains = sample(
         density, method="random_walk", chains=500, warmup=600, draws=40, thin=20, generator=generator
     )
-    chains.density = density
     for name, (mean, sd) in REFERENCE.items():
         draws = chains[name] if name != "theta" else chains[name][..., 0]
         of_chains = draws.mean(1)

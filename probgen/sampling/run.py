@@ -90,7 +90,8 @@ def run(
 
     found = statistics.collected()
     _report_not_finite(found.get("not_finite"), thin)
-    return Chains(kept.collected(statistics.done), statistics=found, state=reached, interrupted=interrupted)
+    draws_of_sites = kept.collected(statistics.done)
+    return Chains(draws_of_sites, statistics=found, state=reached, density=density, interrupted=interrupted)
 
 
 class _Kept:

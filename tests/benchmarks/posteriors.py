@@ -28,7 +28,6 @@ def row(name: str, *, method: str, chains: int, warmup: int, draws: int, thin: i
         thin=thin,
         generator=torch.Generator().manual_seed(1),
     )
-    drawn.density = density
     seconds = time.perf_counter() - start
     table, of_mean, of_sd = drawn.summary(), [], []
     for key, expected in reference(name).items():
