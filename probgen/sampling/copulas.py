@@ -39,7 +39,8 @@ class _WithMargins(ByUniforms):
         return value.expand(*torch.broadcast_shapes(value.shape[:-1], self.batch_shape), -1)
 
     def _margin_log_prob(self, value: Tensor) -> Tensor:
-        logs = [law.log_prob(x) for law, x in zip(self.margins, value.unbind(-1), strict=True)]
+        x = value.to(torch.float64).unbind(-1)
+        logs = [law.log_prob(one) for law, one in zip(self.margins, x, strict=True)]
         return torch.stack(logs).sum(0)
 
     def _log_levels(self, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,7 +130,7 @@ class GaussianCopula(_WithMargins):
         own = self._whitened(z)
         log_volume = self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         dependence = (z.square() - own.square()).sum(-1) / 2 - log_volume
-        return self._margin_log_prob(value) + dependence.to(value.dtype)
+        return (self._margin_log_prob(value) + dependence).to(value.dtype)
 
     def to_uniform(self, value: Tensor) -> Tensor:
         """Return the independent uniforms, float64, of which x is made."""
@@ -198,7 +199,7 @@ class EmpiricalCopula(_WithMargins):
                 total = total + kernel.index_select(1, self.ranks[:, k] - 1)
             parts.append(total.logsumexp(-1))
         dependence = torch.cat(parts).reshape(value.shape[:-1]) - torch.log(rank.new_tensor(n))
-        return self._margin_log_prob(value) + dependence.to(value.dtype)
+        return (self._margin_log_prob(value) + dependence).to(value.dtype)
 
     def from_uniform(self, u: Tensor) -> Tensor:
         """Return x from d + 1 independent uniforms."""

@@ -151,11 +151,10 @@ class Truncated(ByInversion, TorchDistribution):
         """Return the log-density at x, with gradients to x, the parameters and the ends; −∞ outside."""
         if self._validate_args:
             self._validate_sample(value)
-        inside = (value >= self.low) & (value <= self.high)
-        safe = torch.where(inside, value, self._middle.to(value.dtype))
-        result = self.law.log_prob(safe) - self._log_mass.to(value.dtype)
-        shape = torch.broadcast_shapes(value.shape, self.batch_shape)
-        return torch.where(inside, result, -torch.inf).expand(shape)
+        x = value.to(torch.float64).expand(torch.broadcast_shapes(value.shape, self.batch_shape))
+        inside = (x >= self.low) & (x <= self.high)
+        result = self.law.log_prob(torch.where(inside, x, self._middle)) - self._log_mass
+        return torch.where(inside, result, -torch.inf).to(value.dtype)
 
     @property
     def mean(self) -> Tensor:

@@ -91,6 +91,14 @@ def test_points_are_inside_the_cube_and_one_in_each_cell(scramble):
     assert tails.isfinite().all()
 
 
+def test_points_have_all_their_bits():
+    law = dist.Uniform(torch.zeros(2, dtype=float64), torch.ones(2, dtype=float64))
+    u = sample_qmc(law, 1024, seed=3)
+    for bits in (24, 30, 52):
+        odd = ((u * 2.0**bits).floor() % 2).mean()
+        assert 0.3 < odd < 0.7
+
+
 def test_points_without_scrambling_are_sobols():
     law = dist.Uniform(torch.zeros(2, dtype=float64), torch.ones(2, dtype=float64))
     expected = torch.tensor([[0, 0], [0.5, 0.5], [0.75, 0.25], [0.25, 0.75]], dtype=float64)

@@ -130,6 +130,16 @@ def test_draws_of_a_far_tail_have_the_law(device, dtype):
     laws.assert_power(draws.double(), cdf, shift=0.05)
 
 
+@pytest.mark.parametrize("place", [8.0, 300.0])
+def test_densities_of_float32_laws_in_far_tails(place):
+    """log f(x) − log P(X ≥ t) cancels: it is taken in float64."""
+    single, double = (
+        truncate(dist.Normal(torch.zeros((), dtype=dt), 1.0), place) for dt in (torch.float32, float64)
+    )
+    x = (place + torch.tensor([0.01, 1.0]) / place).to(torch.float32)
+    torch.testing.assert_close(single.log_prob(x), double.log_prob(x.double()).float(), rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize(
     ("build", "parameters"),
     [
