@@ -65,7 +65,7 @@ class Run:
         self._max_gradient_norm = max_gradient_norm
         self._learned = [p for group in optimizer.param_groups for p in group["params"]]
         self._device = next(objective.parameters()).device
-        order_seed, noise_seed = self.processes.gather(torch.randint(2**62, (2,)).tolist())[0]
+        order_seed = self.processes.gather(int(torch.randint(2**62, ())))[0]
         self._order = torch.Generator(self._device)
         self._order.manual_seed(order_seed)
         self._order_state = self._order.get_state()  # at the start of this epoch
@@ -80,6 +80,7 @@ class Run:
         self._best_weights: dict[str, Tensor] = {}
         self._last: Batch = ()
         if self.processes.world > 1:
+            noise_seed = self.processes.gather(int(torch.randint(2**62, ())))[0]
             torch.manual_seed(noise_seed + self.processes.rank)
             self.processes.share([*objective.parameters(), *objective.buffers()])
 
