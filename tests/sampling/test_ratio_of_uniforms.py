@@ -39,9 +39,9 @@ LAWS = {
         0.02,
     ),
     "a second peak, twice as high and narrow": (
-        lambda x: torch.logaddexp(-(x**2) / 2, -(((x - 10.3) / 0.4) ** 2) / 2 + math.log(2)),
+        lambda x: torch.logaddexp(-(x**2) / 2, -(((x - 10.85) / 0.3) ** 2) / 2 + math.log(2)),
         real,
-        lambda x: (torch.special.ndtr(x) + 0.8 * torch.special.ndtr((x - 10.3) / 0.4)) / 1.8,
+        lambda x: (torch.special.ndtr(x) + 0.6 * torch.special.ndtr((x - 10.85) / 0.3)) / 1.6,
         0.02,
     ),
     "bumps": (*bumps(2.0, 1.0)[:1], real, bumps(2.0, 1.0)[1], 0.02),
