@@ -1,6 +1,7 @@
 """Samplers: exact laws that are Pyro distributions, and Markov chains by the thousand."""
 
 from probgen.sampling.adaptation import adapt_random_walk
+from probgen.sampling.adaptive_rejection import AdaptiveRejection
 from probgen.sampling.barker import barker
 from probgen.sampling.chains import Chains, RunState
 from probgen.sampling.copulas import EmpiricalCopula, GaussianCopula
@@ -13,12 +14,15 @@ from probgen.sampling.positions import initial_positions
 from probgen.sampling.quantiles import Beta, Chi2, Gamma, StudentT, VonMises
 from probgen.sampling.quasi_random import sample_qmc
 from probgen.sampling.random_walk import random_walk
+from probgen.sampling.ratio_of_uniforms import RatioOfUniforms
 from probgen.sampling.rejection import Rejection, RejectionReport
 from probgen.sampling.rosenblatt import Rosenblatt
 from probgen.sampling.run import run
+from probgen.sampling.transformed_rejection import TransformedDensityRejection
 from probgen.sampling.truncate import truncate
 
 __all__ = [
+    "AdaptiveRejection",
     "Beta",
     "Chains",
     "Chi2",
@@ -29,11 +33,13 @@ __all__ = [
     "GaussianCopula",
     "InverseCDF",
     "InverseReport",
+    "RatioOfUniforms",
     "Rejection",
     "RejectionReport",
     "Rosenblatt",
     "RunState",
     "StudentT",
+    "TransformedDensityRejection",
     "VonMises",
     "adapt_random_walk",
     "barker",
