@@ -61,12 +61,15 @@ def _assign(mass: Tensor, cell: int) -> tuple[Tensor, Tensor]:
     """Return thresholds and aliases for rows of masses whose mean is ``cell``."""
     missing, extra = (cell - mass).clamp(min=0), (mass - cell).clamp(min=0)
     taken, given = missing.cumsum(-1), extra.cumsum(-1)
-    before = taken - missing
     last = mass.shape[-1] - 1
-    giver = torch.searchsorted(given, before, right=True).clamp(max=last)
-    taker = torch.searchsorted(taken, given, right=True).clamp(max=last)
+    exhausted = torch.searchsorted(given, taken, right=True)  # how many have given all, cell by cell
+    start = (given == 0).sum(-1, keepdim=True)
+    giver = torch.cat([start, exhausted[:, :-1]], -1).clamp(max=last)
+    counts = mass.new_zeros(len(mass), last + 2).scatter_add_(-1, exhausted, torch.ones_like(exhausted))
+    taker = counts.cumsum(-1)[:, :-1].clamp(max=last)  # the cell that takes the last of what each has to give
     overdrawn = (taken.gather(-1, taker) - given).clamp(min=0)
-    overdrawn = torch.where((before.gather(-1, taker) < given) & (extra > 0), overdrawn, 0)
-    following = torch.searchsorted(given, given, right=True).clamp(max=last)
+    places = torch.arange(last + 1, device=mass.device)
+    giving = torch.where(extra > 0, places, last).flip(-1).cummin(-1).values.flip(-1)
+    following = torch.cat([giving[:, 1:], giving[:, -1:]], -1)
     threshold = torch.where(extra > 0, cell - overdrawn, cell - missing)
     return threshold, torch.where(extra > 0, following, giver)
