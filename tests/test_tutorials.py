@@ -123,10 +123,40 @@ def the_elbo_taken_apart(v: SimpleNamespace) -> None:
     assert v.complaint.endswith("is -inf (model site 'x': its log_prob is -inf at row 0)")
 
 
+def four_ways_to_draw_from_a_density(v: SimpleNamespace) -> None:
+    assert v.from_cdf.report().u_error == 0
+    assert v.report.u_error < 1e-11
+    assert v.report.log_normaliser.item() == pytest.approx(math.log(4), abs=1e-11)
+    assert v.inverse_error.max().item() < 1e-11
+    assert v.textbook_error.max().item() == pytest.approx(1.3e-4, rel=0.1)
+    assert v.dry == pytest.approx(0.4, abs=0.006)
+    assert v.near.abs().min() < 1e-5
+    random, sobol = v.errors[256]
+    assert random / sobol > 3
+
+    assert v.seen.expected_acceptance == pytest.approx(2 / 3)
+    assert v.seen.acceptance == pytest.approx(2 / 3, abs=0.004)
+    assert "the target is 1.2 times its envelope" in v.violation
+    assert float(v.violation.split()[-1]) == pytest.approx(math.log(6), abs=1e-4)
+    assert v.refusal.startswith("the density should be T-concave")
+    automatic = v.automatic.report()
+    assert automatic.acceptance == pytest.approx(0.99, abs=0.005)
+    assert automatic.squeezed == pytest.approx(0.98, abs=0.006)
+    assert v.ratio_seen.acceptance == pytest.approx(0.545, abs=0.008)
+    assert v.ratio_seen.expected_acceptance == pytest.approx(v.by_hand, abs=1e-4)
+
+    for d, (rejection, chain) in v.worth.items():
+        assert rejection == pytest.approx((2 / 3) ** d)
+        assert (chain > rejection) == (d == 20)
+    assert v.slope == pytest.approx(v.half_square, abs=0.01)
+    assert v.learned == pytest.approx(0.9, abs=0.3)
+
+
 CHECKS = {
     "01_from_uniforms_to_digits": from_uniforms_to_digits,
     "02_your_own_prior_in_a_vae": your_own_prior_in_a_vae,
     "03_the_elbo_taken_apart": the_elbo_taken_apart,
+    "04_four_ways_to_draw_from_a_density": four_ways_to_draw_from_a_density,
 }
 
 
