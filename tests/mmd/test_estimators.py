@@ -7,7 +7,7 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from probgen.mmd import Energy, Gaussian, Polynomial, energy_distance, mmd2, mmd2_loss, mmd2_profile, pairwise
-from probgen.mmd.spread import centred_square_between, centred_square_within
+from probgen.mmd.spread import any_weights, centred_square_between, centred_square_within
 
 FALSE_ALARM = 4.9  # standard normal quantile: 1e-6, two-sided
 KERNELS = [Gaussian(1.0), Gaussian([0.3, 2.0]), Energy()]
@@ -151,6 +151,33 @@ def test_the_standard_error_of_weighted_samples(shift, kernel, device, generator
     )
     bias = float(values.mean()) - truth
     assert abs(bias) < 4.9 * float(values.std()) / 20 + 0.02 * max(truth, 0.05)  # O(1 / n_eff)
+
+
+def test_the_weighted_variance_is_that_of_dense_matrices(device, generator):
+    """4 Σ a_i² (h_i − h̄)² less the noise in h_i, and 2 Σ a_i² a_j² k̃_ij² and its like."""
+    x, y = (torch.randn(n, 1, device=device, dtype=torch.float64, generator=generator) for n in (12, 9))
+    a, b = (torch.rand(n, device=device, dtype=torch.float64, generator=generator) for n in (12, 9))
+    a, b = a / a.sum(), b / b.sum()
+    kernel = Gaussian(1.0)
+    xx, yy, xy = (kernel((u[:, None] - v).square().sum(-1)) for u, v in ((x, x), (y, y), (x, y)))
+    first, second = 0.0, 0.0
+    q_xy = a.square() @ (xy - (xy @ b)[:, None] - a @ xy + a @ xy @ b).square() @ b.square()
+    for within, between, w, v in ((xx, xy, a, b), (yy, xy.T, b, a)):
+        within = within - within.diagonal().diag()
+        mu = within @ w / (1 - w)
+        centred = (within - mu[:, None] - mu + w @ mu).fill_diagonal_(0)
+        q = w.square() @ centred.square() @ w.square()
+        h = mu - between @ v
+        scatter = (w.square() * (h - w @ h).square()).sum() / (1 - w @ w)
+        first, second = first + 4 * (scatter - q - q_xy), second + 2 * q
+    for shift in (0.0, 3.0):  # of the kernel, which changes nothing
+        right = torch.zeros(21, 4, device=device, dtype=torch.float64)
+        right[:12, 0], right[12:, 1], right[:12, 2], right[12:, 3] = a, b, a.square(), b.square()
+        values = torch.cat([torch.cat([xx, xy], 1), torch.cat([xy.T, yy], 1)]) + shift
+        values.fill_diagonal_(0)
+        found = any_weights(values @ right, values.square() @ right[:, 2:], a, b)
+        assert float(found) == pytest.approx(max(float(first), 0) + float(second + 4 * q_xy), rel=1e-9)
+    assert first > 0
 
 
 def test_equal_weights_are_no_weights(device, generator):
