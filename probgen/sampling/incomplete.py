@@ -40,19 +40,20 @@ class _LogConcave(Family):
 
     def start(self, log_lower: Tensor, log_upper: Tensor) -> Tensor:
         lower = log_lower < log_upper
-        z = torch.special.ndtri(torch.where(lower, log_lower, log_upper).exp())
-        z = torch.where(z > -1e-3, -1e-3, z).clamp(min=-38)
+        z = torch.special.ndtri(torch.where(lower, log_lower, log_upper).exp()).clamp(min=-38)
         z = torch.where(lower, z, -z)
-        far = z.abs() / self.curvature.sqrt()
-        w = z.sign() * (far + far**2 / 3).log1p()
-        w = self._descended(z, w, _NEWTON_STEPS)
-        stretch = z * self.curvature.sqrt() / -self.slope(w)
-        r = z + stretch.log() / z
-        return self._descended(torch.where(r * z > 0, r, z), w, 2)
+        apart = torch.where(
+            lower, z.clamp(max=-0.03), z.clamp(min=0.03)
+        )  # the correction is smooth, but 0/0 at 0
+        stretch = apart * self.curvature.sqrt() / -self.slope(self._descended(apart))
+        r = z + stretch.log() / apart
+        return self._descended(torch.where(r.abs() < 1e-3, 1e-3, r))
 
-    def _descended(self, r: Tensor, w: Tensor, steps: int) -> Tensor:
-        """Solve g(w) = −r² / 2 by Newton's method."""
-        for _ in range(steps):
+    def _descended(self, r: Tensor) -> Tensor:
+        """Solve g(w) = −r² / 2, w on the side of r, by Newton's method."""
+        far = r.abs() / self.curvature.sqrt()
+        w = r.sign() * (far + far**2 / 3).log1p()
+        for _ in range(_NEWTON_STEPS):
             w = w - (self.log_density(w) + r**2 / 2) / self.slope(w)
         return w
 
@@ -210,6 +211,7 @@ def _integrals(
 def _nodes(end: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield nodes and weights of [0, end], few enough at a time for the cache."""
     r, weights = _RULES[count]
-    for part in range(0, count, COARSE):
-        some = slice(part, part + COARSE)
+    size = count if end.numel() < 512 else COARSE
+    for part in range(0, count, size):
+        some = slice(part, part + size)
         yield end * column(r[some], end), end * column(weights[some], end)

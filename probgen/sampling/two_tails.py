@@ -19,6 +19,9 @@ from torch import Tensor
 _CLOSE = 1e-4
 """A last step of Halley's method from log F this far from its target leaves it exact."""
 
+_NEAR = 0.05
+"""A step from log F this far from its target is as good as the coarse rule."""
+
 
 FINE, COARSE = 48, 16
 """Nodes of the quadrature: for results, and for the first steps towards them."""
@@ -76,10 +79,9 @@ class Whole(NamedTuple):
 
 def whole(family: Family) -> Whole:
     mode = torch.zeros_like(family.parameters[0])
-    left, right = family.tail(mode), family.tail(mode + torch.finfo(torch.float64).tiny)
-    mass = left.size + right.size
-    both = zip(left.scores, right.scores, strict=True)
-    return Whole(mass.log(), tuple((a * left.size + b * right.size) / mass for a, b in both))
+    tail = family.tail(torch.stack([mode, mode + torch.finfo(torch.float64).tiny]))
+    mass = tail.size.sum(0)
+    return Whole(mass.log(), tuple((score * tail.size).sum(0) / mass for score in tail.scores))
 
 
 def log_tails(family: Family, w: Tensor) -> tuple[Tensor, Tensor]:
@@ -131,13 +133,14 @@ def _inverse(
 ) -> tuple[Tensor, ...]:
     """Return quantiles, and where wanted their derivatives to the two log-tails and to the parameters."""
     w = family.start(log_lower, log_upper)
-    for nodes in (COARSE, COARSE, COARSE):
-        w, _ = _halley(family, all_of_it, w, log_lower, log_upper, nodes)
-    on_cpu = w.device.type == "cpu"
-    for _ in range(30 if on_cpu else 3):  # three are enough but beside the edge; elsewhere, asking would wait
-        w, found = _halley(family, all_of_it, w, log_lower, log_upper, FINE)
-        if on_cpu and found.all():
-            break
+    may_ask = (
+        w.device.type == "cpu"
+    )  # elsewhere asking would wait, and three steps are enough but at the edge
+    for nodes, steps in ((COARSE, 3), (FINE, 30 if may_ask else 3)):
+        for _ in range(steps):
+            w, far, found = _halley(family, all_of_it, w, log_lower, log_upper, nodes)
+            if may_ask and (found.all() if nodes == FINE else (far < _NEAR).all()):
+                break
     w = torch.where(found, w, torch.nan)
     if not differentiable:
         return (w,)
@@ -149,20 +152,21 @@ def _inverse(
 
 def _halley(
     family: Family, all_of_it: Whole, w: Tensor, log_lower: Tensor, log_upper: Tensor, nodes: int
-) -> tuple[Tensor, Tensor]:
-    """Return the next w, and whether it is exact: w was close, or the root is no further than rounding."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the next w, the distance of the log-tail at w from its target, and whether the next is exact."""
     sign = torch.where(w <= 0, -1.0, 1.0).to(w.dtype)
     size = family.tail(w, nodes).size
     target = torch.where(w <= 0, log_lower, log_upper)
     excess = family.log_density(w) + size.log() - all_of_it.log_mass - target
+    far = excess.abs()
     last = family.edge * (1 - 2.0**-51)
     rounding = 2.0**-50 * w.abs()
-    found = (excess.abs() < _CLOSE) | (excess.abs() * size <= rounding) | ((w.abs() >= last) & (excess > 0))
+    found = (far < _CLOSE) | (far * size <= rounding) | ((w.abs() >= last) & (excess > 0))
 
     bend = 1 + sign * family.slope(w) * size
     new = w + sign * excess * size / (1 + bend * excess.clamp(-1, 1) / 2)
     beyond = (w + 7 * sign * family.edge).clamp(-8 * last, 8 * last) / 8
-    return torch.where(new.abs() <= last, new, beyond), found
+    return torch.where(new.abs() <= last, new, beyond), far, found
 
 
 def _in_blocks(function: Callable[..., tuple[Tensor, ...]], family: Family, *tensors: Tensor) -> list[Tensor]:

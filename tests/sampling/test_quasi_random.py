@@ -22,7 +22,7 @@ def build(name, dtype=float64, device="cpu"):
         "Gamma": lambda: Gamma(torch.stack([one / 2, two]), one),
         "torch's Gamma": lambda: dist.Gamma(two, one),
         "InverseCDF by icdf": lambda: InverseCDF(icdf=lambda u: -(-u).log1p(), dtype=dtype, device=device),
-        "InverseCDF by density": lambda: InverseCDF(log_prob=lambda x: -(x**2) + 0 * zero, dtype=dtype),
+        "InverseCDF by density": lambda: InverseCDF(log_prob=lambda x: -(x**2), dtype=dtype, device=device),
         "truncated": lambda: truncate(normal, 2.0, 5.0),
         "Independent": lambda: Beta(torch.stack([one, two]), two).to_event(1),
         "Rosenblatt": lambda: Rosenblatt([normal, lambda x: dist.Normal(x, one)]),
