@@ -103,7 +103,7 @@ class AcceptReject(TorchDistribution, ABC):
             raise ValueError("report() needs draws of every law of the batch but has none yet")
         share = accepted / proposals
         log_normaliser = accepted.log() - self._seen["log_trials"]
-        stderr = ((1 - share) / accepted).sqrt()
+        stderr = ((1 - share) / accepted + proposals**-2).sqrt()  # not 0 where all were accepted
         estimate = Estimate(self._plain(log_normaliser), self._plain(stderr))
         return RejectionReport(
             int(proposals.sum()), self._plain(share), self._plain(self._expected()), estimate
