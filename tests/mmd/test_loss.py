@@ -31,6 +31,11 @@ def with_gradient(x, y, kernel, **options):
     return loss.detach(), slope
 
 
+def named(kernel):
+    """Return a name that is the same in every process."""
+    return getattr(kernel, "__name__", repr(kernel))
+
+
 @pytest.mark.parametrize("kernel", RADIAL, ids=repr)
 def test_a_common_offset_in_single_precision_costs_nothing(kernel, device, generator):
     """The inputs are rounded to 1e3 + multiples of 2^-14, so that they are the same points in both types."""
@@ -52,7 +57,7 @@ def test_equal_points_across_the_samples_have_no_part_in_the_slope(kernel, devic
     assert float((slope - expected).abs().max()) < 2e-5 * float(expected.abs().max())
 
 
-@pytest.mark.parametrize("kernel", [*RADIAL, lambda squared: torch.exp(-squared)], ids=str)
+@pytest.mark.parametrize("kernel", [*RADIAL, lambda squared: torch.exp(-squared)], ids=named)
 def test_samples_of_one_point_only(kernel, device, dtype):
     x, y = torch.full((5, 3), 7.0, device=device, dtype=dtype), torch.full((4, 3), 7.0, device=device)
     loss, slope = with_gradient(x, y.to(dtype), kernel)
@@ -96,7 +101,7 @@ class Kept:
 
 
 @pytest.mark.parametrize(
-    "kernel", [Gaussian([1.0, 2.0]), lambda squared: torch.exp(-squared), Polynomial(3)], ids=str
+    "kernel", [Gaussian([1.0, 2.0]), lambda squared: torch.exp(-squared), Polynomial(3)], ids=named
 )
 def test_memory_is_that_of_a_tile(kernel, device, dtype, generator, monkeypatch):
     monkeypatch.setattr("probgen.mmd.sums._side", lambda device: 64)
@@ -122,7 +127,7 @@ def dense(x, y, kernel, a, b, estimator):
 
 
 @pytest.mark.parametrize("estimator", ["unbiased", "biased"])
-@pytest.mark.parametrize("kernel", [Gaussian([0.5, 2.0]), Energy(), lambda s: 1 / (1 + s)], ids=str)
+@pytest.mark.parametrize("kernel", [Gaussian([0.5, 2.0]), Energy(), lambda s: 1 / (1 + s)], ids=named)
 def test_weights_and_their_gradient(kernel, estimator, device, generator):
     x, y = (normal(n, 2, device, torch.float64, generator) for n in (300, 20))
     a, b = (torch.rand(n, device=device, dtype=torch.float64, generator=generator) for n in (300, 20))
@@ -150,7 +155,7 @@ def test_half_precision_is_not_used_for_distances(device, generator):
     torch.testing.assert_close(found[1], slope)
 
 
-@pytest.mark.parametrize("kernel", [*RADIAL, lambda squared: torch.exp(-squared)], ids=str)
+@pytest.mark.parametrize("kernel", [*RADIAL, lambda squared: torch.exp(-squared)], ids=named)
 def test_the_gradient_is_captured(kernel, device, dtype, generator):
     def slope(x, y):
         return torch.autograd.grad(mmd2_loss(x, y, kernel), y)[0]

@@ -183,7 +183,7 @@ def test_a_generator_fixes_the_draws(name, dtype, device):
         assert torch.equal(first, law.sample((50,), generator=torch.Generator(device).manual_seed(1)))
 
 
-@pytest.mark.parametrize("name", CASES.keys() - BY_REJECTION)
+@pytest.mark.parametrize("name", [name for name in CASES if name not in BY_REJECTION])
 def test_icdf_is_the_generalised_inverse(name, device):
     """F(x⁻) ≤ u ≤ F(x) at x = F⁻(u)."""
     law = CASES[name].build(torch.float64, device)
