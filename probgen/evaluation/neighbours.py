@@ -46,6 +46,7 @@ def precision_recall(real: Tensor, generated: Tensor, *, neighbours: int = 3) ->
 
     Source: Kynkäänniemi, Karras, Laine, Lehtinen and Aila (2019).
 
+    >>> import torch
     >>> real = torch.arange(10.0)
     >>> precision_recall(real, torch.tensor([1.5, 2.5, 3.5, 90.0]), neighbours=1)
     PrecisionRecall(precision=0.75, recall=0.9)
@@ -75,6 +76,7 @@ def density_coverage(real: Tensor, generated: Tensor, *, neighbours: int = 5) ->
 
     Source: Naeem, Oh, Uh, Choi and Yoo (2020).
 
+    >>> import torch
     >>> real = torch.arange(10.0)
     >>> density_coverage(real, torch.tensor([1.5, 2.5, 3.5, 90.0]), neighbours=1)
     DensityCoverage(density=1.5, coverage=0.4)
@@ -100,6 +102,7 @@ def nearest_neighbour_ratio(draws: Tensor, train: Tensor, held_out: Tensor) -> f
         TypeError, ValueError: for samples that are empty, not finite or not alike, and where all held-out
             points are themselves training points.
 
+    >>> import torch
     >>> round(nearest_neighbour_ratio(torch.tensor([0.5, 5.0]), torch.arange(10.0), torch.tensor([2.5])), 6)
     0.5
     """
