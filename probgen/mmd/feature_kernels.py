@@ -73,7 +73,7 @@ class Deep(PairKernel):
     r"""A kernel on features, k(x, y) = κ(φ(x), φ(y)): learned ones, or counts of what a sequence holds.
 
     Gradients flow to the network's parameters, through features that are computed once for all points. A
-    test should use data that the network has not seen: see :func:`deep_kernel_test`.
+    test should use data that the network has not seen.
 
     Args:
         network: φ, from points of shape (n, \*event) to features of shape (n, \*features).

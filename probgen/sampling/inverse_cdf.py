@@ -80,11 +80,12 @@ class InverseCDF(TorchDistribution):
     faster.
 
     With validation on each new law is verified, which takes part of a millisecond from a quantile function,
-    some milliseconds from a CDF and some tens from a log-density, and each draw is checked.
+    some milliseconds from a CDF and tens to hundreds from a log-density, and each draw is checked.
     ``validate_args=False`` leaves that out; then nothing has control flow that depends on data, and
     ``make_fx`` can capture ``sample``, ``rsample`` and ``log_prob`` of a law that has a ``log_prob``, and
     ``rsample`` of any with ``icdf``. A log-density whose integral is then not known to 1e-6 gives NaN.
-    Derivatives by autograd cannot be captured, and say so.
+    Derivatives by autograd cannot be captured, and say so; ``fit`` then runs the loss eagerly, as it also does
+    with a prior given by its log-density alone.
 
     Args:
         log_prob: the log-density, of float64 x in the support, maybe unnormalised; or, beside ``cdf`` or
