@@ -84,8 +84,8 @@ class InverseCDF(TorchDistribution):
     ``validate_args=False`` leaves that out; then nothing has control flow that depends on data, and
     ``make_fx`` can capture ``sample``, ``rsample`` and ``log_prob`` of a law that has a ``log_prob``, and
     ``rsample`` of any with ``icdf``. A log-density whose integral is then not known to 1e-6 gives NaN.
-    Derivatives by autograd cannot be captured, and say so; ``fit`` then runs the loss eagerly, as it also does
-    with a prior given by its log-density alone.
+    Derivatives by autograd cannot be captured, and say so; ``fit`` then runs the loss eagerly, as it also
+    does with a prior given by its log-density alone.
 
     Args:
         log_prob: the log-density, of float64 x in the support, maybe unnormalised; or, beside ``cdf`` or
