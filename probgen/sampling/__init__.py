@@ -1,9 +1,10 @@
 """Samplers: exact laws that are Pyro distributions, and Markov chains by the thousand."""
 
-from probgen.sampling.adaptation import adapt_random_walk
+from probgen.sampling.adaptation import adapt, adapt_random_walk
 from probgen.sampling.adaptive_rejection import AdaptiveRejection
 from probgen.sampling.barker import barker
 from probgen.sampling.chains import Chains, RunState
+from probgen.sampling.chees import adapt_hmc
 from probgen.sampling.copulas import EmpiricalCopula, GaussianCopula
 from probgen.sampling.discrete import DiscreteInverse, Empirical
 from probgen.sampling.hmc import hmc
@@ -41,6 +42,8 @@ __all__ = [
     "StudentT",
     "TransformedDensityRejection",
     "VonMises",
+    "adapt",
+    "adapt_hmc",
     "adapt_random_walk",
     "barker",
     "hmc",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,10 @@ from probgen.sampling.metropolis import (
 
 DIVERGENCE = 1000.0
 """The gain in energy, in nats, from which a trajectory counts as divergent, as in Stan."""
+
+
+Leap = Callable[..., tuple[Tensor, ...]]
+"""A leapfrog step: position, momentum, gradient, scale, size to position, momentum, log-density, gradient."""
 
 
 class HamiltonianInfo(NamedTuple):
@@ -69,12 +74,11 @@ def hmc(density: Density, *, scale: float | Tensor, steps: int, jitter: float = 
         raise ValueError(f"steps should be at least 1 but got {steps}")
     if not 0 <= jitter < 1:
         raise ValueError(f"jitter should be at least 0 and below 1 but got {jitter}")
-    return fixed(density, hmc_kernel(density, steps=steps, jitter=jitter), scale)
+    return fixed(density, hmc_kernel(density, leapfrog(density), steps=steps, jitter=jitter), scale)
 
 
-def hmc_kernel(density: Density, *, steps: int, jitter: float, wrap: Wrap = as_written) -> Kernel:
-    """Return Hamiltonian Monte Carlo with its scale open; ``wrap`` may compile a leapfrog step."""
-    evaluate, leap = with_gradient(density), leapfrog(density, wrap=wrap)
+def hmc_kernel(density: Density, leap: Leap, *, steps: int, jitter: float) -> Kernel:
+    """Return Hamiltonian Monte Carlo by given leapfrog steps, with its scale open."""
 
     def move(
         state: GradientState, scale: Tensor, generator: torch.Generator
@@ -87,11 +91,11 @@ def hmc_kernel(density: Density, *, steps: int, jitter: float, wrap: Wrap = as_w
         proposal, end = trajectory(leap, state, momentum, scale, shake.unsqueeze(-1), steps)
         return end_of_trajectory(state, momentum, proposal, end, uniform)
 
-    return Kernel(evaluate, move, 0.651, density.dim ** (-1 / 4))
+    return Kernel(with_gradient(density), move, 0.651, density.dim ** (-1 / 4))
 
 
-def leapfrog(density: Density, *, wrap: Wrap = as_written):  # type: ignore[no-untyped-def]
-    """Return the leapfrog step of (position, momentum, gradient, scale, size): all but the last two anew."""
+def leapfrog(density: Density, *, wrap: Wrap = as_written) -> Leap:
+    """Return the leapfrog step on a density; ``wrap`` may compile it."""
     evaluate, batch = with_gradient(density), density.batch_shape
 
     @wrap
@@ -106,8 +110,8 @@ def leapfrog(density: Density, *, wrap: Wrap = as_written):  # type: ignore[no-u
     return leap
 
 
-def trajectory(  # type: ignore[no-untyped-def]
-    leap, state: GradientState, momentum: Tensor, scale: Tensor, size: Tensor, steps: int
+def trajectory(
+    leap: Leap, state: GradientState, momentum: Tensor, scale: Tensor, size: Tensor, steps: int
 ) -> tuple[GradientState, Tensor]:
     """Take leapfrog steps from a state; return where they end and with which momentum."""
     position, log_prob, gradient = state

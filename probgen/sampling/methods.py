@@ -2,40 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from probgen.core import Density
-from probgen.sampling.adaptation import adapt_random_walk
+from probgen.sampling.adaptation import WarmedUp, adapt
+from probgen.sampling.barker import barker_kernel
 from probgen.sampling.chains import Chains
+from probgen.sampling.chees import adapt_hmc
+from probgen.sampling.gradients import has_gradient
+from probgen.sampling.graphs import Wrap, wrapper
+from probgen.sampling.mala import mala_kernel
+from probgen.sampling.metropolis import Kernel
 from probgen.sampling.positions import given_positions, initial_positions
-from probgen.sampling.random_walk import target_acceptance
+from probgen.sampling.random_walk import random_walk_kernel
 from probgen.sampling.run import at_least, run, same_device
 from probgen.sampling.uniforms import default_generator
 
-_METHODS = ("random_walk",)
+DENSE = 100
+"""Dimensions up to which a proposal takes its correlations from the chains."""
+
+
+class Method(NamedTuple):
+    """A warm-up, whether it needs gradients, and about how often a step calls the log-density."""
+
+    warm_up: Callable[..., WarmedUp]
+    gradient: bool
+    calls: int
+
+
+def _tuned(make_kernel: Callable[..., Kernel]) -> Callable[..., WarmedUp]:
+    def warm_up(density: Density, position: Tensor, *, wrap: Wrap, **options: Any) -> WarmedUp:
+        return adapt(density, make_kernel(density, wrap=wrap), position, **options)
+
+    return warm_up
+
+
+METHODS = {
+    "hmc": Method(adapt_hmc, gradient=True, calls=4),
+    "mala": Method(_tuned(mala_kernel), gradient=True, calls=1),
+    "barker": Method(_tuned(barker_kernel), gradient=True, calls=1),
+    "random_walk": Method(_tuned(random_walk_kernel), gradient=False, calls=1),
+}
 
 
 def sample(
     density: Density,
     *,
-    method: str = "random_walk",
+    method: str | None = None,
     chains: int = 64,
     warmup: int = 1000,
     draws: int = 1000,
     thin: int = 1,
     keep: Collection[str] | None = None,
     init: Tensor | Mapping[str, Tensor] | None = None,
+    target_acceptance: float | None = None,
+    compile: str = "auto",
     generator: torch.Generator | None = None,
     progress: bool = False,
 ) -> Chains:
     r"""Draw from a density by Markov chains: find starting points, warm up, run.
 
+    ==================  =================================================================================
+    ``method``          how chains move, once tuned
+    ==================  =================================================================================
+    ``"hmc"``           Hamiltonian Monte Carlo, its trajectories' length tuned on all chains (ChEES)
+    ``"mala"``          a Langevin step, corrected
+    ``"barker"``        Barker's proposal, slower than MALA and harder to mislead
+    ``"random_walk"``   Metropolis with a Gaussian proposal
+    ==================  =================================================================================
+
     Args:
         density: the target, maybe unnormalised; with a batch, ``chains`` chains for each member.
-        method: ``"random_walk"``: Metropolis with a Gaussian proposal, tuned in the warm-up.
+        method: from the table; "hmc" where the log-density has gradients and "random_walk" elsewhere, if not
+            given.
         chains: how many at once.
         warmup: steps of tuning, thrown away.
         draws: kept draws per chain.
@@ -43,31 +87,52 @@ def sample(
         keep: names of the sites to keep, where not all.
         init: where to start, on the constrained scale, (chains, \*batch, \*event) or a mapping of such by
             site; standard normal draws on the unconstrained scale where not given.
+        target_acceptance: what the step size is tuned for; the method's own where not given.
+        compile: ``"eager"`` runs the log-density as it is written, ``"graph"`` records it as operations
+            without Python, to the same bits, ``"compile"`` compiles them; ``"auto"`` chooses by the length
+            of the run and the size of the graph.
         generator: source of randomness; torch's global one where not given.
         progress: show a bar with the acceptance.
 
     Raises:
-        ValueError: for an unknown method, bad counts, no finite starting point, or a log-density that is
-            not finite, with its place.
+        ValueError: for an unknown method, bad counts, a method whose gradients are missing, no finite
+            starting point, or a log-density that is not finite at the start, with its place.
 
     >>> from torch.distributions import Gamma
     >>> density = Density.from_distribution(Gamma(3.0, 1.0), name="rate")
-    >>> chains = sample(density, warmup=200, draws=500, generator=torch.Generator().manual_seed(0))
+    >>> chains = sample(density, warmup=100, draws=100, generator=torch.Generator().manual_seed(0))
     >>> chains
-    Chains(64 chains x 500 draws; rate: ())
+    Chains(64 chains x 100 draws; rate: ())
     >>> bool(abs(chains["rate"].mean() - 3) < 0.1)
     True
     """
-    if method not in _METHODS:
-        raise ValueError(f"method should be one of {', '.join(_METHODS)} but got {method!r}")
+    if method is not None and method not in METHODS:
+        raise ValueError(f"method should be one of {', '.join(METHODS)} but got {method!r}")
     at_least("chains", chains, 1)
+    at_least("draws", draws, 1)
+    at_least("thin", thin, 1)
     generator = default_generator(density.device) if generator is None else generator
     same_device(generator, density.device)
     if init is None:
         position = initial_positions(density, chains, generator=generator)
     else:
         position = given_positions(density, init, chains)
-    transition, position = adapt_random_walk(density, position, steps=warmup, generator=generator)
+    smooth = has_gradient(density, position)
+    method = method or ("hmc" if smooth else "random_walk")
+    warm_up, gradient, calls = METHODS[method]
+    if gradient and not smooth:
+        raise ValueError(f"method {method!r} needs a log_prob with gradients: use method='random_walk'")
+    if target_acceptance is not None:
+        warm_up = partial(warm_up, target=target_acceptance)
+    transition, position, acceptance = warm_up(
+        density,
+        position,
+        steps=warmup,
+        covariance="dense" if density.dim <= DENSE else "diagonal",
+        wrap=wrapper(compile, calls=calls * (warmup + draws * thin)),
+        generator=generator,
+        progress=progress,
+    )
     drawn = run(
         transition,
         position,
@@ -78,5 +143,5 @@ def sample(
         generator=generator,
         progress=progress,
     )
-    drawn.target_acceptance = target_acceptance(density.dim)
+    drawn.target_acceptance = acceptance
     return drawn

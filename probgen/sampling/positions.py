@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from probgen.core import Density
+from probgen.sampling.metropolis import State
 
 _TRIES = 100
 
@@ -27,7 +29,7 @@ def initial_positions(density: Density, chains: int, *, generator: torch.Generat
         position = torch.where(missing.unsqueeze(-1), fresh, position)
         log_prob = density.unconstrained_log_prob(position)
         if log_prob.isnan().any():
-            require_finite(density, position, log_prob)
+            require_finite(density, State(position, log_prob))
         missing = ~log_prob.isfinite()
         if not missing.any():
             return position
@@ -59,12 +61,15 @@ def given_positions(density: Density, init: Tensor | Mapping[str, Tensor], chain
     return position
 
 
-def require_finite(density: Density | None, position: Tensor, log_prob: Tensor) -> None:
-    """Raise where a log-density is not finite, with the values of the sites there."""
-    wrong = ~log_prob.isfinite()
+def require_finite(density: Density | None, state: Any) -> None:
+    """Raise where a state's log-density, or its gradient, is not finite, with the sites' values there."""
+    wrong = ~state.log_prob.isfinite()
     if wrong.any():
-        value, where = float(log_prob[wrong][0]), _named(density, position, wrong)
+        value, where = float(state.log_prob[wrong][0]), _named(density, state.position, wrong)
         raise ValueError(f"log_prob should be finite but is {value} at {where}")
+    if "gradient" in state._fields and (wrong := ~state.gradient.isfinite().all(-1)).any():
+        value, where = state.gradient[wrong][0].tolist(), _named(density, state.position, wrong)
+        raise ValueError(f"the gradient of log_prob should be finite but is {value} at {where}")
 
 
 def _named(density: Density | None, position: Tensor, wrong: Tensor) -> str:

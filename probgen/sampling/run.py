@@ -65,7 +65,7 @@ def run(
         state, device = transition.init(init), init.device
         generator = default_generator(device) if generator is None else generator
     same_device(generator, device)
-    require_finite(density, state.position, state.log_prob)
+    require_finite(density, state)
 
     kept, statistics = _Kept(density, keep, draws), _Statistics(draws, thin)
     reached = RunState(state, generator.get_state())

@@ -93,7 +93,11 @@ def test_tuning_ends_with_the_warm_up(generator):
             "covariance should be 'dense' or 'diagonal' but got 'full'",
         ),
         (lambda x: x * math.nan, {}, r"log_prob should be finite but is nan at x = 0\.0 \(chain 0\)"),
-        (lambda x: torch.where(x == 0, 0.0, -torch.inf), {}, "stood still in coordinate"),
+        (
+            lambda x: torch.where(x == 0, 0.0, -torch.inf),
+            {},
+            "chains should move during warm-up but some stood still",
+        ),
     ],
 )
 @pytest.mark.parametrize("chains", [1, 8])

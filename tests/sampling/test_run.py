@@ -174,7 +174,7 @@ def test_draws_carry_no_graph():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "hcm"}, "method should be one of random_walk but got 'hcm'"),
+        ({"method": "hcm"}, "method should be one of hmc, .* but got 'hcm'"),
         ({"chains": 0}, "chains should be at least 1 but got 0"),
         ({"draws": 0}, "draws should be at least 1 but got 0"),
         ({"thin": 0}, "thin should be at least 1 but got 0"),
