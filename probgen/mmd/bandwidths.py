@@ -34,7 +34,7 @@ def median_bandwidth(x: Tensor, y: Tensor) -> float:
         raise ValueError("x and y should hold at least two different points for a median bandwidth")
     low, high = _LOG2_RANGE
     counts = points.new_zeros(_BINS + 1)  # the last one: of pairs of different points
-    for rows in turns(row_spans(len(points), len(points))):
+    for rows in turns(row_spans(len(points), len(points), points.device)):
         block = accurate_squared_distances(points[rows], points)
         found = block.count_nonzero()
         counts[:_BINS] += torch.histc((block / scale).log2_().clamp_min_(low), _BINS, low, high)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from probgen.mmd.processes import summed, turns
 
-_TILE_ELEMENTS = 2**20
-_TILE_COLUMNS = 2**14
+_CPU_ELEMENTS, _ELEMENTS = 2**17, 2**22  # of a tile: on a CPU one that stays in the cache
+_CPU_COLUMNS, _COLUMNS = 2**10, 2**14
 _NEAR = 1e-6  # below this share of ‖x‖² + ‖y‖² the Gram expansion has fewer than nine digits
 
 
@@ -102,15 +102,15 @@ def accurate_squared_distances(x: Tensor, y: Tensor) -> Tensor:
     scale = x.square().sum(1, keepdim=True) + y.square().sum(1)
     distances = torch.addmm(scale, x, y.T, alpha=-2)
     near = (distances <= _NEAR * scale).nonzero()
-    for pairs in near.split(max(1, _TILE_ELEMENTS // x.shape[1])):
+    for pairs in near.split(max(1, _ELEMENTS // x.shape[1])):
         i, j = pairs.unbind(1)
         distances[i, j] = (x[i] - y[j]).square().sum(1)
     return distances
 
 
-def row_spans(n: int, columns: int) -> Iterator[slice]:
+def row_spans(n: int, columns: int, device: torch.device) -> Iterator[slice]:
     """Yield slices of n rows such that a tile with so many columns fits."""
-    size = _tile_rows(columns)
+    size = _tile_rows(columns, device)
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
 
@@ -120,7 +120,7 @@ def by_rows(function: Callable[[slice, Tensor], Tensor], x: Tensor, y: Tensor) -
     """Return function(rows, ‖x_rows − y‖²), rows on the first dimension, for centred points, tile by tile."""
     one = function(slice(0, 1), accurate_squared_distances(x[:1], y))
     result = one.new_zeros(len(x), *one.shape[1:])
-    for rows in turns(row_spans(len(x), len(y))):
+    for rows in turns(row_spans(len(x), len(y), x.device)):
         result[rows] = function(rows, accurate_squared_distances(x[rows], y))
     return summed(result)
 
@@ -160,7 +160,7 @@ def symmetric_product(
     n = len(right)
     form = block(slice(0, 1), slice(0, 1)).shape[:-2]
     result = right.new_zeros(*form, *right.shape)
-    for rows, columns in turns(_upper_tiles(n)):
+    for rows, columns in turns(_upper_tiles(n, right.device)):
         values = block(rows, columns)
         on_diagonal = columns.start == rows.start
         if on_diagonal and not diagonal:
@@ -172,11 +172,12 @@ def symmetric_product(
     return summed(result)
 
 
-def _upper_tiles(n: int) -> Iterator[tuple[slice, slice]]:
+def _upper_tiles(n: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
     """Yield tiles that cover each pair i ≤ j once; those on the diagonal hold some pairs i > j too."""
-    for rows in row_spans(n, min(n, _TILE_COLUMNS)):
-        for start in range(rows.start, n, _TILE_COLUMNS):
-            yield rows, slice(start, min(start + _TILE_COLUMNS, n))
+    width = _CPU_COLUMNS if device.type == "cpu" else _COLUMNS
+    for rows in row_spans(n, min(n, width), device):
+        for start in range(rows.start, n, width):
+            yield rows, slice(start, min(start + width, n))
 
 
 def nearest_squared_distances(x: Tensor, y: Tensor, neighbours: int) -> Tensor:
@@ -189,5 +190,5 @@ def log_mean_exp(x: Tensor, y: Tensor, scale: float) -> Tensor:
     return by_rows(lambda _, block: (block * scale).logsumexp(1), x, y) - math.log(len(y))
 
 
-def _tile_rows(columns: int) -> int:
-    return max(64, _TILE_ELEMENTS // columns)
+def _tile_rows(columns: int, device: torch.device) -> int:
+    return max(64, (_CPU_ELEMENTS if device.type == "cpu" else _ELEMENTS) // columns)

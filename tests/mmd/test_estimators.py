@@ -62,7 +62,7 @@ def repeats(estimate, n, m, d, shift, scale, device, generator, count=400):
 @pytest.mark.parametrize("rows", [None, 7])
 def test_equals_double_sums(kernel, estimator, rows, device, dtype, generator, monkeypatch):
     if rows:
-        monkeypatch.setattr(pairwise, "_tile_rows", lambda columns: rows)
+        monkeypatch.setattr(pairwise, "_tile_rows", lambda columns, device: rows)
     x = torch.randn(20, 2, 3, device=device, dtype=dtype, generator=generator)
     y = torch.randn(33, 2, 3, device=device, dtype=dtype, generator=generator) + 0.3
     found = mmd2(x, y, kernel, estimator=estimator)

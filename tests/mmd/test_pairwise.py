@@ -25,7 +25,7 @@ def sample(n, d, device, dtype, generator):
 @pytest.fixture(params=["one tile", "many tiles"])
 def tiling(request, monkeypatch):
     if request.param == "many tiles":
-        monkeypatch.setattr(pairwise, "_tile_rows", lambda columns: 7)
+        monkeypatch.setattr(pairwise, "_tile_rows", lambda columns, device: 7)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
