@@ -152,18 +152,26 @@ class Density:
     def unconstrained_log_prob(self, position: Tensor) -> Tensor:
         r"""Return log p(T(u)) + log |det ∂T/∂u| at positions u, shape (\*sample, \*batch_shape)."""
         leading = position.shape[:-1]
-        values: dict[str, Tensor] = {}
-        log_volume = position.new_zeros(leading)
-        for site, inner in self._split(position).items():
-            values[site] = self._transforms[site](inner)
-            volume = self._transforms[site].log_abs_det_jacobian(inner, values[site])
-            log_volume = log_volume + volume.reshape(*leading, -1).sum(-1)
+        values, log_volume = self._with_volume(position)
         log_prob = self.log_prob(values if self._several else values[self.names[0]])
         if log_prob.shape != leading:
             raise ValueError(
                 f"log_prob should return shape {tuple(leading)} but returned {tuple(log_prob.shape)}"
             )
         return log_prob + log_volume
+
+    def log_volume(self, position: Tensor) -> Tensor:
+        r"""Return log |det ∂T/∂u| at positions u, shape (\*sample, \*batch_shape)."""
+        return self._with_volume(position)[1]
+
+    def _with_volume(self, position: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        values: dict[str, Tensor] = {}
+        log_volume = position.new_zeros(position.shape[:-1])
+        for site, inner in self._split(position).items():
+            values[site] = self._transforms[site](inner)
+            volume = self._transforms[site].log_abs_det_jacobian(inner, values[site])
+            log_volume = log_volume + volume.reshape(*log_volume.shape, -1).sum(-1)
+        return values, log_volume
 
     def _split(self, position: Tensor) -> dict[str, Tensor]:
         if position.shape[-1] != self.dim:

@@ -99,6 +99,11 @@ class ModelDensity(Density):
             return super().unconstrained_log_prob(position)
         return self._each(self._story.log_joint_at, self._split(position), self._inner_shapes)
 
+    def log_volume(self, position: Tensor) -> Tensor:
+        if not self._dependent:
+            return super().log_volume(position)
+        return self.unconstrained_log_prob(position) - self.log_prob(self.constrain(position))
+
     def derived(self, values: Values) -> Named:
         r"""Return what ``pyro.deterministic`` names, at named values (\*sample, \*batch_shape, \*shape)."""
         found = self._each(self._story.derived, values, self.shapes, self._chunk)

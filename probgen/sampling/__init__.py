@@ -11,6 +11,7 @@ from probgen.sampling.hmc import hmc
 from probgen.sampling.inverse_cdf import InverseCDF, InverseReport
 from probgen.sampling.mala import mala
 from probgen.sampling.methods import sample
+from probgen.sampling.metropolis_hastings import independence, metropolis_hastings
 from probgen.sampling.positions import initial_positions
 from probgen.sampling.quantiles import Beta, Chi2, Gamma, StudentT, VonMises
 from probgen.sampling.quasi_random import sample_qmc
@@ -47,8 +48,10 @@ __all__ = [
     "adapt_random_walk",
     "barker",
     "hmc",
+    "independence",
     "initial_positions",
     "mala",
+    "metropolis_hastings",
     "random_walk",
     "run",
     "sample",

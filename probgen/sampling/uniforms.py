@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -27,3 +28,19 @@ def default_generator(device: torch.device) -> torch.Generator:
     return torch.cuda.default_generators[
         torch.cuda.current_device() if device.index is None else device.index
     ]
+
+
+@contextmanager
+def drawing_from(generator: torch.Generator) -> Iterator[None]:
+    """Let laws that know of no generator draw from this one: it stands in for torch's global one."""
+    own = default_generator(generator.device)
+    if own is generator:
+        yield
+        return
+    before = own.get_state()
+    own.set_state(generator.get_state())
+    try:
+        yield
+    finally:
+        generator.set_state(own.get_state())
+        own.set_state(before)

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import Tensor
 
 from probgen.core import Density, Transition, seeded
-from probgen.sampling import barker, hmc, mala, random_walk
+from probgen.sampling import barker, hmc, independence, mala, metropolis_hastings, random_walk
 from probgen.sampling.gradients import with_gradient
 from probgen.sampling.metropolis import choose, judge, standard_normal, standard_uniform
 from probgen.sampling.random_walk import random_walk_kernel
@@ -33,11 +34,36 @@ def dense(density: Density) -> Tensor:
     return factor.expand(*density.batch_shape, -1, -1)
 
 
+def skewed(density: Density) -> Callable[[Tensor], dist.Distribution]:
+    """Proposals that drift, and whose width depends on where they start."""
+
+    def on_the_line(x: Tensor) -> dist.Distribution:
+        return dist.Normal(x + 0.3, 1.2 + 0.5 * x.sin()).to_event(len(density.shapes["x"]))
+
+    return {
+        dist.constraints.positive: lambda x: dist.LogNormal(x.log() + 0.3, 0.8),
+        dist.constraints.simplex: lambda x: dist.Dirichlet(5 * x + 0.5),
+    }.get(density.support, on_the_line)
+
+
+def wide(density: Density) -> dist.Distribution:
+    """Draw from anywhere, with heavier tails than the target."""
+    one = torch.ones((*density.batch_shape, *density.shapes["x"]), dtype=density.dtype, device=density.device)
+    if density.support is dist.constraints.positive:
+        return dist.Gamma(0.5 * one, one)
+    if density.support is dist.constraints.simplex:
+        return dist.Dirichlet(one)
+    centre = one.new_tensor([-3.0, 0.0, 50.0]) if density.batch_shape else 0 * one
+    return dist.StudentT(2 * one, centre, 3 * one).to_event(len(density.shapes["x"]))
+
+
 TRANSITIONS: dict[str, Callable[[Density], Transition]] = {
     "random walk": lambda d: random_walk(d, scale=1.5),
     "mala": lambda d: mala(d, scale=1.0),
     "barker": lambda d: barker(d, scale=1.2),
     "hmc": lambda d: hmc(d, scale=0.6, steps=3),
+    "metropolis hastings": lambda d: metropolis_hastings(d, skewed(d)),
+    "independence": lambda d: independence(d, wide(d)),
 }
 VARIANTS: dict[str, Callable[[Density], Transition]] = {
     "diagonal random walk": lambda d: random_walk(d, scale=diagonal(d)),
