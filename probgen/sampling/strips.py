@@ -27,6 +27,9 @@ _RULES, _END_RULES = (
     for orders in ((4, 5), (6, 8))
 )
 
+_AUDITED = 2**17
+"""The number of places at which the densities of a batch are held against hat and squeeze."""
+
 _SPARE = 16
 """The largest number of cells that are not a strip's first."""
 
@@ -73,6 +76,17 @@ def check_between(line: Line, x: Tensor, log_prob: Tensor, top: Tensor, strips: 
             f"{float(ratio[wrong][0]):.6g} times its {bound}"
         )
     return log_level
+
+
+def audit(line: Line, strips: Strips, top: Tensor) -> None:
+    """Raise where a density is out of bounds at one of 2¹⁷ places, spread evenly over each strip's hat."""
+    rows, each = len(strips.area), _AUDITED // strips.area.numel()
+    if each == 0:
+        return
+    spread = Strips(*(field.repeat_interleave(each, -1) for field in strips))
+    share = (torch.arange(each, dtype=top.dtype, device=top.device) + 0.5) / each
+    x = spread.places(share.repeat(strips.area.shape[-1]).expand(rows, -1))
+    check_between(line, x, line(x), top[:, None], spread)
 
 
 def roots(log_prob: Tensor, top: Tensor) -> Tensor:
