@@ -14,6 +14,7 @@ from probgen.evaluation.neighbours import (
     nearest_neighbour_ratio,
     precision_recall,
 )
+from probgen.evaluation.parzen import ParzenWindow, parzen_log_likelihood
 from probgen.evaluation.two_sample import C2ST, classifier_two_sample
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Calibration",
     "DensityCoverage",
     "JointTest",
+    "ParzenWindow",
     "PrecisionRecall",
     "classifier_two_sample",
     "density_coverage",
@@ -28,6 +30,7 @@ __all__ = [
     "log_likelihood",
     "log_likelihoods",
     "nearest_neighbour_ratio",
+    "parzen_log_likelihood",
     "precision_recall",
     "simulation_based_calibration",
 ]

@@ -185,9 +185,13 @@ def nearest_squared_distances(x: Tensor, y: Tensor, neighbours: int) -> Tensor:
     return by_rows(lambda _, block: block.topk(neighbours, dim=1, largest=False).values, x, y)
 
 
-def log_mean_exp(x: Tensor, y: Tensor, scale: float) -> Tensor:
-    """Return log mean_j exp(scale · ‖x_i − y_j‖²), shape (n,): the heart of a Parzen window."""
-    return by_rows(lambda _, block: (block * scale).logsumexp(1), x, y) - math.log(len(y))
+def log_mean_exp(x: Tensor, y: Tensor, scales: Sequence[float]) -> Tensor:
+    """Return log mean_j exp(scale · ‖x_i − y_j‖²), shape (n, scales): the heart of a Parzen window."""
+
+    def of_block(_: slice, block: Tensor) -> Tensor:
+        return torch.stack([(block * scale).logsumexp(1) for scale in scales], 1)
+
+    return by_rows(of_block, x, y) - math.log(len(y))
 
 
 def _tile_rows(columns: int, device: torch.device) -> int:
