@@ -15,6 +15,7 @@ from probgen.mmd.kernels import (
 )
 from probgen.mmd.loss import mmd2_loss
 from probgen.mmd.processes import shared
+from probgen.mmd.stein import ksd2
 from probgen.mmd.two_sample import TestResult, mmd_test
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "bandwidth_grid",
     "confidence_interval",
     "energy_distance",
+    "ksd2",
     "median_bandwidth",
     "mmd2",
     "mmd2_blocks",

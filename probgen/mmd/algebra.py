@@ -102,11 +102,12 @@ class OfDistance(Radial):
         return self.function(squared_distance)
 
     def value_and_slope(self, squared_distance: Tensor) -> tuple[Tensor, Tensor]:
+        differentiated = torch.is_grad_enabled() and squared_distance.requires_grad
         with torch.enable_grad():
-            leaf = squared_distance.detach().requires_grad_()
+            leaf = squared_distance if differentiated else squared_distance.detach().requires_grad_()
             values = self.function(leaf)
-            (slope,) = torch.autograd.grad(values.sum(), leaf)
-        return values.detach(), slope
+            (slope,) = torch.autograd.grad(values.sum(), leaf, create_graph=differentiated)
+        return (values if differentiated else values.detach()), slope
 
 
 Kernel: TypeAlias = PairKernel | Callable[[Tensor], Tensor]

@@ -54,6 +54,19 @@ def any_weights(sums: Tensor, squares: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return (4 * h_x + 4 * h_y).clamp_min(0) + 2 * q_xx + 2 * q_yy + 4 * q_xy
 
 
+def variance_within(sums: Tensor, squares: Tensor, a: Tensor) -> Tensor:
+    """Return the variance of Σ_{i≠j} a_i a_j k_ij / Σ_{i≠j} a_i a_j, weights a summing to 1.
+
+    Args:
+        sums: Σ_j of k times a and a² over j ≠ i, shape (points, 2).
+        squares: Σ_j of k² times a² over j ≠ i.
+        a: the weights.
+    """
+    q = _weighted_square_within(sums[:, 0], sums[:, 1], squares, a)
+    h = _weighted_scatter(sums[:, 0] / (1 - a), a) - q
+    return (4 * h).clamp_min(0) + 2 * q
+
+
 def centred_square_within(row_sums: Tensor, row_squares: Tensor) -> Tensor:
     """Unbiased E k̃(X, X')², k̃ the doubly centred kernel, from sums over j ≠ i (Székely and Rizzo 2014)."""
     n, total = len(row_sums), row_sums.sum()
