@@ -25,7 +25,7 @@ def dense(draws, x, width):
 @pytest.fixture(params=["one tile", "many tiles"])
 def _tiling(request, monkeypatch):
     if request.param == "many tiles":
-        monkeypatch.setattr(pairwise, "_tile_rows", lambda columns: 7)
+        monkeypatch.setattr(pairwise, "_tile_rows", lambda columns, device: 7)
 
 
 @pytest.mark.usefixtures("_tiling")
