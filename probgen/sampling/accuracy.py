@@ -11,7 +11,7 @@ from torch import Tensor
 from probgen.sampling import series
 from probgen.sampling.inversion import Masses, Mesh, Table, cumulated, looked_up, panel_of, quantile
 from probgen.sampling.landmarks import Target
-from probgen.sampling.panels import Panels, argument, log_density
+from probgen.sampling.panels import Panels, argument, in_chunks, log_density
 
 _NODES, _WEIGHTS = series.gauss_lobatto(12)
 _SLOPES = series.derivative(_NODES)
@@ -38,10 +38,9 @@ def measured(target: Target, mesh: Mesh, found: Masses, table: Table) -> Errors:
     halves = panels.cut(panels.start + _CUT * (panels.stop - panels.start))
     mass = sum(_integrated(target, mesh, half) for half in halves)
     again = found._replace(panels=torch.where(panels.piece > 0, found.panels, mass))
-    u = _levels(mesh.peak)
-    lower = u <= 0.5
-    tail = torch.where(lower, u, 1 - u)
-    x = quantile(table, u)
+    z = _levels(mesh.peak)
+    lower, tail = z > 0, z.abs()
+    x = quantile(table, z)
     below, above, f = _independent(target, mesh, again, table, x)
 
     before, after = (torch.nextafter(x, torch.full_like(x, end)) for end in (-torch.inf, torch.inf))
@@ -49,13 +48,13 @@ def measured(target: Target, mesh: Mesh, found: Masses, table: Table) -> Errors:
     slack_above = torch.where(after >= target.high, above, f * (after - x))
     over = torch.where(lower, below - tail, tail - above)  # F(x) − u
     error = torch.maximum(over - slack_below, -over - slack_above).clamp(min=0)
-    median = quantile(table, torch.full_like(u[:1], 0.5))
+    median = quantile(table, torch.full_like(z[:1], 0.5))
     x_error = error / (f * (x - median).abs()) * (tail < 0.01)
     normaliser = (again.total / found.total - 1).abs() + found.power.error.sum(0) / found.total
     worst = error.nan_to_num(torch.inf).argmax()
     return Errors(
         float(error.flatten()[worst]),
-        float(u.flatten()[worst]),
+        float(torch.where(lower, z, 1 + z).flatten()[worst]),
         float(x.flatten()[worst]),
         float(x_error.nan_to_num(0.0).max()),
         float(normaliser.max()),
@@ -64,9 +63,12 @@ def measured(target: Target, mesh: Mesh, found: Masses, table: Table) -> Errors:
 
 def _integrated(target: Target, mesh: Mesh, panels: Panels) -> Tensor:
     """Integrate the densities over panels by another rule than that of the mesh."""
-    _, height, offset = log_density(target.log_prob, panels, _NODES, _SLOPES)
-    density = (height + offset - mesh.peak).exp()
-    return (density * series.column(_WEIGHTS, panels.start)).sum(0)
+
+    def of_few(panels: Panels) -> Tensor:
+        _, height, offset = log_density(target.log_prob, panels, _NODES, _SLOPES)
+        return series.apply(_WEIGHTS[None], (height + offset - mesh.peak).exp())
+
+    return in_chunks(of_few, panels, len(_NODES))[0]
 
 
 def _independent(
@@ -89,7 +91,7 @@ def _independent(
 
 
 def _levels(like: Tensor) -> Tensor:
-    """Return u for each law: one an octave in both tails, and 31 evenly between."""
+    """Return signed tail probabilities for each law: one an octave in both tails, and 31 evenly between."""
     tail = torch.as_tensor(0.4999 * 2.0 ** -np.arange(0.0, 52.0), device=like.device)
-    even = torch.as_tensor(np.arange(1, 32) / 32 - 1 / 137, device=like.device)
-    return torch.cat([tail, even, 1 - tail])[:, None].expand(-1, len(like))
+    even = torch.as_tensor(np.arange(1, 32) / 32 - 0.507, device=like.device)
+    return torch.cat([tail, even, -tail])[:, None].expand(-1, len(like))

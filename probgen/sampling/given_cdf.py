@@ -49,8 +49,10 @@ class GivenCdf:
         with torch.no_grad():
             columns, restore = self._columns.of(u)
             table = self._table(len(columns))
-            x = self._solve(columns) if table is None else quantiles(table, columns, self._solve)
-            x = restore(x)
+            if table is None:
+                x = first_reaching(self.cdf, u, self._low, self._high)
+            else:
+                x = restore(quantiles(table, columns - columns.round(), self._solve))
         if not torch.is_grad_enabled():
             return x
         level = self.cdf(x)
@@ -75,8 +77,9 @@ class GivenCdf:
         table = self._table(n)
         return None if table is None else self._columns.into(shape)(drawn(table, n, self._solve, generator))
 
-    def _solve(self, u: Tensor) -> Tensor:
-        """Return quantiles at columns u by bisection."""
+    def _solve(self, z: Tensor) -> Tensor:
+        """Return quantiles at columns of signed tail probabilities by bisection."""
+        u = torch.where(z > 0, z, 1 + z)
         return self._columns.called(lambda u: first_reaching(self.cdf, u, self._low, self._high), u)
 
     def _table(self, n: int) -> QuantileTable | None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from probgen.sampling import accuracy, soundness, verification
+from probgen.sampling import accuracy, expectations, soundness, verification
 from probgen.sampling.columns import Columns
 from probgen.sampling.derivatives import implicit
 from probgen.sampling.inversion import Masses, Mesh, Table, masses, meshed, quantile, tabulated, tails
@@ -46,7 +46,7 @@ class GivenDensity:
         *,
         validate: bool,
     ) -> None:
-        bounds = (getattr(support, name, None) for name in ("lower_bound", "upper_bound"))
+        bounds = [getattr(support, name, None) for name in ("lower_bound", "upper_bound")]
         if any(isinstance(bound, Tensor) and bound.requires_grad for bound in bounds):
             raise ValueError("the ends of the support of a log_prob alone should need no gradient: rescale x")
         low, high = verification.bounds(support)
@@ -64,12 +64,16 @@ class GivenDensity:
         self._tables: dict[Resolution, QuantileTable] = {}
         self._errors: accuracy.Errors | None = None
         low, high = (end.to(self.device).expand(self.shape).reshape(-1) for end in (low, high))
-        ends = torch.stack([end for end in (low, high) if end.isfinite().any()] or [low])
-        poles = torch.cat([torch.where(ends.isfinite(), ends, torch.nan), self._rows(points)])
-        self._has_ends = bool(poles.isfinite().any())
-        precise = log_prob(inside).dtype == torch.float64
-        looseness = 1.0 if precise else 1e6
+        has_low, has_high = (bound is not None for bound in bounds)
+        ends = torch.stack([end for end, is_there in ((low, has_low), (high, has_high)) if is_there] or [low])
+        named = self._rows(points)
+        if len(named) and not ((named > low) & (named < high)).all():
+            place = verification.first(named, ~((named > low) & (named < high)))
+            raise ValueError(f"points should lie inside the support but got {place}")
+        poles = torch.cat([torch.where(ends.isfinite(), ends, torch.nan), named])
+        self._has_ends = has_low or has_high or len(named) > 0
         somewhere = verification.somewhere(low, high)
+        looseness = 1.0 if self._evaluated(somewhere.expand(3, -1)).dtype == torch.float64 else 1e6
         self._target = Target(self._height, low, high, poles, poles[:0], somewhere, not validate, looseness)
 
     def quantile(self, u: Tensor) -> Tensor:
@@ -78,13 +82,17 @@ class GivenDensity:
         columns, restore = self._columns.of(u)
         with torch.no_grad():
             solve, table = self._inverse(mesh, found, len(columns))
-            x = solve(columns) if table is None else quantiles(table, columns, solve)
+            z = columns - columns.round()
+            x = solve(z) if table is None else quantiles(table, z, solve)
+            x = torch.where(self._log_total(mesh, found).isnan(), torch.nan, x)
             x = torch.where((columns > 0) & (columns < TAIL), torch.nan, x)
             x = torch.where(columns == 0, self._target.low, torch.where(columns == 1, self._target.high, x))
         if torch.is_grad_enabled() and (found.values.requires_grad or u.requires_grad):
-            below, above = tails(tabulated(mesh, found), x)
+            known = x.isfinite()
+            inside = torch.where(known, x, self._target.somewhere)
+            below, above = tails(tabulated(mesh, found), inside)
             excess = torch.where(columns <= 0.5, columns - below, above - (1 - columns))
-            x = implicit(x, excess, self._density(x, mesh, found))
+            x = torch.where(known, implicit(inside, excess, self._density(inside, mesh, found)), x)
         return restore(x)
 
     @torch.no_grad()
@@ -93,7 +101,7 @@ class GivenDensity:
         n = shape.numel() // max(self._columns.count, 1)
         mesh, found = self._found()
         solve, table = self._inverse(mesh, found, n)
-        if table is None:
+        if table is None or self._log_total(mesh, found).isnan().any():
             return None
         x = drawn(table, n, solve, generator)
         return self._columns.into(shape)(x.clamp_(mesh.first, mesh.last) if self._has_ends else x)
@@ -118,6 +126,11 @@ class GivenDensity:
         """Return log ∫ exp(log_prob), of the law's own shape; NaN where it could not be found."""
         return self._log_total(*self._found()).reshape(self.shape)
 
+    def expectation(self, name: str) -> Tensor:
+        """Return mean, variance or entropy of the laws, with gradients; NaN where there is none."""
+        mesh, found = self._found()
+        return getattr(expectations, name)(self._target, mesh, found).reshape(self.shape)
+
     def verify(self) -> None:
         """Find the law, and raise unless it is known as well as is promised."""
         self._found()
@@ -135,9 +148,9 @@ class GivenDensity:
             if graph is not None or torch.equal(found.values, self._values):
                 return self._mesh, found
         self._graph, self._table, self._tables, self._errors = graph, None, {}, None
-        self._mesh = mesh = self._checked() if self._validate else meshed(self._target)
+        mesh = self._checked() if self._validate else meshed(self._target)
         found = masses(self._height, mesh)
-        self._values = found.values.detach()
+        self._mesh, self._values = mesh, found.values.detach()
         return mesh, found
 
     @torch.no_grad()
@@ -150,12 +163,10 @@ class GivenDensity:
         """Return the quantile function on columns, and a table of it if that pays for n quantiles."""
         table = self._tabulated(mesh, found)
 
-        def solve(u: Tensor) -> Tensor:
-            rows = max(1, _BLOCK // u.shape[1])
+        def solve(z: Tensor) -> Tensor:
+            parts = z.split(max(1, _BLOCK // z.shape[1]))
             return (
-                torch.cat([quantile(table, part) for part in u.split(rows)])
-                if len(u) > rows
-                else quantile(table, u)
+                torch.cat([quantile(table, part) for part in parts]) if len(parts) > 1 else quantile(table, z)
             )
 
         if self._graph is not None:
@@ -163,7 +174,7 @@ class GivenDensity:
         return solve, table_for(n, self._columns.count, solve, self.device, self._tables)
 
     def _log_total(self, mesh: Mesh, found: Masses) -> Tensor:
-        trusted = found.error.detach() < _TRUSTED * self._target.looseness
+        trusted = (found.error.detach() < _TRUSTED * self._target.looseness) & ~mesh.endless
         return torch.where(trusted, mesh.peak + found.total.log(), torch.nan)
 
     def _density(self, x: Tensor, mesh: Mesh, found: Masses) -> Tensor:
@@ -202,7 +213,7 @@ class GivenDensity:
         if self._has_ends:
             outside = (x <= target.low) | (x >= target.high) | (x == target.poles[:, None]).any(0)
             x = torch.where(outside, target.somewhere, x)
-        height = self._evaluated(x)
+        height = self._evaluated(x).to(torch.float64)
         height = torch.where(height.isnan() & (x.abs() > _OVERFLOW), -torch.inf, height)
         if self._has_ends:
             height = torch.where(outside, -torch.inf, height)
@@ -223,7 +234,7 @@ class GivenDensity:
                 f"log_prob should return shape {tuple(values.shape)} for x of that shape "
                 f"but returned {tuple(height.shape)}"
             )
-        return height.to(torch.float64).reshape(x.shape)
+        return height.reshape(x.shape)
 
     def _rows(self, points: Tensor | Sequence[float]) -> Tensor:
         """Return points, of shape (n) or (n, *shape), as columns (n, batch)."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from probgen.sampling import series
-from probgen.sampling.landmarks import Target, laid_out
+from probgen.sampling.landmarks import Target, heavy_tail, laid_out
 from probgen.sampling.panels import (
     LogDensity,
     Panels,
@@ -17,6 +17,7 @@ from probgen.sampling.panels import (
     argument,
     beside_poles,
     distance,
+    in_chunks,
     log_density,
     pieces,
     power_law,
@@ -47,6 +48,7 @@ class Mesh(NamedTuple):
     log_r: Tensor  # (3, segment, batch)
     first: Tensor  # the lowest and highest number inside the support
     last: Tensor
+    endless: Tensor  # of which laws the mass goes on beyond the range of float64
 
 
 class Masses(NamedTuple):
@@ -81,22 +83,27 @@ class Table(NamedTuple):
 @torch.no_grad()
 def meshed(target: Target) -> Mesh:
     """Find the mass of the densities and cut the line into panels that suit it."""
-    panels, beside, peak = laid_out(target)
+    return remeshed(target, *laid_out(target))
+
+
+@torch.no_grad()
+def remeshed(target: Target, panels: Panels, beside: Panels, peak: Tensor) -> Mesh:
+    """Refine panels until they suit the densities; ``beside`` holds those that are pieces."""
     x_beside, log_r, offset_beside = beside_poles(beside, target.somewhere)
     height_beside = target.log_prob(x_beside.flatten(0, 1)).unflatten(0, x_beside.shape[:2])
     power = power_law(height_beside + offset_beside - peak, log_r)
     panels = refined(target.log_prob, panels, power, peak, fixed=target.fixed, looseness=target.looseness)
+    nodes = in_chunks(lambda few: torch.cat(log_density(target.log_prob, few)), panels, series.ORDER)
     x, height, offset = (
         torch.cat([of_panels.flatten(0, 1), of_pieces.flatten(0, 1)])
-        for of_panels, of_pieces in zip(
-            log_density(target.log_prob, panels), (x_beside, height_beside, offset_beside), strict=True
-        )
+        for of_panels, of_pieces in zip(nodes.chunk(3), (x_beside, height_beside, offset_beside), strict=True)
     )
     offset = torch.where(height + offset - peak > -230, offset - peak, -torch.inf)
     best = x.gather(0, (height + offset).max(0, keepdim=True).indices)
     x = torch.where(offset > -torch.inf, x, best)
     first, last = (torch.nextafter(*ends) for ends in ((target.low, target.high), (target.high, target.low)))
-    return Mesh(panels, pieces(panels, power), peak, x, offset, log_r, first, last)
+    endless, _ = heavy_tail(target, target.log_prob, peak)
+    return Mesh(panels, pieces(panels, power), peak, x, offset, log_r, first, last, endless)
 
 
 def masses(log_prob: LogDensity, mesh: Mesh) -> Masses:
@@ -133,10 +140,9 @@ def tabulated(mesh: Mesh, found: Masses) -> Table:
     )
 
 
-def quantile(table: Table, u: Tensor) -> Tensor:
-    """Return F⁻¹(u) at u in (0, 1), shape (n, batch), from the nearer end so that tails keep their digits."""
-    lower = u <= 0.5
-    tail = torch.where(lower, u, 1 - u)
+def quantile(table: Table, z: Tensor) -> Tensor:
+    """Return quantiles at signed tail probabilities z (n, batch): u up to ½, u − 1 beyond."""
+    lower, tail = z > 0, z.abs()
     keys = tail.T.contiguous()
     from_left = torch.searchsorted(table.below, keys).sub(1).clamp(min=0)
     from_right = table.above.shape[1] - torch.searchsorted(table.above, keys).clamp(min=1)

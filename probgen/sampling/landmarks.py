@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -16,10 +16,12 @@ from probgen.sampling.panels import BESIDE, LogDensity, Panels, argument, distan
 FAR = 1e300
 """Where the float64 line ends for a density with infinite support."""
 
+LOG_TAIL = -28.0
+"""The logarithm of the share of the mass that may lie beyond the range of float64."""
+
 _MODES = 4
 _DIP = 0.3  # in log_prob, between two modes that are told apart
-_AROUND = np.concatenate([np.arange(-300, -9, 3), np.linspace(-9, 9, 217), np.arange(12, 301, 3)])
-_WITHIN = np.concatenate([np.arange(-300, -21, 3), np.linspace(-21, 0, len(_AROUND) - 93)])
+_POINTS, _LEAST_POINTS, _MOST_POINTS = 2**14, 12, 512  # of the lattice: in all, and for each law a decade
 _STEPS = np.array([0.0, 0.7, 1.5, 2.5, 4.0, 7.0, 13.0, 30.0, 90.0, 300.0, 1500.0])
 
 
@@ -63,6 +65,25 @@ def laid_out(target: Target) -> tuple[Panels, Panels, Tensor]:
     return _segments(target, origins, (origins == target.poles[:, None]).any(0))
 
 
+def heavy_tail(target: Target, log_prob: LogDensity, peak: Tensor) -> tuple[Tensor, Tensor]:
+    """Say of which laws the integral of exp(log_prob) does not end within float64, and where it is cut."""
+    endless, place = torch.zeros_like(peak, dtype=torch.bool), torch.full_like(peak, torch.nan)
+    for x, log_mass, outside in far_out(target, log_prob, peak):
+        ends = torch.cat([log_mass[1:] == -torch.inf, torch.ones_like(log_mass[:1], dtype=torch.bool)])
+        heavy = ((log_mass > LOG_TAIL) & ends & (x.abs() > 1e140)).any(0) & ~outside
+        endless, place = endless | heavy, torch.where(heavy, x[0].sign() * 1e140, place)
+    return endless, place
+
+
+def far_out(target: Target, log_prob: LogDensity, peak: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Give, for each side, x far out, the log of the mass per unit of log x, and which laws end before."""
+    far = torch.as_tensor(10.0 ** np.arange(12, 300, 6), device=peak.device)[:, None]
+    for sign, end in ((-1, target.low), (1, target.high)):
+        outside = end.isfinite()
+        x = (sign * far).expand(-1, len(peak))
+        yield x, log_prob(torch.where(outside, target.somewhere, x)) + far.log() - peak, outside
+
+
 def _beside(place: Tensor) -> Tensor:
     """Return a distance from an end or a pole within which rounding of x would show."""
     return torch.where(place == 0, 1e-290, place.abs() * 2.0**-30)
@@ -80,7 +101,7 @@ def _modes(target: Target, origins: Tensor) -> Tensor:
     origins = origins.sort(0).values
     sides = []
     for sign, reach in zip((-1, 1), _reach(target, origins), strict=True):
-        around, within = series.column(_AROUND, reach), series.column(_WITHIN, reach)
+        around, within = (series.column(exponents, reach) for exponents in _decades(origins.shape[1]))
         sides.append(sign * torch.where(reach < FAR, reach * 10**within, 10**around))
     offsets = torch.cat([sides[0].flip(0), torch.zeros_like(origins)[None], sides[1]])
     x = (origins + offsets).transpose(0, 1).flatten(0, 1)
@@ -88,6 +109,14 @@ def _modes(target: Target, origins: Tensor) -> Tensor:
     low, high = (torch.where(found, end, target.somewhere) for end in (low, high))
     modes, _ = zoomed(target.log_prob, low, high, rounds=8, points=65)
     return torch.where(found, modes, torch.where(found[:1], modes[:1], origins[:1]))
+
+
+def _decades(batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return exponents of distances from an origin: on an endless side; on others, in units of the reach."""
+    count = 18 * min(max(_POINTS // (18 * batch), _LEAST_POINTS), _MOST_POINTS) + 1
+    around = np.concatenate([np.arange(-300, -9, 3), np.linspace(-9, 9, count), np.arange(12, 301, 3)])
+    sparse = np.arange(-300, -18, 3)
+    return around, np.concatenate([sparse, np.linspace(-18, 0, len(around) - len(sparse))])
 
 
 def _hills(x: Tensor, height: Tensor, inside: Tensor, fixed: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -170,6 +199,8 @@ def _widths(target: Target, origin: Tensor, sign: Tensor, reach: Tensor, pole: T
         height, log_r = target.log_prob(x.flatten(0, 1)).unflatten(0, x.shape[:2]), (x - origin).abs().log()
         bend = (height.diff(dim=0) / log_r.diff(dim=0)).diff(dim=0)[0].abs()
         beside = torch.where((bend > 1e-4) & (beside > origin.abs() * 2.0**-40), beside / 64, beside)
+
+    beside = (origin + sign * beside - origin).abs()  # without rounding from here on
 
     top = torch.where(pole, target.somewhere, origin)
     height = target.log_prob(top)

@@ -19,6 +19,7 @@ TAIL = 2.0**-100
 
 _ABSOLUTE, _RELATIVE = 5e-12, 1e-9  # what a panel may be off, of the total and of its own tail
 _ROUNDS, _MOST = 100, 4096
+_CHUNK = 2**16
 _FIXED_ROUNDS, _FIXED_SPLITS = 4, 32
 
 
@@ -94,6 +95,15 @@ def log_density(
     return x, height, torch.where(panels.piece > 0, -torch.inf, offset)
 
 
+def in_chunks(function: Callable[[Panels], Tensor], panels: Panels, nodes: int) -> Tensor:
+    """Apply a function, with so many nodes a panel, to as many panels at a time as fit the cache.
+
+    It returns a tensor whose second dimension is that of the panels.
+    """
+    parts = panels.fields.split(max(1, _CHUNK // (nodes * panels.fields.shape[2])), 1)
+    return torch.cat([function(Panels(part)) for part in parts], 1)
+
+
 class Power(NamedTuple):
     """The law C r^(power − 1) in each piece, of shape (segment, batch)."""
 
@@ -138,9 +148,12 @@ def refined(
     tolerances.
     """
 
-    def measure(panels: Panels) -> Tensor:
+    def of_few(panels: Panels) -> Tensor:
         _, height, offset = log_density(log_prob, panels)
         return series.apply(series.MEASURES, (height + offset - peak).exp())
+
+    def measure(panels: Panels) -> Tensor:
+        return in_chunks(of_few, panels, series.ORDER)
 
     measures = measure(panels)
     measures = torch.cat(

@@ -8,11 +8,10 @@ from torch import Tensor
 
 from probgen.sampling import series
 from probgen.sampling.inversion import Masses, Mesh
-from probgen.sampling.landmarks import Target, zoomed
+from probgen.sampling.landmarks import LOG_TAIL, Target, far_out, heavy_tail, zoomed
 from probgen.sampling.panels import LogDensity, Power, argument, distance, placed
 from probgen.sampling.verification import first
 
-_LOG_TAIL = -28.0  # of what may lie beyond the range of float64, against the total
 _POINTS, _LEAST_POINTS = 2**20, 2**11  # in all, and for each law
 _HEAVY, _RUN = 16, 2**6
 _LOOKS = 8
@@ -28,20 +27,16 @@ def check_mass(target: Target, mesh: Mesh, power: Power, log_prob: LogDensity) -
             f"log_prob should be above -inf somewhere but is -inf wherever it was looked at between "
             f"{first(target.low, empty)} and {first(target.high, empty)}; name a place with mass by points="
         )
-    far = torch.as_tensor(10.0 ** np.arange(12, 300, 6), device=mesh.peak.device)[:, None]
-    for sign, end in ((-1, target.low), (1, target.high)):
-        x = torch.where(end.isinf(), sign * far, target.somewhere)
-        height = log_prob(x)
-        heavy = (height + far.log() - mesh.peak > _LOG_TAIL) & end.isinf()
-        fails = heavy[:-1] & height[1:].isnan()
+    for x, log_mass, outside in far_out(target, log_prob, mesh.peak):
+        fails = (log_mass[:-1] > LOG_TAIL) & log_mass[1:].isnan() & ~outside
         if fails.any():
             raise ValueError(f"log_prob should be a number but is nan at x = {first(x[1:], fails)}")
-        ends = torch.cat([height[1:] == -torch.inf, torch.ones_like(heavy[:1])])
-        if (heavy & ends & (far > 1e140)).any():
-            raise ValueError(
-                f"log_prob should be integrable but falls too slowly towards {sign * torch.inf}: "
-                f"there is mass beyond x = {sign * 1e140:.0e}"
-            )
+    endless, place = heavy_tail(target, log_prob, mesh.peak)
+    if endless.any():
+        raise ValueError(
+            f"log_prob should be integrable but falls too slowly: there is mass beyond "
+            f"x = {first(place, endless):.0e}"
+        )
     steep = (power.mass != 0) & (power.power < 1e-3)
     if steep.any():
         raise ValueError(
@@ -64,10 +59,14 @@ def overlooked(target: Target, mesh: Mesh, found: Masses) -> Tensor | None:
     heavy = mass.topk(min(_HEAVY, len(mass)), 0).indices
     edges, _, _ = placed(mesh.panels.take(heavy), np.linspace(-1, 1, runs + 1))
     low, width = edges[:-1].flatten(0, 1), edges.diff(dim=0).flatten(0, 1) / _RUN
-    x = low + width * series.column(np.arange(_RUN) + 0.5, width)
-    height = target.log_prob(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-    bend = (height[2:] + height[:-2] - 2 * height[1:-1]).abs().nan_to_num(0.0, torch.inf)
-    sharpest, point = bend.max(0)
+    bends = []
+    for low_part, width_part in zip(
+        low.split(max(1, 2**9 // batch)), width.split(max(1, 2**9 // batch)), strict=True
+    ):
+        x = low_part + width_part * series.column(np.arange(_RUN) + 0.5, width_part)
+        height = target.log_prob(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        bends.append((height[2:] + height[:-2] - 2 * height[1:-1]).abs().nan_to_num(0.0, torch.inf).max(0))
+    sharpest, point = (torch.cat(parts) for parts in zip(*bends, strict=True))
     sharpest, run = sharpest.topk(min(_LOOKS, len(sharpest)), 0)
     if not (sharpest > _BEND * target.looseness).any():
         return None

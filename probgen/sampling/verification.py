@@ -77,15 +77,12 @@ def bounds(support: Constraint) -> tuple[Tensor, Tensor]:
     )  # fmt: skip
     if not isinstance(support, intervals):
         raise ValueError(f"support should be an interval of the real line but got {support}")
-    low = torch.as_tensor(getattr(support, "lower_bound", -torch.inf), dtype=torch.float64)
-    high = torch.as_tensor(getattr(support, "upper_bound", torch.inf), dtype=torch.float64)
-    empty = ~(low < high)
-    if empty.any():
-        raise ValueError(
-            f"support should go from a lower to a higher number but goes from {first(low, empty)} "
-            f"to {first(high, empty)}"
-        )
-    low, high = torch.broadcast_tensors(low.detach(), high.detach())
+    ends = getattr(support, "lower_bound", -torch.inf), getattr(support, "upper_bound", torch.inf)
+    low, high = (torch.as_tensor(end, dtype=torch.float64).detach() for end in ends)
+    learned = any(isinstance(end, Tensor) for end in ends)
+    if (not (low < high).all()) if learned else (not ends[0] < ends[1]):
+        raise ValueError(f"support should go from a lower to a higher number but is {support}")
+    low, high = torch.broadcast_tensors(low, high)
     return low, high
 
 

@@ -283,7 +283,7 @@ BAD = {
     "should be given a log_prob, a cdf or an icdf but got none": {},
     "should be given one of icdf and cdf but got both": {"cdf": torch.sigmoid, "icdf": torch.logit},
     "points should come with a log_prob alone": {"cdf": torch.sigmoid, "points": [0.0]},
-    "support should go from a lower to a higher number but goes from 2.0 to 1.0": {
+    "support should go from a lower to a higher number but is Interval": {
         "cdf": torch.sigmoid, "support": constraints.interval(2.0, 1.0)
     },
     "support should be an interval of the real line": {"cdf": torch.sigmoid, "support": constraints.simplex},
