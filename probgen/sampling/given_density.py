@@ -55,7 +55,7 @@ class GivenDensity:
         probe = log_prob(inside.to(dtype or torch.get_default_dtype()))
         self.shape, self.device = torch.broadcast_shapes(tuple(batch_shape), probe.shape), probe.device
         self.dtype = probe.dtype if dtype is None else dtype
-        self._log_prob, self._validate = log_prob, validate
+        self.given, self._support, self._validate = log_prob, support, validate
         self._columns = Columns(self.shape)
         self._graph: object = None
         self._mesh: Mesh | None = None
@@ -66,7 +66,8 @@ class GivenDensity:
         low, high = (end.to(self.device).expand(self.shape).reshape(-1) for end in (low, high))
         has_low, has_high = (bound is not None for bound in bounds)
         ends = torch.stack([end for end, is_there in ((low, has_low), (high, has_high)) if is_there] or [low])
-        named = self._rows(points)
+        self.points = torch.as_tensor(points, dtype=torch.float64, device=self.device)
+        named = self._rows(self.points)
         if len(named) and not ((named > low) & (named < high)).all():
             place = verification.first(named, ~((named > low) & (named < high)))
             raise ValueError(f"points should lie inside the support but got {place}")
@@ -77,21 +78,30 @@ class GivenDensity:
         self._target = Target(self._height, low, high, poles, poles[:0], somewhere, not validate, looseness)
 
     def quantile(self, u: Tensor) -> Tensor:
-        """Return F⁻¹(u), with gradients; NaN for u below 2⁻¹⁰⁰, where tails are not resolved."""
+        """Return F⁻¹(u), with gradients."""
+        return self.quantile_from(torch.where(u <= 0.5, u, 1 - u), u <= 0.5)
+
+    def upper_quantile(self, s: Tensor) -> Tensor:
+        """Return the x with 1 − F(x) = s, with gradients."""
+        return self.quantile_from(torch.where(s < 0.5, s, 1 - s), s >= 0.5)
+
+    def quantile_from(self, tail: Tensor, lower: Tensor) -> Tensor:
+        """Return x with F(x) = tail where lower, else 1 − F(x) = tail; NaN for tails below 2⁻¹⁰⁰, but 0."""
         mesh, found = self._found()
-        columns, restore = self._columns.of(u)
+        tail, restore = self._columns.of(tail)
+        lower, _ = self._columns.of(lower)
         with torch.no_grad():
-            solve, table = self._inverse(mesh, found, len(columns))
-            z = columns - columns.round()
+            solve, table = self._inverse(mesh, found, len(tail))
+            z = torch.where(lower, tail, -tail)
             x = solve(z) if table is None else quantiles(table, z, solve)
             x = torch.where(self._log_total(mesh, found).isnan(), torch.nan, x)
-            x = torch.where((columns > 0) & (columns < TAIL), torch.nan, x)
-            x = torch.where(columns == 0, self._target.low, torch.where(columns == 1, self._target.high, x))
-        if torch.is_grad_enabled() and (found.values.requires_grad or u.requires_grad):
+            x = torch.where(tail < TAIL, torch.nan, x)
+            x = torch.where(tail == 0, torch.where(lower, self._target.low, self._target.high), x)
+        if torch.is_grad_enabled() and (found.values.requires_grad or tail.requires_grad):
             known = x.isfinite()
             inside = torch.where(known, x, self._target.somewhere)
             below, above = tails(tabulated(mesh, found), inside)
-            excess = torch.where(columns <= 0.5, columns - below, above - (1 - columns))
+            excess = torch.where(lower, tail - below, above - tail)
             x = torch.where(known, implicit(inside, excess, self._density(inside, mesh, found)), x)
         return restore(x)
 
@@ -108,19 +118,31 @@ class GivenDensity:
 
     def cdf(self, x: Tensor) -> Tensor:
         """Return F(x), with gradients."""
+        below, above = self.tails(x)
+        return torch.where(below <= above, below, 1 - above)
+
+    def tails(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return F(x) and 1 − F(x), each to its own relative precision down to 2⁻¹⁰⁰, with gradients."""
         mesh, found = self._found()
         columns, restore = self._columns.of(x)
         attached = torch.is_grad_enabled() and (found.values.requires_grad or x.requires_grad)
         table = tabulated(mesh, found) if attached else self._tabulated(mesh, found)
-        below, above = tails(table, columns.detach())
-        level = torch.where(below <= above, below, 1 - above)
+        below, above = tails(table, columns.detach().maximum(self._target.low).minimum(self._target.high))
+        known = ~self._log_total(mesh, found).isnan()
+        below, above = (torch.where(known, level, torch.nan) for level in (below, above))
         if attached:
-            level = level + self._density(columns, mesh, found) * (columns - columns.detach())
-        return restore(level)
+            step = self._density(columns, mesh, found) * (columns - columns.detach())
+            below, above = below + step, above - step
+        return restore(below), restore(above)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the normalised log-density, with gradients to x and to parameters."""
-        return self._log_prob(x) - self.log_normaliser()
+        """Return the normalised log-density, with gradients to x and to parameters; −inf outside."""
+        if not self._has_ends:
+            return self.given(x) - self.log_normaliser()
+        inside = self._support.check(x)
+        somewhere = self._target.somewhere.reshape(self.shape)
+        height = self.given(torch.where(inside, x, somewhere)) - self.log_normaliser()
+        return torch.where(inside, height, -torch.inf)
 
     def log_normaliser(self) -> Tensor:
         """Return log ∫ exp(log_prob), of the law's own shape; NaN where it could not be found."""
@@ -228,7 +250,7 @@ class GivenDensity:
 
     def _evaluated(self, x: Tensor) -> Tensor:
         values = x.reshape(-1, *self.shape)
-        height = self._log_prob(values)
+        height = self.given(values)
         if height.shape != values.shape:
             raise ValueError(
                 f"log_prob should return shape {tuple(values.shape)} for x of that shape "
@@ -236,8 +258,7 @@ class GivenDensity:
             )
         return height.reshape(x.shape)
 
-    def _rows(self, points: Tensor | Sequence[float]) -> Tensor:
+    def _rows(self, points: Tensor) -> Tensor:
         """Return points, of shape (n) or (n, *shape), as columns (n, batch)."""
-        points = torch.as_tensor(points, dtype=torch.float64, device=self.device)
         points = points.reshape(len(points), *[1] * (len(self.shape) + 1 - points.dim()), *points.shape[1:])
         return points.expand(-1, *self.shape).reshape(len(points), self.shape.numel())

@@ -182,13 +182,7 @@ class InverseCDF(TorchDistribution):
 
     def icdf(self, value: Tensor) -> Tensor:
         """Return the generalised inverse F⁻(u) at u in [0, 1], in the law's dtype."""
-        u = value.to(torch.float64)
-        if self._validate_args and not ((u >= 0) & (u <= 1)).all():
-            raise ValueError(f"u should be in [0, 1] but got {verification.first(u, ~((u >= 0) & (u <= 1)))}")
-        x = self._source.quantile(u.expand(torch.broadcast_shapes(u.shape, self.batch_shape)))
-        if self._validate_args:
-            verification.check_draws(u, x, self._support, self._source.name)
-        return self._rounded(x)
+        return self._checked(value, self._source.quantile)
 
     def cdf(self, value: Tensor) -> Tensor:
         """Return F at x in the support, in the dtype of x."""
@@ -196,6 +190,25 @@ class InverseCDF(TorchDistribution):
             self._validate_sample(value)
         x = value.to(torch.float64).expand(torch.broadcast_shapes(value.shape, self.batch_shape))
         return self._source.cdf(x).to(value.dtype)
+
+    def sf(self, value: Tensor) -> Tensor:
+        """Return 1 − F(x), in the dtype of x; from a log-density to its own relative precision."""
+        if not isinstance(self._source, GivenDensity):
+            return 1 - self.cdf(value)
+        if self._validate_args:
+            self._validate_sample(value)
+        x = value.to(torch.float64).expand(torch.broadcast_shapes(value.shape, self.batch_shape))
+        return self._source.tails(x)[1].to(value.dtype)
+
+    def isf(self, value: Tensor) -> Tensor:
+        """Return the x with 1 − F(x) = s at s in [0, 1]: far upper quantiles, which 1 − s cannot tell.
+
+        They are told apart where the law is given by its log-density; else this is the quantile at 1 − s.
+        """
+        s = value.to(torch.float64)
+        if not isinstance(self._source, GivenDensity):
+            return self.icdf(1 - s)
+        return self._checked(s, self._source.upper_quantile)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density at x, in the dtype of x, with gradients to x and to parameters."""
@@ -246,6 +259,11 @@ class InverseCDF(TorchDistribution):
             density = verification.density_error(self._log_prob, u, x)
         return InverseReport(error, worst, density)
 
+    @property
+    def by_density(self) -> GivenDensity | None:
+        """The law as found from its log-density; None where its CDF or quantile function was given."""
+        return self._source if isinstance(self._source, GivenDensity) else None
+
     def _expectation(self, name: str) -> Tensor:
         if isinstance(self._source, GivenDensity):
             source = self._source
@@ -262,6 +280,16 @@ class InverseCDF(TorchDistribution):
         else:
             raise NotImplementedError(f"the {name} needs a log_prob beside the {self._source.name}")
         return source.expectation(name).to(self._source.dtype).expand(self.batch_shape)
+
+    def _checked(self, value: Tensor, quantile: Elementwise) -> Tensor:
+        """Return quantiles at a level in [0, 1], in the law's dtype."""
+        u = value.to(torch.float64)
+        if self._validate_args and not ((u >= 0) & (u <= 1)).all():
+            raise ValueError(f"u should be in [0, 1] but got {verification.first(u, ~((u >= 0) & (u <= 1)))}")
+        x = quantile(u.expand(torch.broadcast_shapes(u.shape, self.batch_shape)))
+        if self._validate_args:
+            verification.check_draws(u, x, self._support, self._source.name)
+        return self._rounded(x)
 
     def _rounded(self, x: Tensor) -> Tensor:
         """Round to the law's dtype, without leaving the support: a tiny positive x does not become 0."""

@@ -14,7 +14,9 @@ from torch.distributions.constraints import Constraint
 
 from probgen.core import seeded
 from probgen.sampling.by_inversion import ByInversion
+from probgen.sampling.given_density import GivenDensity
 from probgen.sampling.inverse_cdf import InverseCDF
+from probgen.sampling.panels import TAIL
 from probgen.sampling.quantiles import with_quantiles
 from probgen.sampling.steps import StepLaw
 from probgen.sampling.two_tails import log1mexp
@@ -46,6 +48,8 @@ def tails(law: Distribution) -> Tails:
     law = with_quantiles(law)
     if isinstance(law, ByInversion):
         return Tails(law._log_tails, law._quantile, True)
+    if isinstance(law, InverseCDF) and law.by_density is not None:
+        return _of_density(law.by_density)
     for kind, build in _EXACT.items():
         if isinstance(law, kind):
             return build(law)
@@ -220,6 +224,22 @@ def _transformed(law: td.TransformedDistribution) -> Tails:
         return x
 
     return Tails(of, quantile, base.exact)
+
+
+def _of_density(law: GivenDensity) -> Tails:
+    """Return tails that are known down to 2⁻¹⁰⁰; beyond they are taken as empty."""
+
+    def of(x: Tensor) -> tuple[Tensor, Tensor]:
+        lower, upper = (
+            torch.where(level < TAIL, -torch.inf, level.clamp(min=TAIL).log()) for level in law.tails(x)
+        )
+        return lower, upper
+
+    def quantile(log_lower: Tensor, log_upper: Tensor) -> Tensor:
+        lower = log_lower <= log_upper
+        return law.quantile_from(torch.where(lower, log_lower, log_upper).exp(), lower)
+
+    return Tails(of, quantile, True)
 
 
 def _by_cdf(law: Distribution) -> Tails:

@@ -13,10 +13,12 @@ from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
 from probgen.sampling.by_inversion import ByInversion
+from probgen.sampling.given_density import GivenDensity
+from probgen.sampling.inverse_cdf import InverseCDF
 from probgen.sampling.quantiles import with_quantiles
 from probgen.sampling.tails import example, support_of, tails
 from probgen.sampling.two_tails import log1mexp
-from probgen.sampling.verification import first
+from probgen.sampling.verification import first, somewhere
 
 _NARROW = 1e-7
 """The least share of the tail beyond its near end that an interval may hold: float64 knows it to 1e-9."""
@@ -28,15 +30,18 @@ def truncate(
     high: Tensor | float | None = None,
     *,
     validate_args: bool | None = None,
-) -> Truncated:
+) -> Truncated | InverseCDF:
     r"""Return the law of X given low ≤ X ≤ high, density f(x) / (F(high) − F(low)) there.
 
     All is computed in the logs of the tail that holds the interval, F or 1 − F, and drawn by inversion, so
     that a normal cut to beyond 8 or 30 standard deviations, or 300, is as exact as one cut at its mean. Both
     tails are known of the laws of :mod:`probgen.sampling.quantiles` (torch's Gamma, Beta, StudentT, Chi2 and
     VonMises are turned into them), of Normal, Laplace, Cauchy, Gumbel, Exponential, Uniform, HalfNormal and
-    HalfCauchy, of their transformations (LogNormal, Weibull, Pareto, ...) and of truncated laws. Of any other
-    law the CDF is trusted to 1e-16, and an interval of which that does not determine the mass is refused.
+    HalfCauchy, of their transformations (LogNormal, Weibull, Pareto, ...) and of truncated laws. Of an
+    :class:`InverseCDF` given by its log-density alone, one by the same density between the ends is returned,
+    exact however far out; where an end needs a gradient, the tails of the whole law serve, which are known
+    down to 2⁻¹⁰⁰. Of any other law the CDF is trusted to 1e-16, and an interval of which that does not
+    determine the mass is refused.
 
     Args:
         law: on the line, continuous, with a CDF.
@@ -53,7 +58,43 @@ def truncate(
     >>> law.icdf(torch.tensor([0.5, 0.9])), law.mean
     (tensor([30.0231, 30.0766]), tensor(30.0333))
     """
+    ends = [end for end in (low, high) if isinstance(end, Tensor)]
+    if isinstance(law, InverseCDF) and law.by_density and not any(end.requires_grad for end in ends):
+        return _found_anew(law, law.by_density, low, high, validate_args)
     return Truncated(law, low, high, validate_args=validate_args)
+
+
+def _found_anew(
+    law: InverseCDF,
+    given: GivenDensity,
+    low: Tensor | float | None,
+    high: Tensor | float | None,
+    validate_args: bool | None,
+) -> InverseCDF:
+    """Return the law that has the same log-density between the ends."""
+    lower, upper = (
+        torch.as_tensor(infinite if end is None else end, dtype=torch.float64, device=given.device)
+        for end, infinite in ((low, -torch.inf), (high, torch.inf))
+    )
+    _check_order(lower, upper)
+    lowest, highest = _ends_of(law, lower)
+    lower, upper = torch.broadcast_tensors(lower.maximum(lowest), upper.minimum(highest))
+    shape = torch.broadcast_shapes(given.shape, lower.shape)
+    points = given.points.reshape(
+        len(given.points), *[1] * (1 + len(shape) - given.points.dim()), *given.points.shape[1:]
+    )
+    inside = (points > lower) & (points < upper)
+    points = torch.where(inside, points, somewhere(lower, upper))[inside[..., None].flatten(1).any(1)]
+    found = InverseCDF(
+        log_prob=given.given,
+        support=_interval(lower, upper),
+        points=points,
+        batch_shape=shape,
+        dtype=given.dtype,
+        device=given.device,
+        validate_args=law._validate_args if validate_args is None else validate_args,
+    )
+    return found.expand(torch.broadcast_shapes(law.batch_shape, shape))
 
 
 class Truncated(ByInversion, TorchDistribution):
@@ -84,12 +125,8 @@ class Truncated(ByInversion, TorchDistribution):
         )
         shape = torch.broadcast_shapes(law.batch_shape, self.low.shape, self.high.shape)
         super().__init__(shape, validate_args=validate_args)
-        if self._validate_args and not (self.low < self.high).all():
-            wrong = ~(self.low < self.high)
-            raise ValueError(
-                f"low should be below high but got low = {first(self.low, wrong)} and high = "
-                f"{first(self.high, wrong)}"
-            )
+        if self._validate_args:
+            _check_order(self.low, self.high)
         self._measure()
         if self._validate_args:
             self._check_mass()
@@ -133,11 +170,7 @@ class Truncated(ByInversion, TorchDistribution):
     @constraints.dependent_property(is_discrete=False, event_dim=0)
     def support(self) -> Constraint:
         low, high = (end.to(self._dtype) for end in self._ends())
-        if low.isinf().all() and high.isinf().all():
-            return constraints.real
-        if high.isinf().all():
-            return constraints.greater_than_eq(low)
-        return constraints.less_than(high) if low.isinf().all() else constraints.interval(low, high)
+        return _interval(low, high)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Truncated:
         new = self._get_checked_instance(Truncated, _instance)
@@ -212,6 +245,22 @@ class Truncated(ByInversion, TorchDistribution):
         return self._tails.quantile(
             torch.where(self._upper, far, target), torch.where(self._upper, target, far)
         )
+
+
+def _check_order(low: Tensor, high: Tensor) -> None:
+    wrong = ~(low < high)
+    if wrong.any():
+        raise ValueError(
+            f"low should be below high but got low = {first(low, wrong)} and high = {first(high, wrong)}"
+        )
+
+
+def _interval(low: Tensor, high: Tensor) -> Constraint:
+    if low.isinf().all() and high.isinf().all():
+        return constraints.real
+    if high.isinf().all():
+        return constraints.greater_than_eq(low)
+    return constraints.less_than(high) if low.isinf().all() else constraints.interval(low, high)
 
 
 def _ends_of(law: Distribution, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ TOLERANCE = 1e-6
 
 def first(values: Tensor, where: Tensor) -> float:
     """Return the first of the values at which ``where`` holds."""
-    values, where = torch.broadcast_tensors(values, where)
+    values, where = torch.broadcast_tensors(values.detach(), where)
     return float(values[where][0])
 
 

@@ -180,6 +180,63 @@ def test_a_law_known_by_its_cdf_and_one_without_quantiles():
     torch.testing.assert_close(cut.cdf(cut.icdf(LEVELS)), LEVELS, rtol=1e-9, atol=1e-12)
 
 
+def normal_by_density(**other):
+    return InverseCDF(log_prob=lambda x: -(x**2) / 2, dtype=float64, **other)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(-1.0, 2.0), (8.0, None), (30.0, None), (30.0, 30.5), (None, -300.0), (1e-9, 1.0)]
+)
+def test_a_law_by_its_density_is_exact_however_far_out(low, high):
+    expected, cut = truncate(NORMAL, low, high), truncate(normal_by_density(), low, high)
+    x = expected.icdf(LEVELS)
+    torch.testing.assert_close(cut.icdf(LEVELS), x, rtol=1e-10, atol=1e-11)
+    torch.testing.assert_close(cut.isf(LEVELS), expected.isf(LEVELS), rtol=1e-10, atol=1e-11)
+    torch.testing.assert_close(cut.log_prob(x), expected.log_prob(x), rtol=0, atol=1e-9)
+    rounding = expected.log_prob(x).exp() * x.abs() * torch.finfo(float64).eps
+    assert ((cut.sf(x) - expected.sf(x)).abs() <= 1e-7 * expected.sf(x) + rounding).all()
+    torch.testing.assert_close(cut.mean, expected.mean, rtol=1e-10, atol=1e-12)
+
+
+def test_a_family_by_its_density_keeps_its_support_and_its_points():
+    law = InverseCDF(
+        log_prob=lambda x: -0.5 * (x - 0.3).abs().log() - x,
+        support=constraints.positive,
+        points=[0.3],
+        dtype=float64,
+    )
+    cut = truncate(law, tensor(-1.0, 0.2, 2.0), 5.0).expand((2, 3))
+    level = torch.tensor([[0.1], [0.9]], dtype=float64)
+    torch.testing.assert_close(cut.cdf(cut.icdf(level)), level.expand(2, 3))
+    x = tensor(2.5)
+    between = law.cdf(tensor(5.0)) - law.cdf(tensor(0.2))
+    torch.testing.assert_close(cut.cdf(x)[0, 1], (law.cdf(x) - law.cdf(tensor(0.2))) / between)
+    outside = truncate(law, 0.2, 5.0, validate_args=False)
+    assert outside.log_prob(tensor(0.1, 6.0)).tolist() == [-math.inf, -math.inf]
+    assert outside.cdf(tensor(0.1, 6.0)).tolist() == pytest.approx([0, 1])
+
+
+def test_learned_ends_of_a_law_by_its_density():
+    """The derivatives of a quantile to both ends are those of the normal law."""
+    gradients = []
+    for law in (NORMAL, normal_by_density()):
+        low, high = tensor(7.0).requires_grad_(), tensor(7.4).requires_grad_()
+        gradients.append(
+            torch.stack(torch.autograd.grad(truncate(law, low, high).icdf(tensor(0.4)), (low, high)))
+        )
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-7, atol=0)
+    with pytest.raises(ValueError, match="should hold some of the tail of InverseCDF"):
+        truncate(normal_by_density(), tensor(30.0).requires_grad_())
+
+
+def test_tails_of_a_law_by_its_density():
+    exact, found = tails(NORMAL), tails(normal_by_density())
+    x = tensor(-11.0, -3.0, 0.5, 11.0)
+    for expected, level in zip(exact.of(x), found.of(x), strict=True):
+        torch.testing.assert_close(level, expected, rtol=0, atol=1e-7)
+    torch.testing.assert_close(found.quantile(*exact.of(x)), x, rtol=1e-10, atol=0)
+
+
 def test_truncated_twice():
     once, twice = truncate(NORMAL, 9.0, 12.0), truncate(truncate(NORMAL, 9.0), None, 12.0)
     torch.testing.assert_close(twice.icdf(LEVELS), once.icdf(LEVELS), rtol=1e-11, atol=0)
