@@ -19,6 +19,9 @@ from torch.distributions import (
     constraints,
 )
 from torch.distributions.constraints import Constraint
+from torch.distributions.transforms import Transform
+
+from probgen.core.cells import Cells
 
 if TYPE_CHECKING:
     from probgen.core.model_density import ModelDensity
@@ -33,15 +36,22 @@ class Density:
 
     Samplers walk on the unconstrained scale: a *position* of shape (\*sample, \*batch_shape, dim) is the
     concatenation, site by site, of T⁻¹(x), where T is ``biject_to(support)``; its log-density is
-    log p(T(u)) + log |det ∂T/∂u|.
+    log p(T(u)) + log |det ∂T/∂u|. Whole numbers are int64, in ``log_prob`` and in the draws; a position is
+    anywhere in the cell of length 1 around its number, with the number's log-density, so that a walk on the
+    line is right for them too.
 
     Args:
         log_prob: the log-density up to a constant, on the constrained scale.
-        support: the constraint that values satisfy; gives the bijector.
+        support: the constraint that values satisfy; gives the bijector. Whole numbers are ``boolean``,
+            ``integer``, ``integer_interval``, ``nonnegative_integer`` or the like.
         event_shape: shape of one value.
         batch_shape: shape of the family of targets.
         name: the site's name in the draws, where there is one site.
         dtype, device: of the positions; torch's defaults where not given.
+
+    Attributes:
+        cells: where the cells of whole numbers begin and end, \*batch_shape x dim each, NaN for continuous
+            coordinates; None where all are continuous.
 
     >>> half_normal = Density(lambda x: -0.5 * x**2, support=constraints.positive)
     >>> half_normal.constrain(torch.zeros(3, half_normal.dim))
@@ -72,24 +82,31 @@ class Density:
         self.shapes = {site: torch.Size(shape) for site, shape in shapes.items()}
         self.dtype = torch.get_default_dtype() if dtype is None else dtype
         self.device = torch.get_default_device() if device is None else torch.device(device)
-        self._transforms = {site: biject_to(constraint) for site, constraint in supports.items()}
+        self._transforms: dict[str, Transform] = {
+            site: Cells(constraint) if constraint.is_discrete else biject_to(constraint)
+            for site, constraint in supports.items()
+        }
         self._inner_shapes = {
             site: torch.Size(self._transforms[site].inverse_shape(shape))
             for site, shape in self.shapes.items()
         }
+        self.cells = self._cells() if any(isinstance(t, Cells) for t in self._transforms.values()) else None
 
     @classmethod
     def from_distribution(cls, law: Distribution, *, name: str = "x") -> Density:
         """Return the density of a torch or Pyro distribution, its parameters' dtype and device kept."""
         support = support_of(law)
         draw = law.sample()
+        log_prob, dtype = law.log_prob, draw.dtype
+        if support.is_discrete:
+            log_prob, dtype = (lambda value: law.log_prob(value.to(draw.dtype))), law.log_prob(draw).dtype
         return cls(
-            law.log_prob,
+            log_prob,
             support=support,
             event_shape=law.event_shape,
             batch_shape=law.batch_shape,
             name=name,
-            dtype=draw.dtype,
+            dtype=dtype,
             device=draw.device,
         )
 
@@ -134,7 +151,12 @@ class Density:
     @property
     def dim(self) -> int:
         """The number of unconstrained coordinates of one position."""
-        return sum(shape.numel() for shape in self._inner_shapes.values())
+        return sum(self.dims.values())
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """The number of unconstrained coordinates of each site."""
+        return {site: shape.numel() for site, shape in self._inner_shapes.items()}
 
     def constrain(self, position: Tensor) -> dict[str, Tensor]:
         r"""Map positions (\*sample, \*batch_shape, dim) to named values on the constrained scale."""
@@ -146,19 +168,26 @@ class Density:
         parts = []
         for site, shape in self.shapes.items():
             leading = named[site].shape[: named[site].dim() - len(shape)]
-            parts.append(self._transforms[site].inv(named[site]).reshape(*leading, -1))
+            part = self._transforms[site].inv(named[site]).reshape(*leading, -1)
+            parts.append(part.to(self.dtype) if isinstance(self._transforms[site], Cells) else part)
         return torch.cat(parts, -1)
 
     def unconstrained_log_prob(self, position: Tensor) -> Tensor:
         r"""Return log p(T(u)) + log |det ∂T/∂u| at positions u, shape (\*sample, \*batch_shape)."""
         leading = position.shape[:-1]
+        outside = None
+        if self.cells is not None:
+            first, last = self.cells
+            beyond = (position < first) | (position >= last)
+            position, outside = torch.where(beyond, first + 0.5, position), beyond.any(-1)
         values, log_volume = self._with_volume(position)
         log_prob = self.log_prob(values if self._several else values[self.names[0]])
         if log_prob.shape != leading:
             raise ValueError(
                 f"log_prob should return shape {tuple(leading)} but returned {tuple(log_prob.shape)}"
             )
-        return log_prob + log_volume
+        log_prob = log_prob + log_volume
+        return log_prob if outside is None else torch.where(outside, -torch.inf, log_prob)
 
     def log_volume(self, position: Tensor) -> Tensor:
         r"""Return log |det ∂T/∂u| at positions u, shape (\*sample, \*batch_shape)."""
@@ -173,10 +202,20 @@ class Density:
             log_volume = log_volume + volume.reshape(*log_volume.shape, -1).sum(-1)
         return values, log_volume
 
+    def _cells(self) -> tuple[Tensor, Tensor]:
+        parts: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for site, shape in self._inner_shapes.items():
+            transform = self._transforms[site]
+            ends = transform.ends() if isinstance(transform, Cells) else (torch.tensor(torch.nan),) * 2
+            for part, end in zip(parts, ends, strict=True):
+                part.append(end.expand((*self.batch_shape, *shape)).reshape(*self.batch_shape, -1))
+        first, last = (torch.cat(part, -1).to(self.device, self.dtype) for part in parts)
+        return first, last
+
     def _split(self, position: Tensor) -> dict[str, Tensor]:
         if position.shape[-1] != self.dim:
             raise ValueError(f"a position should have {self.dim} coordinates but has {position.shape[-1]}")
-        parts = position.split([shape.numel() for shape in self._inner_shapes.values()], -1)
+        parts = position.split(list(self.dims.values()), -1)
         return {
             site: part.reshape((*position.shape[:-1], *shape))
             for (site, shape), part in zip(self._inner_shapes.items(), parts, strict=True)

@@ -5,8 +5,10 @@ from probgen.sampling.adaptive_rejection import AdaptiveRejection
 from probgen.sampling.barker import barker
 from probgen.sampling.chains import Chains, RunState
 from probgen.sampling.chees import adapt_hmc
+from probgen.sampling.component_wise import adapt_component_wise, component_wise
 from probgen.sampling.copulas import EmpiricalCopula, GaussianCopula
 from probgen.sampling.discrete import DiscreteInverse, Empirical
+from probgen.sampling.discrete_random_walk import discrete_random_walk
 from probgen.sampling.hmc import hmc
 from probgen.sampling.inverse_cdf import InverseCDF, InverseReport
 from probgen.sampling.mala import mala
@@ -44,9 +46,12 @@ __all__ = [
     "TransformedDensityRejection",
     "VonMises",
     "adapt",
+    "adapt_component_wise",
     "adapt_hmc",
     "adapt_random_walk",
     "barker",
+    "component_wise",
+    "discrete_random_walk",
     "hmc",
     "independence",
     "initial_positions",

@@ -85,9 +85,9 @@ def tune(
     position: Tensor,
     *,
     target: float,
-    size: float,
+    size: float | Tensor,
     steps: int,
-    covariance: Literal["dense", "diagonal"] = "dense",
+    covariance: Literal["dense", "diagonal", "none"] = "dense",
     generator: torch.Generator,
     progress: bool = False,
 ) -> Tuned:
@@ -104,9 +104,10 @@ def tune(
         move: a step with a given shape and step size.
         position: where the chains start, shape (chains, \*batch, dim), on the unconstrained scale.
         target: the acceptance that is sought.
-        size: a first guess of the step size where the target has unit scale.
+        size: a first guess of the step size where the target has unit scale; a tensor where there are several
+            step sizes, for each of which the move returns an acceptance.
         steps: length of the warm-up, at least 20.
-        covariance: form of the shape: a Cholesky factor, or one number per coordinate.
+        covariance: form of the shape: a Cholesky factor, or one number per coordinate; "none" leaves it at 1.
         generator: source of randomness.
         progress: show a bar.
 
@@ -116,7 +117,7 @@ def tune(
     """
     if steps < 20:
         raise ValueError(f"warm-up should have at least 20 steps but got {steps}")
-    if covariance not in ("dense", "diagonal"):
+    if covariance not in ("dense", "diagonal", "none"):
         raise ValueError(f"covariance should be 'dense' or 'diagonal' but got {covariance!r}")
     if not 0 < target < 1:
         raise ValueError(f"target acceptance should be between 0 and 1 but got {target}")
@@ -126,7 +127,8 @@ def tune(
     shape = torch.ones(*batch, dim, dtype=position.dtype, device=position.device)
     shape = torch.diag_embed(shape) if covariance == "dense" else shape
     correlated = 5.0 if "gradient" in state._fields else 5.0 * dim
-    first = torch.full(batch, size, dtype=torch.float64, device=position.device)
+    size = size if isinstance(size, Tensor) else torch.full(batch, size, dtype=torch.float64)
+    first = size.to(position.device, torch.float64)
     start = 0
     with (
         tqdm(total=steps, disable=not progress, unit="step", desc="warm-up") as bar,
@@ -146,7 +148,7 @@ def tune(
             bar.update(end - start)
             if early and end > 0:
                 state = catch_up(state, 50 + 10 * dim, generator)
-            if end < steps and (end == 0 or end > start):
+            if covariance != "none" and end < steps and (end == 0 or end > start):
                 found = moments.shape(correlated=correlated if end else 1.0)
                 if found is None and not early:
                     raise ValueError("chains should move during warm-up but some stood still")

@@ -75,13 +75,17 @@ def metropolis_hastings(density: Density, proposal: Proposal) -> Transition:
             drawn = {name: law.sample() for name, law in forward.items()}
         inside = _all(support.check(drawn[name]) for name, support in supports.items())
         values = {
-            name: torch.where(inside.reshape(*leading, *[1] * len(density.shapes[name])), new, present[name])
-            for name, new in drawn.items()
+            name: torch.where(
+                inside.reshape(*leading, *[1] * len(shape)),
+                drawn[name].to(present[name].dtype),
+                present[name],
+            )
+            for name, shape in density.shapes.items()
         }
         proposed = evaluate(density.unconstrain(values).to(state.position.dtype), values)
         log_prob = proposed.log_prob.where(inside, -torch.inf)
         log_ratio = (log_prob - proposed.log_volume) - (state.log_prob - state.log_volume)
-        log_ratio += _log_prob(laws_at(values, leading), present) - _log_prob(forward, values)
+        log_ratio += _log_prob(laws_at(values, leading), present, drawn) - _log_prob(forward, values, drawn)
         info = judge(log_ratio, log_prob, standard_uniform(state.log_prob, generator))
         return choose(info.accepted, proposed, state), info
 
@@ -135,8 +139,14 @@ def _check_laws(density: Density, laws: Mapping[str, Distribution]) -> None:
             )
 
 
-def _log_prob(laws: Mapping[str, Distribution], values: Mapping[str, Tensor]) -> Tensor:
-    """Return the joint log-density of independent laws: −∞ outside their supports, as some laws forget."""
+def _log_prob(
+    laws: Mapping[str, Distribution], values: Mapping[str, Tensor], drawn: Mapping[str, Tensor]
+) -> Tensor:
+    """Return the joint log-density of independent laws, of values in the types that they draw.
+
+    It is −∞ outside their supports, where some laws give a number.
+    """
+    values = {name: values[name].to(draw.dtype) for name, draw in drawn.items()}
     inside = _all(support_of(law).check(values[name]) for name, law in laws.items())
     parts = torch.stack([law.log_prob(values[name]) for name, law in laws.items()])
     return parts.sum(0).where(inside, -torch.inf)

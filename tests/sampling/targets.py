@@ -8,13 +8,23 @@ import numpy as np
 import scipy.stats
 import torch
 from torch import Tensor
-from torch.distributions import Dirichlet, Gamma, MultivariateNormal, Normal, constraints
+from torch.distributions import (
+    Categorical,
+    Dirichlet,
+    Gamma,
+    MultivariateNormal,
+    Normal,
+    Poisson,
+    constraints,
+)
 
 from probgen.core import Density
 from tests.laws import Cdf
 
 COVARIANCE = torch.tensor([[1.0, 1.2], [1.2, 4.0]])
 NAMES = ["normal", "correlated normal", "gamma", "dirichlet", "mixture", "banana", "funnel", "batch"]
+
+DISCRETE = ["poisson", "labels", "table"]
 
 
 class Target(NamedTuple):
@@ -25,6 +35,11 @@ class Target(NamedTuple):
 
 def of_scipy(law) -> Cdf:
     return lambda x: torch.from_numpy(np.asarray(law.cdf(x.numpy())))
+
+
+def of_mass(mass: Tensor) -> Cdf:
+    level = torch.cat([torch.zeros(1), mass.double().cpu().cumsum(0)])
+    return lambda x: level[(x.floor().long() + 1).clamp(0, len(mass))]
 
 
 def part(*index):
@@ -96,6 +111,26 @@ def target(name: str, dtype: torch.dtype, device: torch.device) -> Target:
             plane(lambda x: -0.5 * (x[..., 0] ** 2 + x[..., 1] ** 2 * torch.exp(-x[..., 0]) + x[..., 0])),
             lambda n: (z := pairs(n)) * torch.stack([torch.ones_like(z[:, 0]), (z[:, 0] / 2).exp()], -1),
             [(part(0), normal), (lambda x: x[..., 1] * torch.exp(-x[..., 0] / 2), normal)],
+        )
+    if name == "poisson":
+        return on(Poisson(t(2.5)), (lambda k: k.double(), of_scipy(scipy.stats.poisson(2.5))))
+    if name == "labels":  # one of them has no mass
+        mass = t([0.3, 0.0, 0.4, 0.05, 0.25])
+        return on(Categorical(mass), (lambda k: k.double(), of_mass(mass)))
+    if name == "table":  # of two numbers, 30 x 4, by their joint mass
+        i, j = torch.arange(30.0), torch.arange(4.0)
+        mass = (-0.02 * (i.unsqueeze(-1) - 15 - 2 * j) ** 2 + 0.3 * j).flatten().softmax(-1).to(device, dtype)
+        joint = Categorical(mass)
+        return Target(
+            Density(
+                lambda k: mass[4 * k[..., 0] + k[..., 1]].log(),
+                support=constraints.independent(constraints.integer_interval(t([0, 0]), t([29, 3])), 1),
+                event_shape=(2,),
+                dtype=dtype,
+                device=device,
+            ),
+            lambda n: torch.stack([(k := joint.sample((n,))) // 4, k % 4], -1),
+            [(lambda k: 4.0 * k[..., 0] + k[..., 1], of_mass(mass))],
         )
     assert name == "batch"
     means, scales = t([-3.0, 0.0, 50.0]), t([0.5, 1.0, 2.0])

@@ -8,12 +8,21 @@ import torch
 from torch import Tensor
 
 from probgen.core import Density, Transition, seeded
-from probgen.sampling import barker, hmc, independence, mala, metropolis_hastings, random_walk
+from probgen.sampling import (
+    barker,
+    component_wise,
+    discrete_random_walk,
+    hmc,
+    independence,
+    mala,
+    metropolis_hastings,
+    random_walk,
+)
 from probgen.sampling.gradients import with_gradient
 from probgen.sampling.metropolis import choose, judge, standard_normal, standard_uniform
 from probgen.sampling.random_walk import random_walk_kernel
 from tests import laws
-from tests.sampling.targets import COVARIANCE, NAMES, target
+from tests.sampling.targets import COVARIANCE, DISCRETE, NAMES, target
 
 CHAINS = 50_000
 
@@ -57,6 +66,10 @@ def wide(density: Density) -> dist.Distribution:
     return dist.StudentT(2 * one, centre, 3 * one).to_event(len(density.shapes["x"]))
 
 
+def poisson_steps(density: Density) -> Callable[[Tensor], dist.Distribution]:
+    return lambda k: dist.Poisson(k.to(density.dtype) + 0.5).to_event(len(density.shapes["x"]))
+
+
 TRANSITIONS: dict[str, Callable[[Density], Transition]] = {
     "random walk": lambda d: random_walk(d, scale=1.5),
     "mala": lambda d: mala(d, scale=1.0),
@@ -64,6 +77,7 @@ TRANSITIONS: dict[str, Callable[[Density], Transition]] = {
     "hmc": lambda d: hmc(d, scale=0.6, steps=3),
     "metropolis hastings": lambda d: metropolis_hastings(d, skewed(d)),
     "independence": lambda d: independence(d, wide(d)),
+    "component-wise": lambda d: component_wise(d, scale=1.5),
 }
 VARIANTS: dict[str, Callable[[Density], Transition]] = {
     "diagonal random walk": lambda d: random_walk(d, scale=diagonal(d)),
@@ -74,6 +88,14 @@ VARIANTS: dict[str, Callable[[Density], Transition]] = {
     "dense barker": lambda d: barker(d, scale=dense(d)),
     "diagonal hmc": lambda d: hmc(d, scale=diagonal(d) / 2, steps=2, jitter=0.0),
     "dense hmc": lambda d: hmc(d, scale=dense(d) / 2, steps=2, jitter=0.5),
+    "diagonal component-wise": lambda d: component_wise(d, scale=diagonal(d)),
+    "site-wise": lambda d: component_wise(d, scale=diagonal(d), by="site"),
+}
+ON_WHOLE_NUMBERS: dict[str, Callable[[Density], Transition]] = {
+    "discrete random walk": lambda d: discrete_random_walk(d, scale=2.0),
+    "component-wise": lambda d: component_wise(d, scale=0.3),
+    "all at once": lambda d: component_wise(d, scale=5.0, by="site"),
+    "metropolis hastings": lambda d: metropolis_hastings(d, poisson_steps(d)),
 }
 
 
@@ -96,6 +118,27 @@ def test_the_target_is_stationary_at_every_form_of_scale(transition, name, dtype
 def test_balance_is_detailed(transition, name, dtype, device, generator):
     density, draw, _ = target(name, dtype, device)
     laws.check_reversible(density, transition(density), exact(draw), generator=generator)
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+@pytest.mark.parametrize("transition", ON_WHOLE_NUMBERS.values(), ids=ON_WHOLE_NUMBERS)
+def test_enumerated_probabilities_are_stationary(transition, name, dtype, device, generator):
+    density, draw, marginals = target(name, dtype, device)
+    laws.check_stationary(density, transition(density), exact(draw), marginals, generator=generator, steps=3)
+    laws.check_reversible(density, transition(density), exact(draw), generator=generator)
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_a_walk_on_the_line_is_right_for_whole_numbers(name, dtype, device, generator):
+    """It may be anywhere in a number's cell."""
+    density, draw, marginals = target(name, dtype, device)
+    line = Density(
+        density.unconstrained_log_prob, support=dist.constraints.real_vector, event_shape=(density.dim,)
+    )
+    middle = density.unconstrain(exact(draw))
+    start = middle + torch.rand(middle.shape, generator=generator, dtype=dtype, device=device) - 0.5
+    of_values = [(lambda u, f=f: f(density.constrain(u)["x"]), cdf) for f, cdf in marginals]
+    laws.check_stationary(line, random_walk(line, scale=1.5), start, of_values, generator=generator, steps=3)
 
 
 def without_jacobian(density: Density) -> Transition:
