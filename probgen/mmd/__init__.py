@@ -15,8 +15,9 @@ from probgen.mmd.kernels import (
 )
 from probgen.mmd.loss import mmd2_loss
 from probgen.mmd.processes import shared
+from probgen.mmd.result import TestResult
 from probgen.mmd.stein import ksd2
-from probgen.mmd.two_sample import TestResult, mmd_test
+from probgen.mmd.two_sample import mmd_test
 
 __all__ = [
     "Deep",

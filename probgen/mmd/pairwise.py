@@ -172,6 +172,33 @@ def symmetric_product(
     return summed(result)
 
 
+@torch.no_grad()
+def quadratic_forms(block: Callable[[slice, slice], Tensor], right: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Return Σ_{i≠j} r_i r_j K_ij for each column r of a matrix, and the row sums Σ_{j≠i} K_ij.
+
+    That is half the work of a product with K, and memory is that of a tile and its product.
+
+    Args:
+        block: returns K[rows, columns] of a symmetric matrix, shape (\*kernels, t, m).
+        right: shape (n, columns).
+
+    Returns:
+        shapes (\*kernels, columns) and (\*kernels, n).
+    """
+    n = len(right)
+    form = block(slice(0, 1), slice(0, 1)).shape[:-2]
+    forms, row_sums = right.new_zeros(*form, right.shape[1]), right.new_zeros(*form, n)
+    for rows, columns in turns(_upper_tiles(n, right.device)):
+        values = block(rows, columns)
+        inner = rows.stop - columns.start if columns.start == rows.start else 0  # of the diagonal's square
+        values[..., :inner].diagonal(dim1=-2, dim2=-1).zero_()
+        row_sums[..., rows] += values.sum(-1)
+        row_sums[..., columns.start + inner : columns.stop] += values[..., inner:].sum(-2)
+        values[..., inner:] *= 2  # these pairs stand for their mirror images too
+        forms += ((values @ right[columns]) * right[rows]).sum(-2)
+    return summed(forms), summed(row_sums)
+
+
 def _upper_tiles(n: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
     """Yield tiles that cover each pair i ≤ j once; those on the diagonal hold some pairs i > j too."""
     width = _CPU_COLUMNS if device.type == "cpu" else _COLUMNS

@@ -2,82 +2,134 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from probgen.mmd.aggregation import by_smallest_p_value, by_soft_maximum
 from probgen.mmd.algebra import Kernel
-from probgen.mmd.bandwidths import bandwidth_grid
-from probgen.mmd.kernels import Gaussian
-from probgen.mmd.pairwise import symmetric_product
+from probgen.mmd.bandwidths import bandwidth_grid, bandwidths_between_quantiles
+from probgen.mmd.kernels import Gaussian, Laplace
+from probgen.mmd.pairwise import quadratic_forms
 from probgen.mmd.pooled import Pooled
+from probgen.mmd.result import TestResult, drawn_result
 
-
-class TestResult(NamedTuple):
-    """The outcome of a test: its statistic, its p-value and the statistic's values under the permutations."""
-
-    statistic: float
-    p_value: float
-    null: Tensor
+Method = Literal["permutation", "aggregated", "fuse"]
 
 
 def mmd_test(
     x: Tensor,
     y: Tensor,
     *,
-    kernel: Kernel | None = None,
+    kernels: Kernel | Sequence[Kernel] | None = None,
+    method: Method = "permutation",
     permutations: int = 1000,
     generator: torch.Generator | None = None,
 ) -> TestResult:
     r"""Test whether two samples of independent points come from one law, by permutations of unbiased MMD².
 
     The p-value is (k + 1) / (B + 1), where k of the B permuted statistics reach the observed one (ties,
-    to rounding, count), so that P(p ≤ α) ≤ α where the laws agree, for any sizes. All permutations are taken
-    in one pass over the distances; memory is O((n + m) B). The points of each sample should be independent:
-    the draws of a Markov chain are not.
+    to rounding, count), so that P(p ≤ α) ≤ α where the laws agree, for any sizes and any number of
+    permutations. All permutations are taken in one pass over the distances, under all kernels; memory is
+    O((n + m) B). The points of each sample should be independent: the draws of a Markov chain are not.
+
+    With one kernel (``"permutation"``) the statistic is MMD². Laws that differ at one scale only are seen
+    best under a kernel of this scale, which must not be chosen by a look at the samples' difference: give
+    several kernels. ``"aggregated"`` takes the smallest of their p-values, and ``"fuse"`` a soft maximum of
+    their standardised MMD², as the statistic of one permutation test: the level is exact, and no share of
+    the data is spent on the choice. "aggregated" also tells which kernels see a difference. With
+    ``kernels=Energy()`` this is the test of the energy distance.
 
     Args:
         x, y: samples of shape (n, \*event) and (m, \*event), n and m at least 2; events are flattened.
-        kernel: chosen without a look at which point came from where; by default the
-            mean of Gaussians over :func:`bandwidth_grid`, which depends on the pooled sample alone.
+        kernels: chosen without a look at which point came from where; one for "permutation", one or several
+            for the others. By default the mean of Gaussians over :func:`bandwidth_grid`, or else five
+            Gaussian and five Laplace kernels from the smallest to the largest distances, which depend on
+            the pooled sample alone.
+        method: "permutation", "aggregated" or "fuse".
         permutations: B.
         generator: of the permutations, on the device of the samples.
 
+    Returns:
+        the result; with "aggregated" the statistic is −log of the smallest p-value, and
+        ``kernel_p_values`` are those of the kernels, adjusted for their number (in a single step).
+
     Raises:
         TypeError, ValueError: for samples that are too small, not finite or not alike, fewer than one
-            permutation, and for a kernel that returns NaN or infinite values.
+            permutation, another method, no kernel or more than the method takes, and for a kernel that
+            returns NaN or infinite values.
 
-    Source: Gretton et al. (2012); Phipson and Smyth (2010) for the p-value.
+    Source: Gretton et al. (2012); Phipson and Smyth (2010) for the p-value; Westfall and Young (1993) and
+    Schrab, Kim, Albert, Laurent, Guedj and Gretton (2023) for aggregated tests, here with one set of
+    permutations in place of two; Biggs, Schrab and Gretton (2023) for the fused statistic.
 
     >>> rng = torch.Generator().manual_seed(1)
     >>> x = torch.randn(50, generator=rng)
     >>> mmd_test(x, x + 2, permutations=99, generator=rng).p_value
     0.01
+    >>> bumps = [0.1, 1.0, 10.0]
+    >>> found = mmd_test(
+    ...     x, x + 1, kernels=[Gaussian(width) for width in bumps], method="aggregated", generator=rng
+    ... )
+    >>> found.rejects(0.01)
+    True
     """
-    pooled = Pooled([Gaussian(bandwidth_grid(x, y)) if kernel is None else kernel], x, y)
+    if permutations < 1:
+        raise ValueError(f"permutations should be at least 1 but got {permutations}")
+    chosen = _chosen(kernels, method, x, y)
+    pooled = Pooled(chosen, x, y)
     n, m = pooled.n, pooled.m
     for name, size in (("x", n), ("y", m)):
         if size < 2:
             raise ValueError(f"{name} should hold at least 2 points but has {size}")
-    if permutations < 1:
-        raise ValueError(f"permutations should be at least 1 but got {permutations}")
-    groups = pooled.indicators()
-    indicators = torch.cat([groups, _permuted_indicators(n, permutations, generator, groups)], 1)
-    (sums,) = symmetric_product(pooled.block, indicators)
-
-    row_sums = sums[:, 0] + sums[:, 1]
-    within_x = (indicators * sums).sum(0)
-    x_to_all = row_sums @ indicators
-    within_y = row_sums.sum() - 2 * x_to_all + within_x
-    statistics = within_x / (n * (n - 1)) + within_y / (m * (m - 1)) - 2 * (x_to_all - within_x) / (n * m)
-    observed, null = statistics[0], statistics[2:]
-    if not torch.isfinite(statistics).all():
-        raise ValueError("kernel should return finite values but returned NaN or infinite ones")
-    largest = torch.maximum(pooled.diagonal().abs().max(), pooled.shifts.abs().max())
+    in_x = pooled.indicators()[:, :1]
+    permuted = _permuted_indicators(n, permutations, generator, in_x)
+    statistics = _unbiased(pooled, torch.cat([in_x, permuted], 1))
+    largest = torch.maximum(pooled.diagonal().abs().amax(1), pooled.shifts.abs())
     rounding = 4 * pooled.size * torch.finfo(torch.float64).eps * largest
-    reached = (null >= observed - rounding).sum()
-    return TestResult(float(observed), (int(reached) + 1) / (permutations + 1), null)
+    arrangements = math.comb(n + m, n) // (2 if n == m else 1)  # halves can be exchanged
+    if method == "aggregated":
+        return by_smallest_p_value(statistics, rounding, arrangements=arrangements)
+    if method == "fuse":
+        return by_soft_maximum(statistics, rounding, arrangements=arrangements)
+    return drawn_result(statistics[0], float(rounding[0]), arrangements=arrangements)
+
+
+def default_kernels(x: Tensor, y: Tensor) -> list[Kernel]:
+    """Return Gaussian and Laplace kernels of five bandwidths each, found from the pooled sample."""
+    grid = bandwidths_between_quantiles(x, y)
+    return [kind(width) for kind in (Gaussian, Laplace) for width in grid]
+
+
+def _chosen(
+    kernels: Kernel | Sequence[Kernel] | None, method: Method, x: Tensor, y: Tensor
+) -> Sequence[Kernel]:
+    """Return the kernels of a test, once their number is looked at."""
+    if method not in ("permutation", "aggregated", "fuse"):
+        raise ValueError(f"method should be 'permutation', 'aggregated' or 'fuse' but got {method!r}")
+    if kernels is None:
+        return [Gaussian(bandwidth_grid(x, y))] if method == "permutation" else default_kernels(x, y)
+    chosen = kernels if isinstance(kernels, Sequence) else [kernels]
+    if not chosen:
+        raise ValueError("kernels should hold at least one kernel but is empty")
+    if method == "permutation" and len(chosen) > 1:
+        raise ValueError(
+            f"kernels should be one kernel with method 'permutation' but are {len(chosen)}; "
+            "'aggregated' and 'fuse' take several"
+        )
+    return chosen
+
+
+def _unbiased(pooled: Pooled, in_x: Tensor) -> Tensor:
+    """Return the unbiased MMD² where the points with 1 in a column are x: shape (kernels, columns)."""
+    n, m = pooled.n, pooled.m
+    within_x, row_sums = quadratic_forms(pooled.block, in_x)
+    x_to_all = row_sums @ in_x
+    within_y = row_sums.sum(1, keepdim=True) - 2 * x_to_all + within_x
+    return within_x / (n * (n - 1)) + within_y / (m * (m - 1)) - 2 * (x_to_all - within_x) / (n * m)
 
 
 def _permuted_indicators(

@@ -192,7 +192,7 @@ def everything():
     torch.nn.init.ones_(network.weight)
     torch.nn.init.zeros_(network.bias)
     kernel = Gaussian([0.5, 2.0])
-    test = mmd_test(x, y, kernel=kernel, permutations=50, generator=generator)
+    test = mmd_test(x, y, kernels=kernel, permutations=50, generator=generator)
     out = {
         "profile": [list(found) for found in mmd2_profile(x, y, [kernel, Energy(), Polynomial(3)])],
         "test": [test.statistic, test.p_value],

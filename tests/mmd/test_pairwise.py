@@ -10,6 +10,7 @@ from probgen.mmd.pairwise import (
     centred,
     nearest_squared_distances,
     product,
+    quadratic_forms,
     squared_distances,
 )
 
@@ -110,3 +111,13 @@ BAD = [
 def test_bad_samples(x, y, error, message):
     with pytest.raises(error, match=message):
         centred(x=x, y=y)
+
+
+def test_quadratic_forms_and_row_sums(device, generator, tiling):
+    matrices = sample(2 * 90, 90, device, torch.float64, generator).reshape(2, 90, 90)
+    matrices = matrices + matrices.mT
+    right = sample(90, 4, device, torch.float64, generator)
+    forms, sums = quadratic_forms(lambda rows, columns: matrices[:, rows, columns].clone(), right)
+    matrices.diagonal(dim1=1, dim2=2).zero_()
+    torch.testing.assert_close(forms, (right * (matrices @ right)).sum(1))
+    torch.testing.assert_close(sums, matrices.sum(2))

@@ -16,7 +16,7 @@ def normal(n, d, device, generator, shift=0.0):
 @pytest.mark.parametrize("kernel", [Gaussian([0.5, 2.0]), Energy()], ids=repr)
 def test_the_statistic_is_the_unbiased_estimate(kernel, device, dtype, generator):
     x, y = normal(20, 3, device, generator).to(dtype), normal(31, 3, device, generator, 0.5).to(dtype)
-    result = mmd_test(x, y, kernel=kernel, permutations=10, generator=generator)
+    result = mmd_test(x, y, kernels=kernel, permutations=10, generator=generator)
     assert result.statistic == pytest.approx(mmd2(x, y, kernel).value, rel=1e-9, abs=1e-13)
 
 
@@ -29,7 +29,7 @@ def test_equals_brute_force(kernel, device, generator):
         rest = [row for row in range(9) if row not in rows]
         statistics.append(mmd2(pooled[list(rows)], pooled[rest], kernel).value)
     statistics = torch.tensor(statistics, dtype=torch.float64)
-    result = mmd_test(x, y, kernel=kernel, permutations=4000, generator=generator)
+    result = mmd_test(x, y, kernels=kernel, permutations=4000, generator=generator)
     distances = (result.null.cpu()[:, None] - statistics).abs()
     assert distances.min(1).values.max() < 1e-12  # each permuted statistic is that of one of the 126 splits
     counts = torch.bincount(distances.argmin(1), minlength=126)
@@ -73,7 +73,7 @@ def test_power(device, generator):
 
 def test_equal_points_tie_with_every_permutation(device, dtype, generator):
     x = torch.ones(10, 3, device=device, dtype=dtype)
-    assert mmd_test(x, x, kernel=Gaussian(1.0), permutations=50, generator=generator).p_value == 1
+    assert mmd_test(x, x, kernels=Gaussian(1.0), permutations=50, generator=generator).p_value == 1
 
 
 def test_the_seed_decides(device, dtype):
@@ -95,7 +95,7 @@ X = torch.arange(8.0).reshape(4, 2)
         (lambda: mmd_test(X, X[:1]), "y should hold at least 2 points but has 1"),
         (lambda: mmd_test(X, X, permutations=0), "permutations should be at least 1 but got 0"),
         (lambda: mmd_test(X, X + torch.inf), "y should be finite"),
-        (lambda: mmd_test(X, X, kernel=lambda d: d * torch.nan), "kernel should return finite values"),
+        (lambda: mmd_test(X, X, kernels=lambda d: d * torch.nan), "kernel should return finite values"),
     ],
 )
 def test_bad_input(call, message):
