@@ -11,6 +11,7 @@ from probgen.sampling.discrete import DiscreteInverse, Empirical
 from probgen.sampling.discrete_random_walk import discrete_random_walk
 from probgen.sampling.hmc import hmc
 from probgen.sampling.inverse_cdf import InverseCDF, InverseReport
+from probgen.sampling.ladder import adapt_tempered
 from probgen.sampling.mala import mala
 from probgen.sampling.methods import sample
 from probgen.sampling.metropolis_hastings import independence, metropolis_hastings
@@ -22,6 +23,7 @@ from probgen.sampling.ratio_of_uniforms import RatioOfUniforms
 from probgen.sampling.rejection import Rejection, RejectionReport
 from probgen.sampling.rosenblatt import Rosenblatt
 from probgen.sampling.run import run
+from probgen.sampling.tempered import tempered
 from probgen.sampling.transformed_rejection import TransformedDensityRejection
 from probgen.sampling.truncate import truncate
 
@@ -49,6 +51,7 @@ __all__ = [
     "adapt_component_wise",
     "adapt_hmc",
     "adapt_random_walk",
+    "adapt_tempered",
     "barker",
     "component_wise",
     "discrete_random_walk",
@@ -61,5 +64,6 @@ __all__ = [
     "run",
     "sample",
     "sample_qmc",
+    "tempered",
     "truncate",
 ]

@@ -1,0 +1,256 @@
+"""Parallel tempering: stationarity at every target, weights of modes, swaps, round trips, the ladder."""
+
+import math
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Beta, Gamma, constraints
+
+from probgen.core import Density, Transition, seeded
+from probgen.sampling import adapt_random_walk, adapt_tempered, barker, mala, random_walk, run, tempered
+from probgen.sampling.ladder import default_ladder, equal_swaps
+from probgen.sampling.metropolis import State
+from probgen.sampling.random_walk import random_walk_kernel
+from probgen.sampling.tempered import swapping
+from tests import laws
+from tests.sampling.targets import COVARIANCE, NAMES, target
+
+CHAINS = 50_000
+LADDER = [1.0, 0.6, 0.4]
+DOUBLE = {"dtype": torch.float64}
+
+
+def flattened(name: str, power: float, n: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Draw from a target of the table with its density on the unconstrained scale to a power, exactly."""
+    where = {"dtype": dtype, "device": device}
+    z, root = torch.randn(n, 2, **where), power**-0.5
+    if name == "normal":
+        return 1 + 2 * root * z[:, 0]
+    if name == "correlated normal":
+        return root * z @ torch.linalg.cholesky(COVARIANCE.to(**where)).T
+    if name == "gamma":
+        return Gamma(*torch.tensor([0.7 * power, 2 * power], **where)).sample((n,))
+    if name == "dirichlet":
+        one, two = Beta(*(power * torch.tensor([[0.8, 2.0], [5.0, 3.0]], **where))).sample((n,)).unbind(-1)
+        return torch.stack([one, (1 - one) * two, (1 - one) * (1 - two)], -1)
+    if name == "mixture":
+        grid = torch.linspace(-12, 12, 200_001, device=device)
+        density = target(name, torch.float64, device).density
+        sums = (power * density.log_prob(grid.double())).exp().cumsum(0)
+        return grid[torch.searchsorted(sums, torch.rand(n, **DOUBLE, device=device) * sums[-1])].to(dtype)
+    if name == "banana":
+        return root * z + torch.stack([torch.zeros_like(z[:, 0]), (root * z[:, 0]) ** 2], -1)
+    if name == "funnel":
+        x = (1 - power) / (2 * power) + root * z[:, 0]
+        return torch.stack([x, (x / 2).exp() * root * z[:, 1]], -1)
+    assert name == "batch"
+    return torch.tensor([-3.0, 0.0, 50.0], **where) + root * torch.randn(n, 3, **where) * torch.tensor(
+        [0.5, 1.0, 2.0], **where
+    )
+
+
+class Noted(NamedTuple):
+    """A state that says where it has its log-density from: only ``init`` can make it."""
+
+    position: Tensor
+    log_prob: Tensor
+    twice: Tensor
+
+
+def noted(density: Density) -> Transition:
+    inner = random_walk(density, scale=1.5)
+
+    def note(state: State) -> Noted:
+        return Noted(*state, 2 * state.log_prob)
+
+    def step(state, generator):
+        assert torch.equal(state.twice, 2 * state.log_prob)
+        moved, info = inner.step(State(state.position, state.log_prob), generator)
+        return note(moved), info
+
+    return Transition(lambda position: note(inner.init(position)), step)
+
+
+TRANSITIONS = {
+    "random walk": lambda d: random_walk(d, scale=1.5),
+    "mala": lambda d: mala(d, scale=torch.linspace(0.8, 1.6, d.dim)),
+    "fields of its own": noted,
+}
+
+
+def with_exact_levels(name, transition, dtype, device) -> Transition:
+    """Start the chains of the other levels at exact draws too."""
+    density = target(name, dtype, device).density
+    with seeded(11):
+        hot = [density.unconstrain(flattened(name, p, CHAINS, dtype, device)) for p in LADDER[1:]]
+    return Transition(
+        lambda position: transition.init(torch.stack([position, *hot], 1)),
+        transition.step,
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_target_is_stationary(name, dtype, device, generator):
+    check("random walk", name, dtype, device, generator)
+
+
+@pytest.mark.parametrize("name", ["funnel", "batch"])
+@pytest.mark.parametrize("transition", ["mala", "fields of its own"])
+def test_the_target_is_stationary_by_other_transitions(transition, name, dtype, device, generator):
+    check(transition, name, dtype, device, generator)
+
+
+def check(transition, name, dtype, device, generator):
+    density, draw, marginals = target(name, dtype, device)
+    with seeded(8):
+        exact = draw(CHAINS)
+    step = with_exact_levels(name, tempered(density, TRANSITIONS[transition], ladder=LADDER), dtype, device)
+    laws.check_stationary(density, step, exact, marginals, generator=generator, steps=3)
+
+
+def two_modes(dim: int, gap: float, share: float = 0.2) -> Density:
+    """Two normal laws of unit scale, ``gap`` apart, one with a fifth of the mass."""
+    low, high = math.log(1 - share), math.log(share)
+
+    def log_prob(x):
+        rest, first = -0.5 * (x[..., 1:] ** 2).sum(-1), x[..., 0]
+        low_part = low - 0.5 * (first + gap / 2) ** 2
+        return rest + torch.logaddexp(low_part, high - 0.5 * (first - gap / 2) ** 2)
+
+    return Density(log_prob, support=constraints.real_vector, event_shape=(dim,), **DOUBLE)
+
+
+def share_above(chains) -> tuple[float, float]:
+    """Return the mean share of draws in the smaller mode, and its standard error by chains."""
+    of_chains = (chains["x"][..., 0] > 0).double().mean(1)
+    return float(of_chains.mean()), float(of_chains.std() / math.sqrt(len(of_chains)))
+
+
+@pytest.mark.parametrize("make_kernel", [None, random_walk_kernel], ids=["barker", "random walk"])
+def test_modes_far_apart_have_their_weights(make_kernel, generator):
+    """All chains start in the smaller mode, 14 standard deviations from the other."""
+    density = two_modes(2, 14.0)
+    start = torch.randn(64, 2, generator=generator, **DOUBLE) + torch.tensor([7.0, 0.0], **DOUBLE)
+    tuned = adapt_tempered(density, start, make_kernel=make_kernel, steps=400, generator=generator)
+    chains = run(tuned.transition, tuned.position, draws=500, density=density, generator=generator)
+    share, error = share_above(chains)
+    assert error < 0.03
+    assert abs(share - 0.2) < 5 * error
+    assert (chains.statistics["round_trip"].sum(1) > 0).all()
+    swapped = chains.statistics["swapped"].double().mean((0, 1))
+    assert swapped.max() - swapped.min() < 0.05
+    plain, position = adapt_random_walk(density, start, steps=200, generator=generator)
+    assert share_above(run(plain, position, draws=500, density=density, generator=generator)) == (1.0, 0.0)
+
+
+def test_swaps_are_accepted_by_their_ratio(generator):
+    powers = torch.tensor([1.0, 0.5, 0.25], **DOUBLE)
+    height = torch.tensor([-3.0, -1.0, -4.0], **DOUBLE)  # swap 0 and 1 surely; then 1 and 2 by exp(-0.25)
+    position = torch.arange(3.0, **DOUBLE).reshape(1, 3, 1).repeat(CHAINS, 1, 1)
+    state = State(position, (height * powers).repeat(CHAINS, 1))
+    state, place, acceptance, swapped = swapping(lambda x: x, powers)(state, generator)
+    assert swapped[:, 0].all()
+    torch.testing.assert_close(acceptance[0], torch.tensor([1.0, math.exp(-0.25 * 1)], **DOUBLE))
+    assert abs(swapped[:, 1].double().mean() - math.exp(-0.25)) < 0.01
+    expected = torch.where(swapped[:, 1:], torch.tensor([1, 2, 0]), torch.tensor([1, 0, 2]))
+    assert torch.equal(place, expected)
+    assert torch.equal(state.position[..., 0], expected.double())
+    torch.testing.assert_close(state.log_prob, height[expected] * powers)
+
+
+def test_fields_are_those_of_the_level(generator):
+    """After many swaps, log-density and gradient are still those that the level would compute."""
+    density = Density(lambda x: -(x**4) - x, batch_shape=(2,), **DOUBLE)
+    ladder = torch.tensor([[1.0, 1.0], [0.5, 0.7], [0.2, 0.3], [0.1, 0.05]])
+    made = []
+    init, step = tempered(density, lambda d: made.append(d) or barker(d, scale=0.5), ladder=ladder)
+    state = init(torch.randn(30, 2, 1, generator=generator, **DOUBLE))
+    for _ in range(20):
+        state, info = step(state, generator)
+    assert state.levels.gradient.shape == (30, 4, 2, 1)
+    assert info.swapped.shape == (30, 3, 2)
+    again = barker(made[0], scale=0.5).init(state.levels.position)
+    torch.testing.assert_close(state.levels, again, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(state.log_prob, density.unconstrained_log_prob(state.position))
+
+
+def test_round_trips_are_counted(generator):
+    """Levels of one law always swap: three places go round in three steps."""
+    density = Density(lambda x: 0 * x)
+    init, step = tempered(density, lambda d: random_walk(d, scale=1.0), ladder=[1.0, 0.5, 0.25])
+    state, trips = init(torch.zeros(4, 1)), []
+    for _ in range(9):
+        state, info = step(state, generator)
+        trips.append(info.round_trip)
+    # place 0 is at the end after the 1st step and back after the 3rd, place 1 the same one step later, ...
+    expected = [False] * 2 + [True] * 7
+    assert torch.stack(trips).equal(torch.tensor(expected).unsqueeze(1).expand(9, 4))
+
+
+def test_a_resumed_run_is_the_longer_run():
+    density = two_modes(1, 6.0)
+    transition = tempered(density, lambda d: random_walk(d, scale=2.0), ladder=LADDER)
+
+    def start(draws):
+        generator = torch.Generator().manual_seed(1)
+        return run(transition, torch.zeros(4, 1, **DOUBLE), draws=draws, density=density, generator=generator)
+
+    rest = run(transition, (first := start(20)).state, draws=30, density=density)
+    assert torch.equal(torch.cat([first["x"], rest["x"]], 1), start(50)["x"])
+
+
+def test_a_density_that_is_not_a_number_at_another_level_is_counted(generator):
+    """The target's chains stay far from where it is NaN; the last level's do not."""
+    density = Density(lambda x: torch.where(x.abs() > 10, torch.nan, -0.5 * x**2))
+    transition = tempered(density, lambda d: random_walk(d, scale=4.0), ladder=[1.0, 0.02])
+    chains = run(transition, torch.zeros(20, 1), draws=200, density=density, generator=generator)
+    assert chains.statistics["not_finite"].sum() > 100
+    assert chains["x"].abs().max() < 10
+
+
+def test_the_ladder_of_a_batch_is_set_for_each_member(generator):
+    powers = torch.tensor([[1.0, 1.0], [0.1, 0.1], [0.01, 0.01]], **DOUBLE)
+    refused = torch.tensor([[0.6, 0.2], [0.2, 0.6]], **DOUBLE)
+    found = equal_swaps(powers, refused)
+    torch.testing.assert_close(found[1].log10(), torch.tensor([-2 / 3, -4 / 3], **DOUBLE))
+    assert torch.equal(found[[0, 2]], powers[[0, 2]])
+
+
+def test_the_default_ladder_swaps_about_half_of_a_gaussian(generator):
+    for dim in (2, 20):
+        powers = default_ladder(dim)
+        x = torch.randn(2000, len(powers), dim, generator=generator, **DOUBLE) / powers.sqrt().unsqueeze(-1)
+        state = State(x, -0.5 * powers * (x**2).sum(-1))
+        *_, acceptance, _ = swapping(lambda x: x, powers)(state, generator)
+        assert 0.45 < acceptance.mean() < 0.65
+
+
+@pytest.mark.parametrize(
+    ("ladder", "message"),
+    [
+        ([1.0], r"shape \(levels,\) or \('levels',\), with at least 2 levels, but has \(1,\)"),
+        (1.0, r"at least 2 levels, but has \(\)"),
+        ([[1.0, 0.5]], r"at least 2 levels, but has \(1, 2\)"),
+        ([0.9, 0.5], "ladder should start at 1 but starts at 0.9"),
+        ([1.0, 0.5, 0.5], "ladder should fall and stay above 0 but its level 2 is 0.5"),
+        ([1.0, 0.5, 0.0], "ladder should fall and stay above 0 but its level 2 is 0"),
+        ([1.0, math.nan], "ladder should fall and stay above 0 but its level 1 is nan"),
+    ],
+)
+def test_bad_ladders(ladder, message):
+    with pytest.raises(ValueError, match=message):
+        tempered(Density(lambda x: -(x**2)), lambda d: random_walk(d, scale=1.0), ladder=ladder)
+
+
+@pytest.mark.parametrize(
+    ("log_prob", "steps", "message"),
+    [
+        (lambda x: -(x**2), 200, "warm-up of parallel tempering should have at least 250 steps but got 200"),
+        (lambda x: x * math.nan, 300, r"log_prob should be finite but is nan at rate = 0\.0 \(chain 0\)"),
+    ],
+)
+def test_bad_warm_up(log_prob, steps, message, generator):
+    with pytest.raises(ValueError, match=message):
+        adapt_tempered(Density(log_prob, name="rate"), torch.zeros(8, 1), steps=steps, generator=generator)
