@@ -36,7 +36,8 @@ class Chains:
         draws: by site name.
         statistics: by name, shape [chain, draw, \*batch]: ``log_prob`` on the unconstrained scale and
             ``acceptance``, the mean probability of accepting a proposal since the draw before; of some
-            transitions ``divergent``, how often a proposal diverged, and ``energy``.
+            transitions ``divergent``, how often a proposal diverged, and ``energy``; of tempered ones
+            how often neighbouring levels swapped, ``swapped`` [chain, draw, pair], and ``round_trip``.
         state: continues the run.
         density: what was drawn from.
         target_acceptance: the acceptance for which the transition was tuned, where it was.
@@ -149,6 +150,7 @@ class Chains:
             )
         found += diagnosis.of_moves(self.statistics, self.target_acceptance)
         found += diagnosis.of_energy(self.statistics)
+        found += diagnosis.of_swaps(self.statistics)
         if log_prob.shape[1] < 4:
             return [*found, f"R-hat and ESS need at least 4 draws a chain but there are {log_prob.shape[1]}."]
         return found + diagnosis.of_draws(self._draws) + diagnosis.of_agreement(self.summary())

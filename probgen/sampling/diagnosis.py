@@ -130,6 +130,22 @@ def of_energy(statistics: Mapping[str, Tensor]) -> list[str]:
     return found
 
 
+def of_swaps(statistics: Mapping[str, Tensor]) -> list[str]:
+    """Say whether tempered chains travel between the target and the flattest level."""
+    if "round_trip" not in statistics or statistics["round_trip"].shape[1] < 20:
+        return []
+    trips, swapped = statistics["round_trip"], statistics["swapped"].to(torch.float64).mean((0, 1))
+    total, chains = int(trips.sum((0, 1)).min()), len(trips)
+    if total >= chains:
+        return []
+    least = int(swapped.reshape(len(swapped), -1).amin(-1).argmin())
+    return [
+        f"There were {total} round trips between the target and the flattest level in {chains} chains, fewer "
+        f"than one each; levels {least} and {least + 1} swap least. The weights of separate modes are not to "
+        f"be trusted: take more draws, a longer warm-up or a ladder of more levels."
+    ]
+
+
 def of_draws(draws: Mapping[str, Tensor]) -> list[str]:
     """Say which sites are not finite, never vary, or spread as the chains go on."""
     found = []

@@ -16,6 +16,7 @@ from probgen.sampling.chains import Chains
 from probgen.sampling.chees import adapt_hmc
 from probgen.sampling.gradients import has_gradient
 from probgen.sampling.graphs import Wrap, wrapper
+from probgen.sampling.ladder import adapt_tempered
 from probgen.sampling.mala import mala_kernel
 from probgen.sampling.metropolis import Kernel
 from probgen.sampling.positions import given_positions, initial_positions
@@ -47,6 +48,7 @@ METHODS = {
     "mala": Method(_tuned(mala_kernel), gradient=True, calls=1),
     "barker": Method(_tuned(barker_kernel), gradient=True, calls=1),
     "random_walk": Method(_tuned(random_walk_kernel), gradient=False, calls=1),
+    "tempered": Method(adapt_tempered, gradient=False, calls=1),
 }
 
 
@@ -74,6 +76,8 @@ def sample(
     ``"mala"``          a Langevin step, corrected
     ``"barker"``        Barker's proposal, slower than MALA and harder to mislead
     ``"random_walk"``   Metropolis with a Gaussian proposal
+    ``"tempered"``      parallel tempering, for separate modes: many temperatures that swap, each moved by
+                        Barker's proposal, or a random walk where there are no gradients
     ==================  =================================================================================
 
     Args:

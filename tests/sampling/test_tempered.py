@@ -9,7 +9,16 @@ from torch import Tensor
 from torch.distributions import Beta, Gamma, constraints
 
 from probgen.core import Density, Transition, seeded
-from probgen.sampling import adapt_random_walk, adapt_tempered, barker, mala, random_walk, run, tempered
+from probgen.sampling import (
+    adapt_random_walk,
+    adapt_tempered,
+    barker,
+    mala,
+    random_walk,
+    run,
+    sample,
+    tempered,
+)
 from probgen.sampling.ladder import default_ladder, equal_swaps
 from probgen.sampling.metropolis import State
 from probgen.sampling.random_walk import random_walk_kernel
@@ -187,6 +196,31 @@ def test_round_trips_are_counted(generator):
     # place 0 is at the end after the 1st step and back after the 3rd, place 1 the same one step later, ...
     expected = [False] * 2 + [True] * 7
     assert torch.stack(trips).equal(torch.tensor(expected).unsqueeze(1).expand(9, 4))
+
+
+def test_few_round_trips_are_said(generator):
+    density = two_modes(1, 14.0)
+    transition = tempered(density, lambda d: random_walk(d, scale=2.0), ladder=[1.0, 0.9, 1e-6])
+    start = torch.tensor([7.0, 7.0, 1e4], **DOUBLE).repeat(4, 1).unsqueeze(-1)  # of each level
+    chains = run(transition, start, draws=30, density=density, generator=generator)
+    (said,) = (finding for finding in chains.diagnose() if "round trips" in finding)
+    assert "levels 1 and 2 swap least" in said
+    assert "0 round trips between the target and the flattest level in 4 chains" in said
+
+
+def test_sample_by_name(generator):
+    density = Density(
+        lambda x: torch.logaddexp(-0.5 * (x - 7) ** 2, -0.5 * (x + 7) ** 2), batch_shape=(2,), **DOUBLE
+    )
+    chains = sample(
+        density, method="tempered", chains=16, warmup=250, draws=250, compile="eager", generator=generator
+    )
+    assert chains["x"].shape == (16, 250, 2)
+    assert chains.statistics["swapped"].shape == (16, 250, 4, 2)
+    of_chains = (chains["x"] > 0).double().mean(1)
+    assert ((of_chains.mean(0) - 0.5).abs() < 5 * of_chains.std(0) / 4).all()
+    assert (of_chains.std(0) < 0.25).all()
+    assert not [finding for finding in chains.diagnose() if "round trips" in finding]
 
 
 def test_a_resumed_run_is_the_longer_run():
