@@ -1,29 +1,39 @@
-"""Draws per second by rejection and by table: ``python -m tests.benchmarks.rejection_speed [--threads 2]``.
+"""Draws per second of exact samplers beside SciPy's, torch's and NumPy's.
 
-The same laws are drawn by probgen, by SciPy's UNU.RAN and by torch, in turn within each round; the best round
-counts, since whatever else the machine does only adds time.
+The contenders draw in turn within each round; the best round counts, since whatever else the machine does
+only adds time.
 """
 
-import argparse
 import math
 import time
-import warnings
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+import scipy.stats
 import scipy.stats.sampling as unuran
 import torch
 from torch.distributions import constraints
 
-from probgen.sampling import DiscreteInverse, Empirical
-from probgen.sampling.adaptive_rejection import AdaptiveRejection
-from probgen.sampling.ratio_of_uniforms import RatioOfUniforms
-from probgen.sampling.transformed_rejection import TransformedDensityRejection
-from tests.benchmarks.results import append
+from probgen.sampling import (
+    AdaptiveRejection,
+    Beta,
+    Chi2,
+    DiscreteInverse,
+    Empirical,
+    Gamma,
+    InverseCDF,
+    RatioOfUniforms,
+    StudentT,
+    TransformedDensityRejection,
+    VonMises,
+)
 
 Draw = Callable[[int], object]
 ROUNDS = 7
+HEAD = (
+    "| law | drawn by | set-up, ms | ns per draw | M draws/s | time against the first |\n" + "|---" * 6 + "|"
+)
 
 
 class Density:
@@ -45,6 +55,7 @@ LAWS = {
         constraints.real,
         Density(lambda x: -x * x / 2, lambda x: -x),
         {"mode": 0.0, "pdf_area": math.sqrt(2 * math.pi), "domain": (-math.inf, math.inf)},
+        scipy.stats.norm(),
     ),
     "Gamma(2.5)": (
         lambda x: 1.5 * x.log() - x,
@@ -53,12 +64,14 @@ LAWS = {
             lambda x: 1.5 * math.log(x) - x if x > 0 else -math.inf, lambda x: 1.5 / x - 1 if x > 0 else 0.0
         ),
         {"mode": 1.5, "pdf_area": math.gamma(2.5), "domain": (0.0, math.inf)},
+        scipy.stats.gamma(2.5),
     ),
     "Cauchy": (
         lambda x: -torch.log1p(x**2),
         constraints.real,
         Density(lambda x: -math.log1p(x * x), lambda x: -2 * x / (1 + x * x)),
         {"mode": 0.0, "pdf_area": math.pi, "domain": (-math.inf, math.inf)},
+        scipy.stats.cauchy(),
     ),
 }
 
@@ -105,9 +118,34 @@ def sampler(build: Callable[[], object]) -> Callable[[], Draw]:
     return set_up
 
 
-def continuous(draws: int) -> list[str]:
+def inversion(draws: int) -> list[str]:
+    """Inverse CDFs from the density alone; SciPy's Hermite interpolation is given the CDF as well."""
     rows = []
-    for name, (log_prob, support, density, known) in LAWS.items():
+    for name, (log_prob, support, density, known, exact) in LAWS.items():
+        options = {"domain": known["domain"], "u_resolution": 1e-10, "random_state": 1}
+        contenders: dict[str, tuple[Callable[[], Draw], int]] = {
+            "InverseCDF": (
+                sampler(partial(InverseCDF, log_prob=log_prob, support=support, dtype=torch.float64)),
+                draws,
+            ),
+            "SciPy PINV": (
+                lambda d=density, o=options, m=known["mode"]: (
+                    unuran.NumericalInversePolynomial(d, center=m, **o).rvs
+                ),
+                draws,
+            ),
+            "SciPy Hermite": (
+                lambda c=exact, o=options: unuran.NumericalInverseHermite(c, **o).rvs,
+                draws,
+            ),
+        }
+        rows += race(contenders, name)
+    return rows
+
+
+def rejection(draws: int) -> list[str]:
+    rows = []
+    for name, (log_prob, support, density, known, _) in LAWS.items():
         ours = partial(partial, log_prob=log_prob, support=support, dtype=torch.float64)
         theirs = {"domain": known["domain"], "random_state": 1}
         contenders: dict[str, tuple[Callable[[], Draw], int]] = {
@@ -168,58 +206,92 @@ def many_laws(count: int, each: int) -> list[str]:
     """Draw from a thousand Gamma laws, set up at once; SciPy's are set up and drawn from one by one."""
     shapes = torch.linspace(1, 100, count, dtype=torch.float64)
 
-    def ours() -> Draw:
-        law = TransformedDensityRejection(lambda x: (shapes - 1) * x.log() - x, support=constraints.positive)
+    def at_once(kind: Callable[..., torch.distributions.Distribution]) -> Draw:
+        law = kind(log_prob=lambda x: (shapes - 1) * x.log() - x, support=constraints.positive)
         return lambda n: law.sample((n // count,))
 
-    def theirs() -> Draw:
-        laws = []
+    def one_by_one(kind: Callable[..., object]) -> Draw:
+        built = []
         for shape in shapes.tolist():
             density = Density(
                 lambda x, a=shape: (a - 1) * math.log(x) - x - math.lgamma(a) if x > 0 else -math.inf,
                 lambda x, a=shape: (a - 1) / x - 1 if x > 0 else 0.0,
             )
-            laws.append(
-                unuran.TransformedDensityRejection(
-                    density, domain=(0.0, math.inf), center=max(shape - 1, 0.1), random_state=1
-                )
+            built.append(
+                kind(density, domain=(0.0, math.inf), center=max(shape - 1, 0.1), random_state=1).rvs
             )
-        return lambda n: [law.rvs(n // count) for law in laws]
+        return lambda n: [draw(n // count) for draw in built]
 
     contenders = {
-        "TransformedDensityRejection": (ours, count * each),
-        "SciPy, one by one": (theirs, count * each),
+        "InverseCDF": (partial(at_once, InverseCDF), count * each),
+        "SciPy PINV, one by one": (partial(one_by_one, unuran.NumericalInversePolynomial), count * each),
+        "TransformedDensityRejection": (partial(at_once, TransformedDensityRejection), count * each),
+        "SciPy TDR, one by one": (partial(one_by_one, unuran.TransformedDensityRejection), count * each),
     }
     return race(contenders, f"{count:,} Gamma laws")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, default=10**7)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 1000, 100_000, 1_000_000, 2**24 + 3])
-    parser.add_argument("--dry", action="store_true", help="print and do not append to RESULTS.md")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    warnings.simplefilter("error")
-    head = "| law | drawn by | set-up, ms | ns per draw | M draws/s | time against the first |"
-    rows = [
-        *continuous(options.draws),
-        *many_laws(1000, options.draws // 1000),
-        *discrete(options.draws, options.sizes),
-    ]
-    body = "\n".join([head, "|---" * 6 + "|", *rows])
-    protocol = (
-        f"`python -m tests.benchmarks.rejection_speed`: {options.draws:,} draws in float64 a call, a tenth "
-        f"or a hundredth of it for the slow ones, the best of {ROUNDS} rounds in which the contenders take "
-        f"turns. Set-up is the best of three times of set-up and a first call, less the time of a later "
-        f"call. SciPy draws on one thread, and our blocks are too small for a second."
-    )
-    if options.dry:
-        print(body)
-    else:
-        append("rejection and discrete draws", protocol, body, packages=("scipy",))
+QUANTILES = {
+    "Gamma(2.5)": (partial(Gamma, concentration=2.5, rate=1.0), scipy.stats.gamma(2.5)),
+    "Chi2(3)": (partial(Chi2, df=3.0), scipy.stats.chi2(3)),
+    "Beta(2, 5)": (partial(Beta, concentration1=2.0, concentration0=5.0), scipy.stats.beta(2, 5)),
+    "StudentT(4)": (partial(StudentT, df=4.0), scipy.stats.t(4)),
+    "VonMises(0, 4)": (partial(VonMises, loc=0.0, concentration=4.0), scipy.stats.vonmises(4)),
+}
 
 
-if __name__ == "__main__":
-    main()
+def ready_quantiles(draws: int) -> list[str]:
+    """Quantiles of laws that torch has without them, in float64, at as many different uniforms."""
+    u = torch.rand(draws, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    rows = []
+    for name, (build, exact) in QUANTILES.items():
+        law = build(
+            **{key: torch.tensor(value, dtype=torch.float64) for key, value in build.keywords.items()}
+        )
+        contenders = {
+            "icdf": (lambda law=law: lambda n: law.icdf(u[:n]), draws),
+            "SciPy ppf": (lambda exact=exact: lambda n: exact.ppf(u[:n].numpy()), draws),
+        }
+        rows += race(contenders, name)
+    return rows
+
+
+def on_device(draws: int, device: torch.device) -> list[str]:
+    """Draws a second on a device, beside what its memory could write: one float64 a draw."""
+
+    def seconds(call: Callable[[], object]) -> float:
+        times = []
+        for _ in range(ROUNDS + 1):
+            synchronise(device)
+            start = time.perf_counter()
+            call()
+            synchronise(device)
+            times.append(time.perf_counter() - start)
+        return min(times[1:])
+
+    x = torch.zeros(draws, dtype=torch.float64, device=device)
+    bandwidth = draws / seconds(lambda: x.fill_(1.0))
+    place = torch.zeros((), dtype=torch.float64, device=device)
+    probs = torch.rand(1000, dtype=torch.float64, device=device)
+    log_normal = lambda x: -((x - place) ** 2) / 2  # noqa: E731
+    contenders: dict[str, Callable[[], object]] = {
+        "writing float64": lambda: x.fill_(1.0),
+        "torch.rand": lambda: x.uniform_(),
+        "torch.randn": lambda: x.normal_(),
+        "InverseCDF, normal": partial(InverseCDF(log_prob=log_normal).sample, (draws,)),
+        "TransformedDensityRejection, normal": partial(
+            TransformedDensityRejection(log_normal).sample, (draws,)
+        ),
+        "DiscreteInverse, 1,000 categories": partial(DiscreteInverse(probs).sample, (draws,)),
+        "torch.multinomial, 1,000 categories": partial(torch.multinomial, probs, draws, replacement=True),
+    }
+    rows = []
+    for name, call in contenders.items():
+        rate = draws / seconds(call)
+        rows.append(f"| {name} | {rate * 1e-6:.4g} | {rate / bandwidth:.3f} |")
+    return rows
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
