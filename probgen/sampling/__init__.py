@@ -15,6 +15,7 @@ from probgen.sampling.ladder import adapt_tempered
 from probgen.sampling.mala import mala
 from probgen.sampling.methods import sample
 from probgen.sampling.metropolis_hastings import independence, metropolis_hastings
+from probgen.sampling.pcn import adapt_pcn, pcn
 from probgen.sampling.positions import initial_positions
 from probgen.sampling.quantiles import Beta, Chi2, Gamma, StudentT, VonMises
 from probgen.sampling.quasi_random import sample_qmc
@@ -50,6 +51,7 @@ __all__ = [
     "adapt",
     "adapt_component_wise",
     "adapt_hmc",
+    "adapt_pcn",
     "adapt_random_walk",
     "adapt_tempered",
     "barker",
@@ -60,6 +62,7 @@ __all__ = [
     "initial_positions",
     "mala",
     "metropolis_hastings",
+    "pcn",
     "random_walk",
     "run",
     "sample",

@@ -144,6 +144,17 @@ def test_what_became_of_each_block_is_known_by_block(generator):
     assert 50 < (swept.order[:, 0] == 1).sum() < 150
 
 
+@pytest.mark.parametrize("scan", ["random", "systematic"])
+def test_each_block_is_judged_by_noise_of_its_own(scan, generator):
+    """Coordinates that know nothing of each other are accepted, and moved, independently."""
+    density = Density(lambda x: -(x**2).sum(-1), support=constraints.real_vector, event_shape=(2,))
+    init, _ = component_wise(density, scale=1.0)
+    sweep = sweeper(density, blocks_of(density, "coordinate"), scan, lambda f: f)
+    state, swept = sweep(init(torch.full((CHAINS, 2), 0.5)), torch.tensor(1.0), generator)
+    for pairs in (swept.accepted.double(), state.position - 0.5):
+        assert torch.corrcoef(pairs.T)[0, 1].abs() < 4.9 / CHAINS**0.5  # P(|N(0, 1)| > 4.9) = 1e-6
+
+
 def test_values_are_whole_numbers_in_their_support(device, generator):
     for name in DISCRETE:
         density, draw, _ = target(name, torch.float32, device)
