@@ -233,20 +233,21 @@ class GivenDensity:
         """Return log_prob at columns x (n, batch), in float64; −inf outside and where it overflows."""
         target = self._target
         if self._has_ends:
-            outside = (x <= target.low) | (x >= target.high) | (x == target.poles[:, None]).any(0)
+            outside = (x <= target.low) | (x >= target.high)
+            if len(self.points):
+                outside = outside | (x == target.poles[:, None]).any(0)
             x = torch.where(outside, target.somewhere, x)
         height = self._evaluated(x).to(torch.float64)
-        height = torch.where(height.isnan() & (x.abs() > _OVERFLOW), -torch.inf, height)
-        if self._has_ends:
-            height = torch.where(outside, -torch.inf, height)
-        if self._validate and get_proxy_mode() is None:
-            wrong = ~(height < torch.inf)
-            if wrong.any():
+        checked = self._validate and get_proxy_mode() is None
+        if not (checked and (height < torch.inf).all()):
+            height = torch.where(height.isnan() & (x.abs() > _OVERFLOW), -torch.inf, height)
+            if checked and not (height < torch.inf).all():
+                wrong = ~(height < torch.inf)
                 raise ValueError(
                     f"log_prob should be a number below inf but is {verification.first(height, wrong)} "
                     f"at x = {verification.first(x, wrong)}; a pole inside the support is named by points="
                 )
-        return height
+        return torch.where(outside, -torch.inf, height) if self._has_ends else height
 
     def _evaluated(self, x: Tensor) -> Tensor:
         values = x.reshape(-1, *self.shape)

@@ -19,6 +19,7 @@ FAR = 1e300
 LOG_TAIL = -28.0
 """The logarithm of the share of the mass that may lie beyond the range of float64."""
 
+_EXACT = 2.0**-40  # of its bracket, to which a mode is found: there may be a kink
 _MODES = 4
 _DIP = 0.3  # in log_prob, between two modes that are told apart
 _POINTS, _LEAST_POINTS, _MOST_POINTS = 2**14, 12, 512  # of the lattice: in all, and for each law a decade
@@ -107,7 +108,7 @@ def _modes(target: Target, origins: Tensor) -> Tensor:
     x = (origins + offsets).transpose(0, 1).flatten(0, 1)
     low, high, found = _hills(x, target.height(x), target.inside(x), target.fixed)
     low, high = (torch.where(found, end, target.somewhere) for end in (low, high))
-    modes, _ = zoomed(target.log_prob, low, high, rounds=8, points=65)
+    modes, _ = zoomed(target.log_prob, low, high)
     return torch.where(found, modes, torch.where(found[:1], modes[:1], origins[:1]))
 
 
@@ -143,11 +144,15 @@ def _hills(x: Tensor, height: Tensor, inside: Tensor, fixed: bool) -> tuple[Tens
 
 
 def zoomed(
-    function: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, *, rounds: int, points: int = 17
+    function: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, *, part: float = _EXACT
 ) -> tuple[Tensor, Tensor]:
-    """Return where a function is largest in [low, high], and its value there, by ever finer grids."""
+    """Return where a function is largest in [low, high], to a part of it, and its value there.
+
+    Grids become ever finer: many points in few rounds for a single law, few points for a batch.
+    """
+    points = 513 if low.numel() <= 64 else 17
     share = series.column(np.linspace(0, 1, points), low)
-    for _ in range(rounds):
+    for _ in range(math.ceil(math.log(1 / part) / math.log(points // 2))):
         x = low + (high - low) * share
         height, best = function(x.flatten(0, 1)).unflatten(0, x.shape[:2]).max(0, keepdim=True)
         low = x.gather(0, (best - 1).clamp(min=0))[0]
@@ -167,11 +172,11 @@ def _segments(target: Target, origins: Tensor, poles: Tensor) -> tuple[Panels, P
 
     def log_mass(t: Tensor) -> Tensor:
         t = t.unflatten(0, (-1, len(reach)))
-        r, log_slope = distance(log_width, t)
+        r, slope = distance(log_width, t)
         x = torch.where(reach > 0, origin + sign * r, target.somewhere)
-        return (target.log_prob(x.flatten(0, 1)).unflatten(0, x.shape[:2]) + log_slope).flatten(0, 1)
+        return target.log_prob(x.flatten(0, 1)) + slope.log().flatten(0, 1)
 
-    pivot, height = zoomed(log_mass, inner, outer, rounds=3, points=65)
+    pivot, height = zoomed(log_mass, inner, outer, part=2.0**-15)
     peak = torch.where(reach > 0, height, -torch.inf).amax(0)
     steps = np.concatenate([-_STEPS[:0:-1], _STEPS])
     edges = (pivot + series.column(steps, pivot)).clamp(inner, outer)

@@ -55,10 +55,10 @@ class Panels:
 
 
 def distance(log_width: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Return r = w sinh(t) and log(dr/dt) = log(w cosh(t)), without overflow."""
+    """Return r = w sinh(t) and dr/dt = w cosh(t), without overflow."""
     base = log_width - math.log(2)
     grown, shrunk = (base + t).exp(), (base - t).exp()
-    return grown - shrunk, (grown + shrunk).log()
+    return grown - shrunk, grown + shrunk
 
 
 def argument(log_width: Tensor, r: Tensor) -> Tensor:
@@ -67,14 +67,12 @@ def argument(log_width: Tensor, r: Tensor) -> Tensor:
 
 
 def placed(panels: Panels, xi: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-    """Return, along a new first dimension, x at ξ, log(dx/dξ), and x's rounding in units of ξ."""
+    """Return, along a new first dimension, x at ξ, log(dr/dξ), and x's rounding in units of ξ."""
     half = (panels.stop - panels.start) / 2
     t = (panels.stop + panels.start) / 2 + half * series.column(xi, half)
-    r, log_slope = distance(panels.log_width, t)
+    r, slope = distance(panels.log_width, t)
     x = panels.origin + panels.sign * r
-    log_scale = log_slope + half.log()
-    rounding = (r - (x - panels.origin).abs()) * (-log_scale).exp()
-    return x, log_scale, rounding
+    return x, slope.log() + half.log(), (r - (x - panels.origin).abs()) / (slope * half)
 
 
 def log_density(
@@ -197,12 +195,12 @@ def _urgency(panels: Panels, measures: Tensor, looseness: float) -> Tensor:
 
 
 def _hidden(panels: Panels, ends: Tensor) -> Tensor:
-    """Return how much mass may hide between the outermost nodes of neighbours that disagree on their edge."""
+    """Return how much mass may hide beyond the outermost nodes of panels that disagree with a neighbour."""
     t = torch.stack([panels.start, panels.stop])
-    scale = distance(panels.log_width, t)[1].exp() * (panels.stop - panels.start) / 2
+    scale = distance(panels.log_width, t)[1] * (panels.stop - panels.start) / 2
     scale, ends = (torch.where(panels.sign > 0, both, both.flip(0)) for both in (scale, ends))
     density = torch.where(panels.piece > 0, torch.nan, ends / scale)
-    jump = (density[1, :-1] - density[0, 1:]).abs() * torch.maximum(scale[1, :-1], scale[0, 1:])
-    jump = jump.nan_to_num(0.0, 0.0) * series.MARGIN
+    jump = (density[1, :-1] - density[0, 1:]).abs().nan_to_num(0.0, 0.0)
     none = torch.zeros_like(jump[:1])
-    return torch.maximum(torch.cat([none, jump]), torch.cat([jump, none]))
+    beside = torch.stack([torch.cat([none, jump]), torch.cat([jump, none])])
+    return series.MARGIN * (beside * scale).amax(0)

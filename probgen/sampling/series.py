@@ -60,5 +60,8 @@ def apply(matrix: np.ndarray, values: Tensor) -> Tensor:
 
 
 def basis(xi: Tensor) -> Tensor:
-    """Return T_k(ξ) = cos(k arccos ξ), k = 0 ... ORDER, along a new first dimension."""
-    return (column(np.arange(ORDER + 1.0), xi) * xi.acos()).cos()
+    """Return T_k(ξ), k = 0 ... ORDER, along a new first dimension, by T_{n+k} = 2 T_n T_k − T_{n−k}."""
+    known = torch.stack([torch.ones_like(xi), xi])
+    while len(known) <= ORDER:
+        known = torch.cat([known, 2 * known[-1] * known[1:] - known[:-1].flip(0)])
+    return known

@@ -59,20 +59,15 @@ def overlooked(target: Target, mesh: Mesh, found: Masses) -> Tensor | None:
     heavy = mass.topk(min(_HEAVY, len(mass)), 0).indices
     edges, _, _ = placed(mesh.panels.take(heavy), np.linspace(-1, 1, runs + 1))
     low, width = edges[:-1].flatten(0, 1), edges.diff(dim=0).flatten(0, 1) / _RUN
-    bends = []
-    for low_part, width_part in zip(
-        low.split(max(1, 2**9 // batch)), width.split(max(1, 2**9 // batch)), strict=True
-    ):
-        x = low_part + width_part * series.column(np.arange(_RUN) + 0.5, width_part)
-        height = target.log_prob(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-        bends.append((height[2:] + height[:-2] - 2 * height[1:-1]).abs().nan_to_num(0.0, torch.inf).max(0))
-    sharpest, point = (torch.cat(parts) for parts in zip(*bends, strict=True))
+    parts = zip(*(a.split(max(1, 2**9 // batch)) for a in (low, width)), strict=True)
+    sharpest = torch.cat([_bend(target, *part).amax(0) for part in parts])
     sharpest, run = sharpest.topk(min(_LOOKS, len(sharpest)), 0)
     if not (sharpest > _BEND * target.looseness).any():
         return None
 
     panel, low, width = heavy.gather(0, run % len(heavy)), low.gather(0, run), width.gather(0, run)
-    x = torch.cat([low + width * (point.gather(0, run) + side) for side in (0.5, 1.5, 2.5)])
+    point = _bend(target, low, width).argmax(0)
+    x = torch.cat([low + width * (point + side) for side in (0.5, 1.5, 2.5)])
     gap = _gap(target, mesh, found, panel.repeat(3, 1), x)
     wrong, most = torch.where(gap.abs() > _GAP * target.looseness, sharpest.repeat(3, 1), 0.0).max(
         0, keepdim=True
@@ -81,8 +76,16 @@ def overlooked(target: Target, mesh: Mesh, found: Masses) -> Tensor | None:
         return None
     x, width, sign = x.gather(0, most), width.repeat(3, 1).gather(0, most), gap.gather(0, most).sign()
     x, width = torch.where(wrong > 0, x, target.somewhere), torch.where(wrong > 0, width, 0.0)
-    place, _ = zoomed(lambda x: sign * target.log_prob(x), x - width, x + width, rounds=8, points=65)
+    place, _ = zoomed(lambda x: sign * target.log_prob(x), x - width, x + width)
     return torch.where(wrong > 0, place, torch.nan)[0]
+
+
+def _bend(target: Target, low: Tensor, width: Tensor) -> Tensor:
+    """Return how much log_prob bends at each of the points of runs, along a new first dimension."""
+    x = low + width * series.column(np.arange(_RUN) + 0.5, width)
+    height = target.log_prob(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    bend = (height[2:] + height[:-2]).sub_(height[1:-1], alpha=2)
+    return bend.abs_().nan_to_num_(0.0, torch.inf)
 
 
 def _gap(target: Target, mesh: Mesh, found: Masses, panel: Tensor, x: Tensor) -> Tensor:
@@ -93,6 +96,6 @@ def _gap(target: Target, mesh: Mesh, found: Masses, panel: Tensor, x: Tensor) ->
     coefficients = series.apply(series.COEFFICIENTS, found.values)
     coefficients = coefficients.gather(1, panel.expand(series.ORDER, -1, -1))
     expected = (coefficients * series.basis(xi)[:-1]).sum(0)
-    log_scale = distance(panels.log_width, t)[1] + ((panels.stop - panels.start) / 2).log()
+    log_scale = distance(panels.log_width, t)[1].log() + ((panels.stop - panels.start) / 2).log()
     actual = (target.log_prob(x) + log_scale - mesh.peak).exp()
     return ((actual - expected) / torch.maximum(actual, expected.abs())).nan_to_num(0.0)
