@@ -7,6 +7,7 @@ from probgen.sampling.chains import Chains, RunState
 from probgen.sampling.chees import adapt_hmc
 from probgen.sampling.component_wise import adapt_component_wise, component_wise
 from probgen.sampling.copulas import EmpiricalCopula, GaussianCopula
+from probgen.sampling.differential_evolution import differential_evolution
 from probgen.sampling.discrete import DiscreteInverse, Empirical
 from probgen.sampling.discrete_random_walk import discrete_random_walk
 from probgen.sampling.hmc import hmc
@@ -24,6 +25,7 @@ from probgen.sampling.ratio_of_uniforms import RatioOfUniforms
 from probgen.sampling.rejection import Rejection, RejectionReport
 from probgen.sampling.rosenblatt import Rosenblatt
 from probgen.sampling.run import run
+from probgen.sampling.stretch import stretch
 from probgen.sampling.tempered import tempered
 from probgen.sampling.transformed_rejection import TransformedDensityRejection
 from probgen.sampling.truncate import truncate
@@ -56,6 +58,7 @@ __all__ = [
     "adapt_tempered",
     "barker",
     "component_wise",
+    "differential_evolution",
     "discrete_random_walk",
     "hmc",
     "independence",
@@ -67,6 +70,7 @@ __all__ = [
     "run",
     "sample",
     "sample_qmc",
+    "stretch",
     "tempered",
     "truncate",
 ]

@@ -1,0 +1,79 @@
+"""Differential evolution: steps along the difference of two other chains."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from probgen.core import Density, Transition
+from probgen.sampling.ensemble import ensemble_kernel, partner, taken
+from probgen.sampling.graphs import Wrap, as_written
+from probgen.sampling.metropolis import Kernel
+from probgen.sampling.random_walk import target_acceptance
+
+JUMPS = 0.1
+"""The share of the steps that go by a whole difference, from one mode to another."""
+SPREAD = 0.05
+"""Standard deviation of a step's length, relative to it: without it, few places could be reached."""
+
+
+def differential_evolution(density: Density, *, scale: float | Tensor | None = None) -> Transition:
+    r"""Return the step of an ensemble y = x + γ (1 + 0.05 ε) (x_i − x_j), accepted with min(1, π(y) / π(x)).
+
+    x_i and x_j are two of the other half of the chains, ε is standard normal. One step in ten has γ = 1, so
+    that chains in two modes show the others the way from one to the other. All chains of the run are one
+    ensemble, one for each member of the density's batch, and are not independent of each other: see
+    :func:`stretch`.
+
+    Args:
+        density: the target π.
+        scale: γ, a number or one for each member of the batch; 2.38 / √(2 dim), which is best for a Gaussian
+            target, where not given.
+
+    Raises:
+        ValueError: for a scale that is not positive and finite, or has another shape; when run with fewer
+            than 2 (dim + 1) chains.
+
+    See ter Braak (2006), A Markov chain Monte Carlo version of the genetic algorithm Differential Evolution;
+    ter Braak and Vrugt (2008), for γ = 1.
+
+    >>> density = Density(lambda x: -0.5 * x**2)
+    >>> init, step = differential_evolution(density)
+    >>> state, info = step(init(torch.arange(6.0).unsqueeze(-1)), torch.Generator().manual_seed(0))
+    >>> state.position.shape, info.acceptance.shape
+    (torch.Size([6, 1]), torch.Size([6]))
+    """
+    kernel = differential_evolution_kernel(density)
+    factor = torch.as_tensor(
+        kernel.scale if scale is None else scale, dtype=density.dtype, device=density.device
+    )
+    if factor.shape not in ((), density.batch_shape):
+        raise ValueError(
+            f"scale should be a number or have shape {tuple(density.batch_shape)} "
+            f"but has {tuple(factor.shape)}"
+        )
+    wrong = ~((factor > 0) & factor.isfinite())
+    if wrong.any():
+        raise ValueError(f"scale should be positive and finite but got {float(factor[wrong].flatten()[0])}")
+    return Transition(kernel.init, lambda state, generator: kernel.move(state, factor, generator))
+
+
+def differential_evolution_kernel(density: Density, *, wrap: Wrap = as_written) -> Kernel:
+    """Return differential evolution with γ, its scale, open; ``wrap`` may compile the move."""
+
+    def propose(
+        position: Tensor, others: Tensor, scale: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        many, shape, device = len(others), position.shape[:-1], position.device
+        first = partner(position, others, generator)
+        gap = torch.randint(1, many, shape, device=device, generator=generator)
+        jumps = torch.rand(shape, device=device, generator=generator) < JUMPS
+        noise = torch.randn(shape, dtype=position.dtype, device=device, generator=generator)
+        length = torch.where(jumps, 1.0, scale) * (1 + SPREAD * noise)
+        difference = taken(others, first) - taken(others, (first + gap) % many)
+        return position + length.unsqueeze(-1) * difference, torch.zeros_like(length)
+
+    target, scale = target_acceptance(density.dim), 2.38 / math.sqrt(2 * density.dim)
+    return ensemble_kernel(density, propose, target=target, scale=scale, wrap=wrap)
