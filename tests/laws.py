@@ -29,6 +29,11 @@ def dkw_distance(draws: Tensor, cdf: Cdf) -> float:
     return float(torch.maximum((reached - cdf(x)).abs().max(), (before - cdf(below)).abs().max()))
 
 
+def of_scipy(law) -> Cdf:
+    """The CDF of one of SciPy's laws, on tensors."""
+    return lambda x: torch.as_tensor(law.cdf(x.numpy()), dtype=torch.float64)
+
+
 def check_goodness_of_fit(draws: Tensor, cdf: Cdf, *, alpha: float = ALPHA) -> None:
     """Independent draws of one number, against its CDF on float64 tensors."""
     distance, radius = dkw_distance(draws, cdf), dkw_radius(draws.numel(), alpha)
@@ -40,6 +45,19 @@ def assert_power(draws: Tensor, cdf: Cdf, *, shift: float, alpha: float = ALPHA)
     wrong = draws + shift * draws.double().std().to(draws.dtype)
     distance, radius = dkw_distance(wrong, cdf), dkw_radius(draws.numel(), alpha)
     assert distance > radius, f"no power: a shift of {shift} sd gives {distance:.5f}, within {radius:.5f}"
+
+
+def check_moments(draws: Tensor, mean: float, variance: float) -> None:
+    """The mean and variance of independent draws, each at a false-alarm rate of 1e-6 by the normal law.
+
+    The test of the mean would see a shift of 0.02 standard deviations.
+    """
+    x = draws.double()
+    quantile = math.sqrt(2) * float(torch.special.erfinv(torch.tensor(1 - ALPHA, dtype=torch.float64)))
+    assert 0.02 * math.sqrt(x.numel()) > 1.8 * quantile, "too few draws to see 0.02 standard deviations"
+    for value, expected in ((x, mean), ((x - mean) ** 2, variance)):
+        distance, error = abs(float(value.mean()) - expected), float(value.std()) / math.sqrt(x.numel())
+        assert distance <= quantile * error, f"{float(value.mean())} is {distance / error:.1f} errors away"
 
 
 def cdf_from_log_prob(log_prob: Callable[[Tensor], Tensor], grid: Tensor) -> Cdf:

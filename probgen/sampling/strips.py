@@ -79,7 +79,11 @@ def check_between(line: Line, x: Tensor, log_prob: Tensor, top: Tensor, strips: 
 
 
 def audit(line: Line, strips: Strips, top: Tensor) -> None:
-    """Raise where a density is out of bounds at one of 2¹⁷ places, spread evenly over each strip's hat."""
+    """Raise where a density is out of bounds, at 160,000 places or fewer in all.
+
+    2¹⁷ are spread evenly over the hats of the strips. 2¹⁵ lie where the hat may be 0, from 2⁻³⁰ to 2⁶⁰
+    on both sides of 0, and show a second mode.
+    """
     rows, each = len(strips.area), _AUDITED // strips.area.numel()
     if each == 0:
         return
@@ -87,6 +91,9 @@ def audit(line: Line, strips: Strips, top: Tensor) -> None:
     share = (torch.arange(each, dtype=top.dtype, device=top.device) + 0.5) / each
     x = spread.places(share.repeat(strips.area.shape[-1]).expand(rows, -1))
     check_between(line, x, line(x), top[:, None], spread)
+    away = torch.linspace(-30, 60, _AUDITED // (8 * rows), dtype=top.dtype, device=top.device).exp2()
+    x = torch.cat([-away.flip(0), away]).clamp(line.first[:, None], line.last[:, None])
+    check_convex(line, x, line(x), top)
 
 
 def roots(log_prob: Tensor, top: Tensor) -> Tensor:
@@ -95,18 +102,22 @@ def roots(log_prob: Tensor, top: Tensor) -> Tensor:
 
 
 def check_convex(line: Line, x: Tensor, log_prob: Tensor, top: Tensor) -> None:
-    """Raise where t is not convex along increasing x: where a value lies above the chord beside it."""
+    """Raise where t is not convex along increasing x: above the chord beside it, or higher between two lower.
+
+    The latter is seen of log_prob, also where the density is too small for t to be finite.
+    """
     t = roots(log_prob, top)
     width = x.diff(dim=-1)
     before, after = width[:, :-1], width[:, 1:]
     chord = (t[:, :-2] * after + t[:, 2:] * before) / (before + after)
-    finite = t.isfinite()
-    gap = ~finite & (finite.cumsum(-1) > 0) & (finite.flip(-1).cumsum(-1).flip(-1) > 0)
     excess = 2 * (t[:, 1:-1] / chord).log()
-    high = excess > rounding(line.eps, log_prob[:, 1:-1]) + rounding(line.eps, top[:, None])
-    wrong = torch.nn.functional.pad(high & (before > 0) & (after > 0), (1, 1)) | gap
-    if wrong.any():
-        ratio = torch.where(gap, 0.0, torch.nn.functional.pad((-excess).exp(), (1, 1)))
+    room = rounding(line.eps, log_prob) + rounding(line.eps, top[:, None])
+    wrong = torch.nn.functional.pad((excess > room[:, 1:-1]) & (before > 0) & (after > 0), (1, 1))
+    ends = torch.minimum(log_prob.cummax(-1).values, log_prob.flip(-1).cummax(-1).values.flip(-1))
+    dip = log_prob < ends - room
+    if (wrong | dip).any():
+        wrong |= dip
+        ratio = torch.where(dip, (log_prob - ends).exp(), torch.nn.functional.pad((-excess).exp(), (1, 1)))
         wrong &= ratio == ratio[wrong].min()
         raise ValueError(
             f"the density should be T-concave (1 / √density convex) but {line.at(x, wrong)} it is "

@@ -33,7 +33,7 @@ class Judged(NamedTuple):
     draw: float = math.nan  # s
 
 
-ENDLESS = 100_000  # values of the density, at which the set-up of a peer is stopped
+ENDLESS = 300_000  # values of the density, at which the set-up of a peer is stopped
 REFUSED = Judged("refused")
 
 

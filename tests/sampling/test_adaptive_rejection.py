@@ -7,7 +7,7 @@ from torch.distributions import constraints
 
 from probgen.sampling.adaptive_rejection import AdaptiveRejection
 from tests import laws
-from tests.sampling.test_exact import of_scipy
+from tests.laws import of_scipy
 
 float64 = torch.float64
 N = 400_000
