@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -12,12 +12,13 @@ from torch import Tensor
 from probgen.mmd.aggregation import by_smallest_p_value, by_soft_maximum
 from probgen.mmd.algebra import Kernel
 from probgen.mmd.bandwidths import bandwidth_grid, bandwidths_between_quantiles
+from probgen.mmd.blocks import block_shares, signed_statistics
 from probgen.mmd.kernels import Gaussian, Laplace
 from probgen.mmd.pairwise import quadratic_forms
 from probgen.mmd.pooled import Pooled
 from probgen.mmd.result import TestResult, drawn_result
 
-Method = Literal["permutation", "aggregated", "fuse"]
+Method = Literal["permutation", "aggregated", "fuse", "block"]
 
 
 def mmd_test(
@@ -26,15 +27,17 @@ def mmd_test(
     *,
     kernels: Kernel | Sequence[Kernel] | None = None,
     method: Method = "permutation",
+    weights_x: Tensor | None = None,
+    weights_y: Tensor | None = None,
     permutations: int = 1000,
     generator: torch.Generator | None = None,
 ) -> TestResult:
-    r"""Test whether two samples of independent points come from one law, by permutations of unbiased MMD².
+    r"""Test whether two samples come from one law, by permutations of unbiased MMD².
 
     The p-value is (k + 1) / (B + 1), where k of the B permuted statistics reach the observed one (ties,
     to rounding, count), so that P(p ≤ α) ≤ α where the laws agree, for any sizes and any number of
     permutations. All permutations are taken in one pass over the distances, under all kernels; memory is
-    O((n + m) B). The points of each sample should be independent: the draws of a Markov chain are not.
+    O((n + m) B). The points of each sample should be independent, but for "block".
 
     With one kernel (``"permutation"``) the statistic is MMD². Laws that differ at one scale only are seen
     best under a kernel of this scale, which must not be chosen by a look at the samples' difference: give
@@ -43,15 +46,25 @@ def mmd_test(
     the data is spent on the choice. "aggregated" also tells which kernels see a difference. With
     ``kernels=Energy()`` this is the test of the energy distance.
 
+    The draws of Markov chains are not exchangeable, and a permutation test takes them for far more than
+    they are worth. ``"block"`` cuts each chain in blocks of ten autocorrelation times (20 chains or more are
+    left whole), pairs the blocks of x with those of y or with groups of its independent points, and draws
+    the signs of the paired differences in place of permutations. Where x and y are equally many whole
+    chains of one kind, p is exact; else it is nearly so, the better the more draws there are. It also takes
+    weights, such as importance weights, of which no permutation test is valid: give independent weighted
+    points as chains of one draw, ``x[:, None]``. Several kernels are aggregated.
+
     Args:
-        x, y: samples of shape (n, \*event) and (m, \*event), n and m at least 2; events are flattened.
+        x, y: samples of shape (n, \*event) and (m, \*event), n and m at least 2; events are flattened. With
+            "block" x has shape (chains, draws, \*event), and y the same or (m, \*event).
         kernels: chosen without a look at which point came from where; one for "permutation", one or several
             for the others. By default the mean of Gaussians over :func:`bandwidth_grid`, or else five
             Gaussian and five Laplace kernels from the smallest to the largest distances, which depend on
             the pooled sample alone.
-        method: "permutation", "aggregated" or "fuse".
-        permutations: B.
-        generator: of the permutations, on the device of the samples.
+        method: "permutation", "aggregated", "fuse" or "block".
+        weights_x, weights_y: of the points, with "block" only: not negative, shapes (chains, draws) or (m,).
+        permutations: B, the number of permutations or of vectors of signs.
+        generator: of the permutations or signs, on the device of the samples.
 
     Returns:
         the result; with "aggregated" the statistic is −log of the smallest p-value, and
@@ -59,12 +72,14 @@ def mmd_test(
 
     Raises:
         TypeError, ValueError: for samples that are too small, not finite or not alike, fewer than one
-            permutation, another method, no kernel or more than the method takes, and for a kernel that
-            returns NaN or infinite values.
+            permutation, another method, no kernel or more than the method takes, a kernel that returns NaN
+            or infinite values, weights that the method does not take, and for too few draws to make 8
+            blocks.
 
     Source: Gretton et al. (2012); Phipson and Smyth (2010) for the p-value; Westfall and Young (1993) and
     Schrab, Kim, Albert, Laurent, Guedj and Gretton (2023) for aggregated tests, here with one set of
-    permutations in place of two; Biggs, Schrab and Gretton (2023) for the fused statistic.
+    permutations in place of two; Biggs, Schrab and Gretton (2023) for the fused statistic;
+    Canay, Romano and Shaikh (2017) for signs of blocks.
 
     >>> rng = torch.Generator().manual_seed(1)
     >>> x = torch.randn(50, generator=rng)
@@ -79,23 +94,31 @@ def mmd_test(
     """
     if permutations < 1:
         raise ValueError(f"permutations should be at least 1 but got {permutations}")
+    _check_method(method, weights_x, weights_y)
+    if method == "block":
+        shares = block_shares(x, y, weights_x, weights_y, generator)
+        x, y = x.flatten(0, 1), y.flatten(0, 1) if y.dim() == x.dim() else y
     chosen = _chosen(kernels, method, x, y)
     pooled = Pooled(chosen, x, y)
     n, m = pooled.n, pooled.m
     for name, size in (("x", n), ("y", m)):
         if size < 2:
             raise ValueError(f"{name} should hold at least 2 points but has {size}")
-    in_x = pooled.indicators()[:, :1]
-    permuted = _permuted_indicators(n, permutations, generator, in_x)
-    statistics = _unbiased(pooled, torch.cat([in_x, permuted], 1))
+    if method == "block":
+        statistics = signed_statistics(pooled, shares, permutations, generator)
+        arrangements = 2 ** (shares.shape[1] - 1)
+    else:
+        in_x = pooled.indicators()[:, :1]
+        permuted = _permuted_indicators(n, permutations, generator, in_x)
+        statistics = _unbiased(pooled, torch.cat([in_x, permuted], 1))
+        arrangements = math.comb(n + m, n) // (2 if n == m else 1)  # halves can be exchanged
     largest = torch.maximum(pooled.diagonal().abs().amax(1), pooled.shifts.abs())
     rounding = 4 * pooled.size * torch.finfo(torch.float64).eps * largest
-    arrangements = math.comb(n + m, n) // (2 if n == m else 1)  # halves can be exchanged
-    if method == "aggregated":
-        return by_smallest_p_value(statistics, rounding, arrangements=arrangements)
     if method == "fuse":
         return by_soft_maximum(statistics, rounding, arrangements=arrangements)
-    return drawn_result(statistics[0], float(rounding[0]), arrangements=arrangements)
+    if method == "permutation" or len(chosen) == 1:
+        return drawn_result(statistics[0], float(rounding[0]), arrangements=arrangements)
+    return by_smallest_p_value(statistics, rounding, arrangements=arrangements)
 
 
 def default_kernels(x: Tensor, y: Tensor) -> list[Kernel]:
@@ -104,14 +127,25 @@ def default_kernels(x: Tensor, y: Tensor) -> list[Kernel]:
     return [kind(width) for kind in (Gaussian, Laplace) for width in grid]
 
 
+def _check_method(method: Method, weights_x: Tensor | None, weights_y: Tensor | None) -> None:
+    known = get_args(Method)
+    if method not in known:
+        raise ValueError(f"method should be one of {', '.join(known)} but got {method!r}")
+    for name, weights in (("weights_x", weights_x), ("weights_y", weights_y)):
+        if weights is not None and method != "block":
+            raise ValueError(
+                f"{name} should be left out with method {method!r}: weighted points cannot be permuted, "
+                "but method 'block' takes them"
+            )
+
+
 def _chosen(
     kernels: Kernel | Sequence[Kernel] | None, method: Method, x: Tensor, y: Tensor
 ) -> Sequence[Kernel]:
     """Return the kernels of a test, once their number is looked at."""
-    if method not in ("permutation", "aggregated", "fuse"):
-        raise ValueError(f"method should be 'permutation', 'aggregated' or 'fuse' but got {method!r}")
     if kernels is None:
-        return [Gaussian(bandwidth_grid(x, y))] if method == "permutation" else default_kernels(x, y)
+        single = method in ("permutation", "block")
+        return [Gaussian(bandwidth_grid(x, y))] if single else default_kernels(x, y)
     chosen = kernels if isinstance(kernels, Sequence) else [kernels]
     if not chosen:
         raise ValueError("kernels should hold at least one kernel but is empty")

@@ -141,7 +141,7 @@ X = torch.arange(8.0).reshape(4, 2)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: mmd_test(X, X, method="other"), "method should be 'permutation', .* but got 'other'"),
+        (lambda: mmd_test(X, X, method="other"), "method should be one of permutation, .* but got 'other'"),
         (lambda: mmd_test(X, X, kernels=[], method="fuse"), "kernels should hold at least one kernel"),
         (lambda: mmd_test(X, X, kernels=[Energy()] * 2), "kernels should be one kernel .* but are 2"),
         (
