@@ -87,7 +87,7 @@ def most(repeats):
 def test_the_level_holds_for_a_chain_against_independent_points(device, generator):
     def draw(shift=0.0):
         x = ar1(8, 250, 1, 0.8, device, generator)
-        return x, torch.randn(100, 1, device=device, generator=generator).double() + shift
+        return x, torch.randn(400, 1, device=device, generator=generator).double() + shift
 
     kernel = Gaussian(1.5)
     assert rejections(draw, 40, generator, kernels=kernel, method="block") <= most(40)
