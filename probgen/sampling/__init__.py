@@ -7,6 +7,7 @@ from probgen.sampling.chains import Chains, RunState
 from probgen.sampling.chees import adapt_hmc
 from probgen.sampling.component_wise import adapt_component_wise, component_wise
 from probgen.sampling.copulas import EmpiricalCopula, GaussianCopula
+from probgen.sampling.delayed_rejection import delayed_rejection
 from probgen.sampling.differential_evolution import differential_evolution
 from probgen.sampling.discrete import DiscreteInverse, Empirical
 from probgen.sampling.discrete_random_walk import discrete_random_walk
@@ -16,6 +17,7 @@ from probgen.sampling.ladder import adapt_tempered
 from probgen.sampling.mala import mala
 from probgen.sampling.methods import sample
 from probgen.sampling.metropolis_hastings import independence, metropolis_hastings
+from probgen.sampling.multiple_try import multiple_try
 from probgen.sampling.pcn import adapt_pcn, pcn
 from probgen.sampling.positions import initial_positions
 from probgen.sampling.quantiles import Beta, Chi2, Gamma, StudentT, VonMises
@@ -58,6 +60,7 @@ __all__ = [
     "adapt_tempered",
     "barker",
     "component_wise",
+    "delayed_rejection",
     "differential_evolution",
     "discrete_random_walk",
     "hmc",
@@ -65,6 +68,7 @@ __all__ = [
     "initial_positions",
     "mala",
     "metropolis_hastings",
+    "multiple_try",
     "pcn",
     "random_walk",
     "run",

@@ -14,11 +14,13 @@ from probgen.sampling.adaptation import WarmedUp, adapt
 from probgen.sampling.barker import barker_kernel
 from probgen.sampling.chains import Chains
 from probgen.sampling.chees import adapt_hmc
+from probgen.sampling.delayed_rejection import delayed_rejection_kernel
 from probgen.sampling.gradients import has_gradient
 from probgen.sampling.graphs import Wrap, wrapper
 from probgen.sampling.ladder import adapt_tempered
 from probgen.sampling.mala import mala_kernel
 from probgen.sampling.metropolis import Kernel
+from probgen.sampling.multiple_try import multiple_try_kernel
 from probgen.sampling.positions import given_positions, initial_positions
 from probgen.sampling.random_walk import random_walk_kernel
 from probgen.sampling.run import at_least, run, same_device
@@ -48,6 +50,8 @@ METHODS = {
     "mala": Method(_tuned(mala_kernel), gradient=True, calls=1),
     "barker": Method(_tuned(barker_kernel), gradient=True, calls=1),
     "random_walk": Method(_tuned(random_walk_kernel), gradient=False, calls=1),
+    "delayed_rejection": Method(_tuned(delayed_rejection_kernel), gradient=False, calls=1),
+    "multiple_try": Method(_tuned(multiple_try_kernel), gradient=False, calls=2),
     "tempered": Method(adapt_tempered, gradient=False, calls=1),
 }
 
@@ -69,16 +73,18 @@ def sample(
 ) -> Chains:
     r"""Draw from a density by Markov chains: find starting points, warm up, run.
 
-    ==================  =================================================================================
-    ``method``          how chains move, once tuned
-    ==================  =================================================================================
-    ``"hmc"``           Hamiltonian Monte Carlo, its trajectories' length tuned on all chains (ChEES)
-    ``"mala"``          a Langevin step, corrected
-    ``"barker"``        Barker's proposal, slower than MALA and harder to mislead
-    ``"random_walk"``   Metropolis with a Gaussian proposal
-    ``"tempered"``      parallel tempering, for separate modes: many temperatures that swap, each moved by
-                        Barker's proposal, or a random walk where there are no gradients
-    ==================  =================================================================================
+    =======================  =============================================================================
+    ``method``               how chains move, once tuned
+    =======================  =============================================================================
+    ``"hmc"``                Hamiltonian Monte Carlo, its trajectories' length tuned on all chains (ChEES)
+    ``"mala"``               a Langevin step, corrected
+    ``"barker"``             Barker's proposal, slower than MALA and harder to mislead
+    ``"random_walk"``        Metropolis with a Gaussian proposal
+    ``"delayed_rejection"``  a second, smaller step where the first is refused (with its warm-up, DRAM)
+    ``"multiple_try"``       a choice among five Gaussian proposals
+    ``"tempered"``           parallel tempering, for separate modes: many temperatures that swap, each
+                             moved by Barker's proposal, or a random walk where there are no gradients
+    =======================  =============================================================================
 
     Args:
         density: the target, maybe unnormalised; with a batch, ``chains`` chains for each member.

@@ -11,11 +11,13 @@ from probgen.core import Density, Transition, seeded
 from probgen.sampling import (
     barker,
     component_wise,
+    delayed_rejection,
     discrete_random_walk,
     hmc,
     independence,
     mala,
     metropolis_hastings,
+    multiple_try,
     random_walk,
 )
 from probgen.sampling.gradients import with_gradient
@@ -77,11 +79,15 @@ TRANSITIONS: dict[str, Callable[[Density], Transition]] = {
     "hmc": lambda d: hmc(d, scale=0.6, steps=3),
     "metropolis hastings": lambda d: metropolis_hastings(d, skewed(d)),
     "independence": lambda d: independence(d, wide(d)),
+    "delayed rejection": lambda d: delayed_rejection(d, scale=2.0, shrink=0.7),
+    "multiple try": lambda d: multiple_try(d, scale=2.0, tries=3),
     "component-wise": lambda d: component_wise(d, scale=1.5),
 }
 VARIANTS: dict[str, Callable[[Density], Transition]] = {
     "diagonal random walk": lambda d: random_walk(d, scale=diagonal(d)),
     "dense random walk": lambda d: random_walk(d, scale=dense(d)),
+    "dense delayed rejection": lambda d: delayed_rejection(d, scale=dense(d), shrink=0.7),
+    "dense multiple try": lambda d: multiple_try(d, scale=dense(d), tries=2),
     "diagonal mala": lambda d: mala(d, scale=diagonal(d)),
     "dense mala": lambda d: mala(d, scale=dense(d)),
     "diagonal barker": lambda d: barker(d, scale=diagonal(d)),
