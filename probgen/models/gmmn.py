@@ -23,7 +23,8 @@ class GMMN(GenerativeModel):
     r"""A network that maps uniform noise to data.
 
     Args:
-        generator: the network g, from noise of shape (\*batch, noise) to x of shape (\*batch, \*event).
+        generator: the network g, from noise of shape (\*batch, noise), and the context if there is one, to x
+            of shape (\*batch, \*event).
         noise: k, the number of uniform coordinates.
 
     >>> from probgen import nets
@@ -44,13 +45,14 @@ class GMMN(GenerativeModel):
         """Draw uniform noise and map it; a given x only says how many to draw, as there is no likelihood."""
         with pyro.plate("data", n if x is None else len(x)):
             u = pyro.sample("u", dist.Uniform(self.low, -self.low).to_event(1))
-            return self.generator(u)
+            return self.generator(u, *context)
 
 
 class MomentMatching(Objective):
     r"""√MMD²_V between a batch of data and as many fresh draws of a model.
 
-    Terms: ``mmd2``, the square of the loss.
+    Terms: ``mmd2``, the square of the loss. Of a model with context it is the law of x that is matched, over
+    all contexts together: :class:`probgen.models.ConditionalMomentMatching` matches it at each.
 
     Args:
         model: the generative model whose draws are matched.

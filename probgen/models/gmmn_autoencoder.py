@@ -1,0 +1,80 @@
+r"""The moment-matching network in the code space of an autoencoder (GMMN+AE).
+
+Generative story: u ~ U(−1, 1)^k, c = g(u), x = E[x | c], the mean of the law that the decoder returns.
+Losses, one after the other: first −log p(x | e(x)) of the autoencoder, ``Reconstruction(gmmn)``; then, with
+the autoencoder as it is, √MMD² between codes and draws of g, ``MomentMatching(gmmn.codes, kernel)`` fitted
+to ``gmmn.encode(x)``. Codes have few coordinates, in which distances say more than in pixels.
+
+Source: Li, Swersky and Zemel (2015), Generative moment matching networks, section 4.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from probgen.core import GenerativeModel, Objective, Terms, evaluating
+from probgen.models.gmmn import GMMN
+
+
+class GMMNAutoencoder(GenerativeModel):
+    r"""A network that maps uniform noise to codes, and an autoencoder that maps these to data.
+
+    Args:
+        encoder: a network from x, shape (\*batch, \*event), to codes (\*batch, code). Noise in it, such as
+            dropout, is on in training only.
+        decoder: a conditional from codes to a law of x.
+        generator: the network g, from noise of shape (\*batch, noise) to codes.
+        noise: k, the number of uniform coordinates.
+
+    >>> from probgen import nets
+    >>> gmmn = GMMNAutoencoder(
+    ...     nets.MLP(64, 8), nets.NormalHead(nets.MLP(8, 64), scale="shared"), nets.MLP(4, 8), noise=4
+    ... )
+    >>> gmmn.sample(3, seed=0).shape
+    torch.Size([3, 64])
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, generator: nn.Module, *, noise: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.codes = GMMN(generator, noise=noise)
+
+    def model(self, x: Tensor | None = None, *context: Tensor, n: int = 1) -> Tensor:
+        """Draw codes and decode them; a given x only says how many to draw, as there is no likelihood."""
+        return self.decoder(self.codes.model(x, *context, n=n)).mean
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the code of each row of x, without dropout."""
+        with evaluating(self):
+            return self.encoder(x)
+
+    @torch.no_grad()
+    def decode(self, codes: Tensor) -> Tensor:
+        """Return the mean x of each code."""
+        with evaluating(self):
+            return self.decoder(codes).mean
+
+
+class Reconstruction(Objective):
+    """The mean of −log p(x | e(x)) over a batch, by which an autoencoder is learned.
+
+    Terms: ``squared_error``, the mean of ‖x − E[x | e(x)]‖².
+
+    Args:
+        model: its encoder and decoder are learned, its generator is not.
+    """
+
+    def __init__(self, model: GMMNAutoencoder) -> None:
+        super().__init__()
+        self.encoder = model.encoder
+        self.decoder = model.decoder
+
+    def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
+        """Return the loss per datum and its terms."""
+        (x,) = batch
+        law = self.decoder(self.encoder(x))
+        error = (law.mean - x).detach().flatten(1).square().sum(1).mean()
+        return -law.log_prob(x).mean(), {"squared_error": error}
