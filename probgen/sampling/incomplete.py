@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from probgen.sampling.series import column
-from probgen.sampling.two_tails import COARSE, FINE, Family, Tail
+from probgen.sampling.tail_families import COARSE, FINE, Family, Tail
 
 _CUT = 40.0
 _NEWTON_STEPS = 4
@@ -59,69 +59,81 @@ class _LogConcave(Family):
 
 
 class Gamma(_LogConcave):
-    """Gamma(a) with rate 1: x = a exp(w), g = a (w − eʷ + 1)."""
+    """Gamma(a) with rate 1: x = m exp(w), g = a w − m (eʷ − 1), m = a is held."""
 
     def __init__(self, a: Tensor) -> None:
         super().__init__(a)
-        self.a, self.curvature = a, a
+        self.a = a
+        self.mode = self.curvature = a.detach()
 
     def log_density(self, w: Tensor) -> Tensor:
-        return self.a * (w - w.expm1())
+        return self.a * w - self.mode * w.expm1()
 
     def slope(self, w: Tensor) -> Tensor:
-        return -self.a * w.expm1()
+        return -self.mode * w.expm1()
 
-    def tail(self, w: Tensor, nodes: int = FINE) -> Tail:
-        a, x, lower = self.a, self.a * w.exp(), w <= 0
+    def tail(self, w: Tensor, nodes: int = FINE, *, scored: bool = True) -> Tail:
+        a, x, lower = self.a, self.mode * w.exp(), w <= 0
         rate = torch.where(lower, a + 1, -a)
         sign = torch.where(lower, -1.0, 1.0).to(x.dtype)
         # lower: φ(s) = exp(−a s + x (1 − e⁻ˢ)), by parts; upper: φ(s) = exp(a s − x (eˢ − 1))
-        mass, first, _ = _integrals(rate, x, sign, lambda v: v, x, nodes)
+        mass, first, _ = _integrals(rate, x, sign, lambda v: v, x, nodes, scored=scored)
         size = torch.where(lower, (1 + x * mass) / a, mass)
+        if not scored:
+            return Tail(size, ())
         moment = torch.where(lower, -(size + x * first) / a, first)
         return Tail(size, (w + moment / size,))
 
 
 class Beta(_LogConcave):
-    """Beta(a, b): x = σ(w + log(a / b)), g = a w − (a + b) log(1 + p (eʷ − 1)), p = a / (a + b)."""
+    """Beta(a, b): x = σ(w + log(p / q)), g = a w − (a + b) log(1 + p (eʷ − 1)); p = a / (a + b) is held."""
 
     def __init__(self, a: Tensor, b: Tensor) -> None:
         super().__init__(a, b)
         self.a, self.b, self.n = a, b, a + b
-        self.p, self.q = a / self.n, b / self.n
-        self.curvature = a * self.q
+        self.p, self.q = (a / self.n).detach(), (b / self.n).detach()
+        self.curvature = a.detach() * self.q
 
     def place(self, w: Tensor) -> tuple[Tensor, Tensor]:
         """Return x and 1 − x."""
-        small = (-w.abs()).exp()
+        small = _inward(w).exp()
         left, right = torch.where(w <= 0, small, 1.0) * self.p, torch.where(w <= 0, 1.0, small) * self.q
         return left / (left + right), right / (left + right)
 
     def log_density(self, w: Tensor) -> Tensor:
         a, b, p, q, x, _ = self._folded(w)
-        v = -w.abs()
+        v = _inward(w)
         above = -b * v - self.n * (q * (-v).expm1()).log1p()
         below = a * v - self.n * _log_mixed(p, q, v)
         return torch.where(x > 0.5, above, below)
 
     def slope(self, w: Tensor) -> Tensor:
         x, c = self.place(w)
-        return torch.where(w <= 0, -self.a * c, self.b * x) * (-w.abs()).expm1()
+        return torch.where(w <= 0, -self.a * c, self.b * x) * _inward(w).expm1()
 
-    def tail(self, w: Tensor, nodes: int = FINE) -> Tail:
+    def tail(self, w: Tensor, nodes: int = FINE, *, scored: bool = True) -> Tail:
         a, b, p, q, x, c = self._folded(w)
         # φ(s) = exp(−a s − n log(1 − x (1 − e⁻ˢ))), by parts; where x is near 1, 1 − x keeps the digits
         left = x <= 0.5
         rate, share = torch.where(left, a + 1, -b), torch.where(left, x, c)
         sign = torch.where(left, -1.0, 1.0).to(x.dtype)
         mass, first, fall = _integrals(
-            rate, self.n + 1, sign, lambda v: (share * v).log1p(), (self.n + 1) * x * c, nodes, share
+            rate,
+            self.n + 1,
+            sign,
+            lambda v: (share * v).log1p(),
+            (self.n + 1) * x * c,
+            nodes,
+            share,
+            scored=scored,
         )
-        rise = torch.where(left, -fall, first - fall)  # the mean of log((1 − x(s)) / (1 − x)), times mass
         size = (1 + self.n * x * mass) / a
+        if not scored:
+            return Tail(size, ())
+        rise = torch.where(left, -fall, first - fall)  # the mean of log((1 − x(s)) / (1 − x)), times mass
         own = (x * (self.n * (rise - first) + mass) - size) / a
         other = x * (self.n * rise + mass) / a
-        v = -w.abs()
+        v = _inward(w)
         grown = _log_mixed(p, q, v)
         own, other = v - grown + own / size, other / size - grown  # log(x / p), log((1 − x) / q)
         return Tail(size, (torch.where(w <= 0, own, other), torch.where(w <= 0, other, own)))
@@ -148,15 +160,18 @@ class VonMises(Family):
     def slope(self, w: Tensor) -> Tensor:
         return -self.kappa * w.sin()
 
-    def tail(self, w: Tensor, nodes: int = FINE) -> Tail:
-        away = w.abs().clamp(max=math.pi)
-        end = ((away / 2).sin() ** 2 + _CUT / 2 / self.kappa).clamp(max=1).sqrt().asin() * 2
-        end = torch.where(end >= math.pi, math.pi - away, end - away)
+    def tail(self, w: Tensor, nodes: int = FINE, *, scored: bool = True) -> Tail:
+        away = (-_inward(w)).clamp(max=math.pi)
+        with torch.no_grad():
+            cut = ((away / 2).sin() ** 2 + _CUT / 2 / self.kappa).clamp(max=1).sqrt().asin() * 2 - away
+        end = torch.where(cut >= math.pi - away, math.pi - away, cut)
         size = first = torch.zeros_like(end)
         for s, width in _nodes(end, nodes):
             fall = 2 * (away + s / 2).sin() * (s / 2).sin()  # cos w − cos(w ± s)
             mass = width * (-self.kappa * fall).exp()
-            size, first = size + mass.sum(0), first + (mass * fall).sum(0)
+            size = size + mass.sum(0)
+            if scored:
+                first = first + (mass * fall).sum(0)
         return Tail(size, (-2 * (w / 2).sin() ** 2 - first / size,))
 
     def start(self, log_lower: Tensor, log_upper: Tensor) -> Tensor:
@@ -166,6 +181,11 @@ class VonMises(Family):
         normal = -2 * (-z / (2 * self.kappa.sqrt())).clamp(max=0.99).asin()
         w = torch.where(self.kappa < 1.5, math.pi * (2 * u - 1).clamp(min=-0.999), normal)
         return torch.where(lower, w, -w)
+
+
+def _inward(w: Tensor) -> Tensor:
+    """Return −|w|, of which the derivative at 0 is that from the left, as 0 is of the left tail."""
+    return torch.where(w <= 0, w, -w)
 
 
 def _log_mixed(p: Tensor, q: Tensor, v: Tensor) -> Tensor:
@@ -182,11 +202,14 @@ def _integrals(
     curvature: Tensor,
     nodes: int,
     share: Tensor | None = None,
+    *,
+    scored: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Integrate exp(−E(s)), s exp(−E(s)) and l(s) exp(−E(s)) over s > 0, where E(s) = rate s + count l(s).
 
     l(s) = outer(exp(sign s) − 1) and E is convex, with E′ ≥ 0 and E″ = curvature at 0. ``share`` is the
-    argument's factor where outer is log1p, of which the slope is needed.
+    argument's factor where outer is log1p, of which the slope is needed. Only the first is found where the
+    tail is not to be scored.
     """
 
     def slope(s: Tensor) -> Tensor:
@@ -194,17 +217,19 @@ def _integrals(
         inner = v + 1 if share is None else share * (v + 1) / (1 + share * v)
         return rate + count * sign * inner
 
-    rise = slope(torch.zeros_like(rate)).clamp(min=0)
-    end = 2 * _CUT / (rise + (rise**2 + 2 * _CUT * curvature).sqrt())
-    end = (end + end**2 / 3).log1p()
-    for _ in range(_NEWTON_STEPS):
-        end = end + (_CUT - rate * end - count * outer((sign * end).expm1())) / slope(end)
+    with torch.no_grad():  # what is cut off is nothing
+        rise = slope(torch.zeros_like(rate)).clamp(min=0)
+        end = 2 * _CUT / (rise + (rise**2 + 2 * _CUT * curvature).sqrt())
+        end = (end + end**2 / 3).log1p()
+        for _ in range(_NEWTON_STEPS):
+            end = end + (_CUT - rate * end - count * outer((sign * end).expm1())) / slope(end)
     mass = first = falls = torch.zeros_like(end)
     for s, width in _nodes(end, nodes):
         fall = outer((sign * s).expm1())
         masses = width * (-rate * s - count * fall).exp()
-        mass, first = mass + masses.sum(0), first + (masses * s).sum(0)
-        falls = falls + (masses * fall).sum(0)
+        mass = mass + masses.sum(0)
+        if scored:
+            first, falls = first + (masses * s).sum(0), falls + (masses * fall).sum(0)
     return mass, first, falls
 
 

@@ -19,7 +19,7 @@ LOWEST = 2.0**-54
 """The least tail probability that a table knows."""
 
 _CHECKS = np.array([-1.0, -0.52, 0.23, 1.0])  # where, in a cell, the polynomial is held against the quantile
-_ABSOLUTE, _RELATIVE = 5e-12, 1e-7  # what u may be off there, and its share of the tail
+_ALLOWED = (5e-12, 1e-7)  # what u may be off there, and its share of the tail
 _SIDE = 2048  # exponents of float64, after which the negative numbers come
 _PARTS, _LEVELS = 5, 4  # cells that fail are split into 2⁵, so many times
 _LIGHT, _MOST = 1e-8, 2**13  # but not those that hold less mass, nor more cells than this
@@ -70,21 +70,31 @@ class QuantileTable:
 
     That is z = u up to u = ½, and z = u − 1 beyond. The octaves of \|z\|, from 2⁻⁵⁴ to ½, are cut into equal
     cells, and the leading bits of z as a float64 number name its cell. A polynomial may be off by 1e-11 in u
-    and by a share of 1e-7 of the tail. Where it is more, the cells of a single law are split; what then is
-    left, of the mass ``missing``, gives NaN. ``split`` is the mass of the cells that were wrong at first.
+    and by a share of 1e-7 of the tail, unless other limits are ``allowed``. Where it is more, the cells of a
+    single law are split, ``levels`` times at most; what then is left, of the mass ``missing``, gives NaN.
+    ``split`` is the mass of the cells that were wrong at first.
 
     Args:
         quantile: of z (n, batch) to x (n, batch).
         resolution: COARSE, or FINE for many draws of a single law.
     """
 
-    def __init__(self, quantile: Quantile, batch: int, resolution: Resolution, device: torch.device) -> None:
+    def __init__(
+        self,
+        quantile: Quantile,
+        batch: int,
+        resolution: Resolution,
+        device: torch.device,
+        *,
+        allowed: tuple[float, float] = _ALLOWED,
+        levels: int = _LEVELS,
+    ) -> None:
         self.batch, self.device, self._bits = batch, device, resolution.bits
         shift = 52 - resolution.bits
         side = torch.arange(resolution.cells, device=device)
         lower = ((1023 - 54) << resolution.bits) + side
         names = torch.cat([lower - (_SIDE << resolution.bits), lower])
-        fit = _fitted(quantile, names, shift, resolution.degree, batch)
+        fit = _fitted(quantile, names, shift, resolution.degree, batch, allowed)
         self._span = (_SIDE << resolution.bits) + resolution.cells
         self._powers = [empty(batch * self._span, dtype=torch.float64, device=device) for _ in fit.powers]
         for table, values in zip(self._powers, fit.powers, strict=True):
@@ -94,14 +104,14 @@ class QuantileTable:
         self._parts: list[Part] = []
         missing = (fit.mass[:, None] * fit.wrong).sum(0).max()
         self.split = float(missing)
-        while batch == 1 and len(self._parts) < _LEVELS:
+        while batch == 1 and len(self._parts) < levels:
             split = fit.wrong[:, 0] & (fit.mass > _LIGHT)
             if not 0 < split.sum() < _MOST:
                 break
             missing = missing - fit.mass[split].sum()
             parents = names[split]
             names = ((parents << _PARTS)[:, None] + torch.arange(1 << _PARTS, device=device)).flatten()
-            fit = _fitted(quantile, names, shift - _PARTS, _DEGREE, 1)
+            fit = _fitted(quantile, names, shift - _PARTS, _DEGREE, 1, allowed)
             self._parts.append(Part(parents, shift, fit.powers[:, :, 0].contiguous()))
             missing = missing + (fit.mass * fit.wrong[:, 0]).sum()
             shift -= _PARTS
@@ -164,7 +174,9 @@ def _middle(names: Tensor, shift: int) -> Tensor:
     return ((names << shift) | (1 << (shift - 1))).view(torch.float64)
 
 
-def _fitted(quantile: Quantile, names: Tensor, shift: int, degree: int, batch: int) -> Fit:
+def _fitted(
+    quantile: Quantile, names: Tensor, shift: int, degree: int, batch: int, allowed: tuple[float, float]
+) -> Fit:
     """Fit polynomials to quantiles in the named cells, and hold them against others."""
     middle = _middle(names, shift)
     half = (middle - (names << shift).view(torch.float64)).abs()
@@ -180,9 +192,10 @@ def _fitted(quantile: Quantile, names: Tensor, shift: int, degree: int, batch: i
     powers = series.apply(np.linalg.inv(np.vander(nodes, increasing=True)), values - base)
     found, expected = series.apply(np.vander(_CHECKS, size, increasing=True), powers), at(_CHECKS)
     rate = series.apply(np.vander(_CHECKS, degree, increasing=True) * np.arange(1, size), powers[1:])
-    room = (_RELATIVE * middle.abs()).clamp(max=_ABSOLUTE) / half
-    allowed = room[:, None] * rate.abs() + torch.finfo(torch.float64).eps * expected.abs()
-    wrong = ~((found - (expected - base)).abs() <= allowed).all(0)
+    absolute, relative = allowed
+    room = (relative * middle.abs()).clamp(max=absolute) / half
+    limit = room[:, None] * rate.abs() + torch.finfo(torch.float64).eps * expected.abs()
+    wrong = ~((found - (expected - base)).abs() <= limit).all(0)
     powers[0] = torch.where(wrong, torch.nan, powers[0] + base)
     scale = half[:, None] ** -series.column(np.arange(float(size)), half[:, None])
     return Fit(powers * scale, wrong, 2 * half)

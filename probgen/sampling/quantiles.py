@@ -1,11 +1,10 @@
 r"""Gamma, Chi2, Beta, StudentT and VonMises with quantiles, which torch lacks, and with both tails.
 
 Each is Pyro's law of that name with ``icdf``, ``isf``, ``cdf``, ``sf``, ``log_cdf`` and ``log_sf`` for any
-shape, batched, with first derivatives to every argument and parameter (second ones are not there), and with
-draws by inversion, so that quasi-random points, truncation and copulas take it. All is found in float64
-whatever the law's dtype, to a relative 1e-12, in tails as far as float64 goes, for shapes of at least 0.01
-(the error of a Beta grows to 1e-7 where a shape is 1e-6). Draws and quantiles are rounded to the law's dtype
-inside its open support.
+shape, batched, with derivatives of any order to every argument and parameter, and with draws by inversion,
+so that quasi-random points, truncation and copulas take it. All is found in float64 whatever the law's dtype,
+to a relative 1e-12, in tails as far as float64 goes, for shapes of at least 0.01 (the error of a Beta grows
+to 1e-7 where a shape is 1e-6). Draws and quantiles are rounded to the law's dtype inside its open support.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import math
 import pyro.distributions as dist
 import torch
 from torch import Tensor
+from torch.distributions.utils import broadcast_all
 
 from probgen.sampling import incomplete
 from probgen.sampling.by_inversion import ByInversion
@@ -113,6 +113,18 @@ class StudentT(ByInversion, dist.StudentT):
     >>> StudentT(torch.tensor(2.0)).icdf(torch.tensor([0.025, 1e-20]))
     tensor([-4.3027e+00, -7.0711e+09])
     """
+
+    def __init__(
+        self,
+        df: Tensor | float,
+        loc: Tensor | float = 0.0,
+        scale: Tensor | float = 1.0,
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.df, self.loc, self.scale = broadcast_all(df, loc, scale)
+        self._chi2 = dist.Chi2(self.df, validate_args=False)  # torch's own init always validates it
+        torch.distributions.Distribution.__init__(self, self.df.shape, validate_args=validate_args)
 
     def _family(self) -> incomplete.Beta:
         half = self.df.to(torch.float64) / 2

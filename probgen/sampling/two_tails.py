@@ -1,207 +1,58 @@
-r"""Laws of which both tails are known by quadrature: log F, log (1 − F), their inverses, their derivatives.
+"""log F, log (1 − F) and quantiles of families of two tails, as operators of torch with derivatives.
 
-A family is a density exp(g(w)) on the line, with its mode at w = 0. The mass beyond w, away from the mode, is
-I(w) exp(g(w)), with an integral I of a decreasing function that :class:`Family` supplies, and with it the
-means of ∂g over the tail, which are the derivatives to parameters (Leibniz). Both tails so have their full
-relative precision, however far out, and F⁻¹ is found by Halley's method on log F or log (1 − F), which are
-concave for log-concave densities. Derivatives of quantiles are the implicit ones, ∂w = −∂F / f.
+The first derivatives come from the quadrature that finds the values; those of quantiles are the implicit
+ones, ∂w = −∂F / f. Second and higher ones are found, when they are asked for, by autograd through the
+quadrature of the first. The operators can be captured in graphs and mapped by ``torch.vmap``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
-_CLOSE = 1e-4
-"""A last step of Halley's method from log F this far from its target leaves it exact."""
+from probgen.sampling.quantile_table import COARSE, LOWEST, QuantileTable
+from probgen.sampling.tail_families import (
+    FAMILIES,
+    Family,
+    Whole,
+    implicit_slopes,
+    in_blocks,
+    inverse,
+    near_tail,
+    whole,
+)
 
-_NEAR = 0.05
-"""A step from log F this far from its target is as good as the coarse rule."""
-
-
-FINE, COARSE = 48, 16
-"""Nodes of the quadrature: for results, and for the first steps towards them."""
-
-
-_FAMILIES: dict[str, type[Family]] = {}
-"""Families by name, as the two operators of torch that are defined here are told of them."""
-
-
-class Tail(NamedTuple):
-    """The tail beyond w, away from the mode.
-
-    ``size`` is its mass divided by the density at w; ``scores`` are, for each parameter, the mean of ∂g over
-    the tail less ∂g at the mode.
-    """
-
-    size: Tensor
-    scores: tuple[Tensor, ...]
-
-
-class Family:
-    """A family of densities exp(g(w; parameters)), g = 0 at the mode w = 0; parameters are float64."""
-
-    edge = torch.inf
-    """The line ends at ± edge."""
-
-    def __init_subclass__(cls) -> None:
-        _FAMILIES[cls.__name__] = cls
-
-    def __init__(self, *parameters: Tensor) -> None:
-        self.parameters = parameters
-
-    def log_density(self, w: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def slope(self, w: Tensor) -> Tensor:
-        """Return dg/dw."""
-        raise NotImplementedError
-
-    def tail(self, w: Tensor, nodes: int = FINE) -> Tail:
-        """Return the tail to the left where w ≤ 0 and to the right where w > 0."""
-        raise NotImplementedError
-
-    def start(self, log_lower: Tensor, log_upper: Tensor) -> Tensor:
-        """Return about where the two tails have given masses."""
-        raise NotImplementedError
-
-
-class Whole(NamedTuple):
-    """The mass of the whole line, in logs, and the means of ∂g over it, less ∂g at the mode."""
-
-    log_mass: Tensor
-    scores: tuple[Tensor, ...]
-
-
-def whole(family: Family) -> Whole:
-    mode = torch.zeros_like(family.parameters[0])
-    tail = family.tail(torch.stack([mode, mode + torch.finfo(torch.float64).tiny]))
-    mass = tail.size.sum(0)
-    return Whole(mass.log(), tuple((score * tail.size).sum(0) / mass for score in tail.scores))
+_PRECISE = 5e-13
+"""What a table of quantiles may be off, as a share of the tail."""
 
 
 def log_tails(family: Family, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Return log F(w) and log (1 − F(w)), each to its relative precision, with first derivatives."""
-    with torch.no_grad():
-        inside = torch.where(w.isfinite(), w, 0.0)
-        near, slope, *scores = torch.ops.probgen.near_tail(
-            type(family).__name__, list(family.parameters), inside
-        )
-    if w.requires_grad:
-        near = near + slope * _zero(w)
-    near = torch.where(w.isinf(), -torch.inf, near + _moved(family, scores))
-    near = torch.where(w.isnan(), w, near)
+    """Return log F(w) and log (1 − F(w)), each to its relative precision."""
+    inside = torch.where(w.isfinite(), w, 0.0)
+    near = torch.ops.probgen.near_tail(type(family).__name__, list(family.parameters), inside)[0]
+    near = torch.where(w.isinf(), -torch.inf, torch.where(w.isnan(), w, near))
     far = log1mexp(near)
     return torch.where(w <= 0, near, far), torch.where(w <= 0, far, near)
 
 
 def quantile(family: Family, log_lower: Tensor, log_upper: Tensor) -> Tensor:
-    """Return the w that has the given tails, whose sum is 1, with first derivatives; NaN where none is found.
-
-    The mode is held fixed in derivatives to parameters.
-    """
-    differentiable = torch.is_grad_enabled() and any(
-        t.requires_grad for t in (*family.parameters, log_lower, log_upper)
-    )
-    with torch.no_grad():
-        w, *rest = torch.ops.probgen.two_tailed_quantile(
-            type(family).__name__, list(family.parameters), log_lower, log_upper, differentiable
-        )
-    if not differentiable:
-        return w
-    lower, upper, *scores = rest
-    for slope, log_tail in ((lower, log_lower), (upper, log_upper)):
-        if log_tail.requires_grad:
-            w = w + slope * _zero(log_tail)
-    return w + _moved(family, scores)
-
-
-def _near_tail(family: Family, all_of_it: Whole, w: Tensor) -> tuple[Tensor, ...]:
-    """Return the log of the tail that w begins, and its derivatives to w and to the parameters."""
-    size, scores = family.tail(w)
-    slope = torch.where(w <= 0, 1.0, -1.0) / size
-    changes = tuple(tail - mean for tail, mean in zip(scores, all_of_it.scores, strict=True))
-    return family.log_density(w) + size.log() - all_of_it.log_mass, slope, *changes
-
-
-def _inverse(
-    family: Family, all_of_it: Whole, log_lower: Tensor, log_upper: Tensor, *, differentiable: bool
-) -> tuple[Tensor, ...]:
-    """Return quantiles, and where wanted their derivatives to the two log-tails and to the parameters."""
-    w = family.start(log_lower, log_upper)
-    may_ask = (
-        w.device.type == "cpu"
-    )  # elsewhere asking would wait, and three steps are enough but at the edge
-    for nodes, steps in ((COARSE, 3), (FINE, 30 if may_ask else 3)):
-        for _ in range(steps):
-            w, far, found = _halley(family, all_of_it, w, log_lower, log_upper, nodes)
-            if may_ask and (found.all() if nodes == FINE else (far < _NEAR).all()):
-                break
-    w = torch.where(found, w, torch.nan)
-    if not differentiable:
-        return (w,)
-    _, slope, *changes = _near_tail(family, all_of_it, w)
-    size = 1 / slope
-    lower, upper = torch.where(w <= 0, size, 0.0), torch.where(w <= 0, 0.0, size)
-    return w, lower, upper, *(-size * change for change in changes)
-
-
-def _halley(
-    family: Family, all_of_it: Whole, w: Tensor, log_lower: Tensor, log_upper: Tensor, nodes: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the next w, the distance of the log-tail at w from its target, and whether the next is exact."""
-    sign = torch.where(w <= 0, -1.0, 1.0).to(w.dtype)
-    size = family.tail(w, nodes).size
-    target = torch.where(w <= 0, log_lower, log_upper)
-    excess = family.log_density(w) + size.log() - all_of_it.log_mass - target
-    far = excess.abs()
-    last = family.edge * (1 - 2.0**-51)
-    rounding = 2.0**-50 * w.abs()
-    found = (far < _CLOSE) | (far * size <= rounding) | ((w.abs() >= last) & (excess > 0))
-
-    bend = 1 + sign * family.slope(w) * size
-    new = w + sign * excess * size / (1 + bend * excess.clamp(-1, 1) / 2)
-    beyond = (w + 7 * sign * family.edge).clamp(-8 * last, 8 * last) / 8
-    return torch.where(new.abs() <= last, new, beyond), far, found
-
-
-def _in_blocks(function: Callable[..., tuple[Tensor, ...]], family: Family, *tensors: Tensor) -> list[Tensor]:
-    """Apply a function elementwise to a family and tensors, a block that fits the cache at a time."""
-    all_of_it = whole(family)
-    given = (*family.parameters, all_of_it.log_mass, *all_of_it.scores)
-    shape = torch.broadcast_shapes(*(t.shape for t in (*given, *tensors)))
-    flat = [t.reshape(1) if t.numel() == 1 else t.expand(shape).reshape(-1) for t in (*given, *tensors)]
-    size = 2**11 if tensors[0].device.type == "cpu" else 2**19
-    count = len(family.parameters)
-    results = []
-    for part in _parts(flat, shape.numel(), size):
-        some = Whole(part[count], tuple(part[count + 1 : 2 * count + 1]))
-        results.append(function(type(family)(*part[:count]), some, *part[2 * count + 1 :]))
-    return [
-        torch.cat([x.expand(1) if x.dim() == 0 else x for x in xs]).reshape(shape)
-        for xs in zip(*results, strict=True)
-    ]
-
-
-def _parts(flat: list[Tensor], length: int, size: int) -> Iterator[list[Tensor]]:
-    for start in range(0, max(length, 1), size):
-        yield [t if t.numel() == 1 else t[start : start + size] for t in flat]
+    """Return the w that has the given finite tails, whose sum is 1; NaN where none is found."""
+    name, parameters = type(family).__name__, list(family.parameters)
+    slopes = torch.is_grad_enabled() and any(t.requires_grad for t in (*parameters, log_lower, log_upper))
+    return torch.ops.probgen.two_tailed_quantile(name, parameters, log_lower, log_upper, slopes)[0]
 
 
 @torch.library.custom_op(
     "probgen::near_tail", mutates_args=(), schema="(str family, Tensor[] parameters, Tensor w) -> Tensor[]"
 )
-def _near_tail_operator(family: str, parameters: list[Tensor], w: Tensor) -> list[Tensor]:
-    return _in_blocks(_near_tail, _FAMILIES[family](*parameters), w)
-
-
-@_near_tail_operator.register_fake
-def _(family: str, parameters: list[Tensor], w: Tensor) -> list[Tensor]:
-    return _alike(2 + len(parameters), *parameters, w)
+def _near_tail(family: str, parameters: list[Tensor], w: Tensor) -> list[Tensor]:
+    """Return the log of the tail that w begins, and its derivatives to w and to the parameters."""
+    law = FAMILIES[family](*parameters)
+    return in_blocks(near_tail, law, whole(law), w)
 
 
 @torch.library.custom_op(
@@ -209,19 +60,49 @@ def _(family: str, parameters: list[Tensor], w: Tensor) -> list[Tensor]:
     mutates_args=(),
     schema="(str family, Tensor[] parameters, Tensor log_lower, Tensor log_upper, bool slopes) -> Tensor[]",
 )
-def _quantile_operator(
+def _quantile(
     family: str, parameters: list[Tensor], log_lower: Tensor, log_upper: Tensor, slopes: bool
 ) -> list[Tensor]:
-    function = partial(_inverse, differentiable=slopes)
-    return _in_blocks(function, _FAMILIES[family](*parameters), log_lower, log_upper)
+    """Return quantiles, and where wanted their derivatives to the two log-tails and to the parameters."""
+    law = FAMILIES[family](*parameters)
+    all_of_it = whole(law, scored=slopes)
+    w = _found(law, all_of_it, log_lower, log_upper)
+    return [w, *in_blocks(implicit_slopes, law, all_of_it, w)] if slopes else [w]
 
 
-@_quantile_operator.register_fake
+def _found(law: Family, all_of_it: Whole, log_lower: Tensor, log_upper: Tensor) -> Tensor:
+    """Return quantiles; many of a single law on a CPU by polynomials between exact ones, where as good."""
+
+    def exact(*logs: Tensor) -> Tensor:
+        return in_blocks(inverse, law, all_of_it, *logs)[0]
+
+    def of_tail(z: Tensor) -> Tensor:
+        near, far = z.abs().log(), (-z.abs()).log1p()
+        return exact(torch.where(z > 0, near, far), torch.where(z > 0, far, near))
+
+    single = all(p.numel() == 1 for p in law.parameters)
+    if not single or log_lower.device.type != "cpu" or log_lower.numel() < 2 * COARSE.cost:
+        return exact(log_lower, log_upper)
+    table = QuantileTable(of_tail, 1, COARSE, log_lower.device, allowed=(_PRECISE, _PRECISE), levels=0)
+    z = torch.where(log_lower < log_upper, log_lower.exp(), -log_upper.exp())
+    far = z.abs() < LOWEST
+    w = table.look_up(torch.where(far, LOWEST, z))
+    missing = w.isnan() | far
+    if missing.any():
+        w[missing] = exact(log_lower[missing], log_upper[missing])
+    return w
+
+
+@_near_tail.register_fake
+def _(family: str, parameters: list[Tensor], w: Tensor) -> list[Tensor]:
+    return _alike(2 + len(parameters), *parameters, w)
+
+
+@_quantile.register_fake
 def _(
     family: str, parameters: list[Tensor], log_lower: Tensor, log_upper: Tensor, slopes: bool
 ) -> list[Tensor]:
-    count = 3 + len(parameters) if slopes else 1
-    return _alike(count, *parameters, log_lower, log_upper)
+    return _alike(3 + len(parameters) if slopes else 1, *parameters, log_lower, log_upper)
 
 
 def _alike(count: int, *tensors: Tensor) -> list[Tensor]:
@@ -229,19 +110,103 @@ def _alike(count: int, *tensors: Tensor) -> list[Tensor]:
     return [tensors[0].new_empty(shape) for _ in range(count)]
 
 
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    ctx.set_materialize_grads(False)
+    ctx.family, parameters, *others = inputs
+    ctx.counts = len(parameters), len(output)
+    ctx.shapes = [x.shape for x in others if isinstance(x, Tensor)]
+    ctx.save_for_backward(*parameters, *others[:1], *output)
+
+
+def _tail_backward(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
+    count = ctx.counts[0]
+    parameters, w = ctx.saved_tensors[:count], ctx.saved_tensors[count]
+    _, *slopes = ctx.saved_tensors[count + 1 :]
+    to_w, *to_parameters = _through(near_tail, ctx.family, parameters, w, gradients[1:])
+    if gradients[0] is not None:
+        to_w, *to_parameters = (
+            g + gradients[0] * slope for g, slope in zip((to_w, *to_parameters), slopes, strict=True)
+        )
+    return None, _summed(to_parameters, parameters), to_w.sum_to_size(w.shape)
+
+
+def _quantile_backward(ctx: Any, gradients: list[Tensor | None]) -> tuple[Any, ...]:
+    count = ctx.counts[0]
+    if ctx.counts[1] == 1:
+        raise RuntimeError("quantiles should be found with slopes to be differentiated")
+    parameters = ctx.saved_tensors[:count]
+    w, lower, upper, *slopes = ctx.saved_tensors[count + 1 :]
+    to_w, *to_parameters = _through(implicit_slopes, ctx.family, parameters, w, gradients[1:])
+    if gradients[0] is not None:
+        to_w = to_w + gradients[0]
+    to_parameters = [g + to_w * slope for g, slope in zip(to_parameters, slopes, strict=True)]
+    to_lower, to_upper = (
+        (to_w * slope).sum_to_size(shape) for slope, shape in zip((lower, upper), ctx.shapes, strict=True)
+    )
+    return None, _summed(to_parameters, parameters), to_lower, to_upper, None
+
+
+def _through(
+    function: Callable[..., tuple[Tensor, ...]],
+    family: str,
+    parameters: Sequence[Tensor],
+    w: Tensor,
+    gradients: Sequence[Tensor | None],
+) -> tuple[Tensor, ...]:
+    """Return what gradients to a function's last values, themselves derivatives, say of w and parameters."""
+    given = [(g, k) for k, g in enumerate(gradients) if g is not None]
+    if not given:
+        return tuple(torch.zeros_like(w) for _ in (w, *parameters))
+    keep = torch.is_grad_enabled()
+    with torch.enable_grad():
+        inputs = [x.view_as(x) if x.requires_grad else x.detach().requires_grad_() for x in (w, *parameters)]
+        law = FAMILIES[family](*inputs[1:])
+        values = function(law, whole(law), inputs[0])[-len(gradients) :]
+        total = torch.stack([(values[k] * g).sum() for g, k in given]).sum()
+        return torch.autograd.grad(total, inputs, create_graph=keep, materialize_grads=True)
+
+
+def _summed(gradients: Sequence[Tensor], like: Sequence[Tensor]) -> list[Tensor]:
+    return [g.sum_to_size(x.shape) for g, x in zip(gradients, like, strict=True)]
+
+
+def _mapped(operator: Callable[..., list[Tensor]]) -> Callable[..., tuple[list[Tensor], list[int]]]:
+    """Return the rule of an elementwise operator for ``torch.vmap``."""
+
+    def rule(info: Any, in_dims: tuple[Any, ...], family: str, *args: Any) -> tuple[list[Tensor], list[int]]:
+        flat, spec = tree_flatten(args)
+        dims = [
+            dim
+            for dim, arg in zip(in_dims[1:], args, strict=True)
+            for dim in (dim if isinstance(arg, list) else [dim])
+        ]
+        rank = max(
+            x.dim() - (d is not None) for x, d in zip(flat, dims, strict=True) if isinstance(x, Tensor)
+        )
+        moved = [
+            _leading(x, d, rank) if isinstance(x, Tensor) else x for x, d in zip(flat, dims, strict=True)
+        ]
+        output = operator(family, *tree_unflatten(moved, spec))
+        return output, [0] * len(output)
+
+    return rule
+
+
+def _leading(x: Tensor, dim: int | None, rank: int) -> Tensor:
+    """Put the mapped dimension first, before ``rank`` others; a tensor that is not mapped stays."""
+    if dim is None:
+        return x
+    x = x.movedim(dim, 0)
+    return x.reshape(len(x), *[1] * (rank + 1 - x.dim()), *x.shape[1:])
+
+
+for _operator, _backward in ((_near_tail, _tail_backward), (_quantile, _quantile_backward)):
+    _operator.register_autograd(_backward, setup_context=_keep)
+    _operator.register_vmap(_mapped(_operator))
+
+
 def log1mexp(x: Tensor) -> Tensor:
     """Return log(1 − exp(x)) at x ≤ 0."""
     small = x > -0.6931471805599453
     inner = torch.where(small, x, -1.0)
     return torch.where(small, (-inner.expm1()).log(), (-torch.where(small, -1.0, x).exp()).log1p())
-
-
-def _moved(family: Family, changes: list[Tensor]) -> Tensor:
-    """Return 0 with the derivatives given to the family's parameters."""
-    pairs = zip(changes, family.parameters, strict=True)
-    return torch.as_tensor(sum(change * _zero(p) for change, p in pairs if p.requires_grad))
-
-
-def _zero(x: Tensor) -> Tensor:
-    """Return 0 with the derivative 1 to x."""
-    return torch.where(x.isfinite(), x - x.detach(), 0.0)
