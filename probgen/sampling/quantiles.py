@@ -10,6 +10,8 @@ to 1e-7 where a shape is 1e-6). Draws and quantiles are rounded to the law's dty
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import pyro.distributions as dist
 import torch
@@ -125,6 +127,9 @@ class StudentT(ByInversion, dist.StudentT):
         self.df, self.loc, self.scale = broadcast_all(df, loc, scale)
         self._chi2 = dist.Chi2(self.df, validate_args=False)  # torch's own init always validates it
         torch.distributions.Distribution.__init__(self, self.df.shape, validate_args=validate_args)
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> StudentT:
+        return super().expand(batch_shape, self._get_checked_instance(StudentT, _instance))
 
     def _family(self) -> incomplete.Beta:
         half = self.df.to(torch.float64) / 2
