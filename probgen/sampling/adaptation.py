@@ -224,6 +224,44 @@ def adapt(
     return WarmedUp(fixed(density, kernel, sized(shape, size, batch)), position, target)
 
 
+def adapt_size(
+    density: Density,
+    kernel: Kernel,
+    position: Tensor,
+    *,
+    steps: int = 1000,
+    largest: float = math.inf,
+    target: float | None = None,
+    generator: torch.Generator,
+    progress: bool = False,
+) -> WarmedUp:
+    r"""Tune by :func:`tune` a kernel whose scale is one number, up to ``largest``, for each batch member."""
+    target = kernel.target if target is None else target
+
+    def scale(size: Tensor) -> Tensor:
+        return size.clamp(max=largest).to(density.dtype)
+
+    def move(state: Any, _: Tensor, size: Tensor, generator: torch.Generator) -> tuple[Any, Tensor]:
+        state, info = kernel.move(state, scale(size), generator)
+        return state, info.acceptance.to(torch.float64).mean(0)
+
+    _, size, position = tune(
+        density,
+        kernel.init,
+        move,
+        position,
+        target=target,
+        size=kernel.scale,
+        steps=steps,
+        covariance="none",
+        generator=generator,
+        progress=progress,
+    )
+    found = scale(size)
+    transition = Transition(kernel.init, lambda state, generator: kernel.move(state, found, generator))
+    return WarmedUp(transition, position, target)
+
+
 def adapt_random_walk(
     density: Density,
     position: Tensor,

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from probgen.core import Density
-from probgen.sampling.adaptation import WarmedUp, adapt
+from probgen.sampling.adaptation import WarmedUp, adapt, adapt_size
 from probgen.sampling.barker import barker_kernel
 from probgen.sampling.chains import Chains
 from probgen.sampling.chees import adapt_hmc
+from probgen.sampling.component_wise import adapt_component_wise
 from probgen.sampling.delayed_rejection import delayed_rejection_kernel
+from probgen.sampling.differential_evolution import differential_evolution_kernel
 from probgen.sampling.gradients import has_gradient
 from probgen.sampling.graphs import Wrap, wrapper
 from probgen.sampling.ladder import adapt_tempered
@@ -24,6 +26,7 @@ from probgen.sampling.multiple_try import multiple_try_kernel
 from probgen.sampling.positions import given_positions, initial_positions
 from probgen.sampling.random_walk import random_walk_kernel
 from probgen.sampling.run import at_least, run, same_device
+from probgen.sampling.stretch import stretch_kernel
 from probgen.sampling.uniforms import default_generator
 
 DENSE = 100
@@ -45,11 +48,28 @@ def _tuned(make_kernel: Callable[..., Kernel]) -> Callable[..., WarmedUp]:
     return warm_up
 
 
+def _sized(make_kernel: Callable[..., Kernel]) -> Callable[..., WarmedUp]:
+    def warm_up(density: Density, position: Tensor, *, wrap: Wrap, **options: Any) -> WarmedUp:
+        return adapt_size(density, make_kernel(density, wrap=wrap), position, **options)
+
+    return _without_shape(warm_up)
+
+
+def _without_shape(warm_up: Callable[..., WarmedUp]) -> Callable[..., WarmedUp]:
+    def without(density: Density, position: Tensor, *, covariance: str, **options: Any) -> WarmedUp:
+        return warm_up(density, position, **options)
+
+    return without
+
+
 METHODS = {
     "hmc": Method(adapt_hmc, gradient=True, calls=4),
     "mala": Method(_tuned(mala_kernel), gradient=True, calls=1),
     "barker": Method(_tuned(barker_kernel), gradient=True, calls=1),
     "random_walk": Method(_tuned(random_walk_kernel), gradient=False, calls=1),
+    "component_wise": Method(_without_shape(adapt_component_wise), gradient=False, calls=10),
+    "stretch": Method(_sized(stretch_kernel), gradient=False, calls=2),
+    "differential_evolution": Method(_sized(differential_evolution_kernel), gradient=False, calls=2),
     "delayed_rejection": Method(_tuned(delayed_rejection_kernel), gradient=False, calls=1),
     "multiple_try": Method(_tuned(multiple_try_kernel), gradient=False, calls=2),
     "tempered": Method(adapt_tempered, gradient=False, calls=1),
@@ -73,48 +93,66 @@ def sample(
 ) -> Chains:
     r"""Draw from a density by Markov chains: find starting points, warm up, run.
 
-    =======================  =============================================================================
-    ``method``               how chains move, once tuned
-    =======================  =============================================================================
-    ``"hmc"``                Hamiltonian Monte Carlo, its trajectories' length tuned on all chains (ChEES)
-    ``"mala"``               a Langevin step, corrected
-    ``"barker"``             Barker's proposal, slower than MALA and harder to mislead
-    ``"random_walk"``        Metropolis with a Gaussian proposal
-    ``"delayed_rejection"``  a second, smaller step where the first is refused (with its warm-up, DRAM)
-    ``"multiple_try"``       a choice among five Gaussian proposals
-    ``"tempered"``           parallel tempering, for separate modes: many temperatures that swap, each
-                             moved by Barker's proposal, or a random walk where there are no gradients
-    =======================  =============================================================================
+        ``method``               how chains move, once tuned
+        =======================  =============================================================================
+        ``"hmc"``                Hamiltonian Monte Carlo, its trajectories' length tuned on all chains (ChEES)
+        ``"mala"``               a Langevin step, corrected
+        ``"barker"``             Barker's proposal, slower than MALA and harder to mislead
+        ``"random_walk"``        Metropolis with a Gaussian proposal
+        ``"delayed_rejection"``  a second, smaller step where the first is refused (with its warm-up, DRAM)
+        ``"multiple_try"``       a choice among five Gaussian proposals
+        ``"tempered"``           parallel tempering, for separate modes: many temperatures that swap, each
+                                 moved by Barker's proposal, or a random walk where there are no gradients
+        =======================  =============================================================================
+    =======
+        ============================  ========================================================================
+        ``method``                    how chains move, once tuned
+        ============================  ========================================================================
+        ``"hmc"``                     Hamiltonian Monte Carlo, its trajectories' length tuned on all chains
+                                      (ChEES)
+        ``"mala"``                    a Langevin step, corrected
+        ``"barker"``                  Barker's proposal, slower than MALA and harder to mislead
+        ``"random_walk"``             Metropolis with a Gaussian proposal
+        ``"delayed_rejection"``       a second, smaller step where the first is refused (with its warm-up, DRAM)
+        ``"multiple_try"``            a choice among five Gaussian proposals
+        ``"component_wise"``          Metropolis a coordinate at a time, each with a step of its own; for
+                                      whole numbers and labels too
+        ``"stretch"``                 the affine-invariant move of an ensemble, in few dimensions
+        ``"differential_evolution"``  steps along the difference of two other chains of the ensemble
+        ``"tempered"``                parallel tempering, for separate modes: many temperatures that swap,
+                                      each moved by Barker's proposal, or a random walk where there are no
+                                      gradients
+        ============================  ========================================================================
 
-    Args:
-        density: the target, maybe unnormalised; with a batch, ``chains`` chains for each member.
-        method: from the table; "hmc" where the log-density has gradients and "random_walk" elsewhere, if not
-            given.
-        chains: how many at once.
-        warmup: steps of tuning, thrown away.
-        draws: kept draws per chain.
-        thin: steps per kept draw.
-        keep: names of the sites to keep, where not all.
-        init: where to start, on the constrained scale, (chains, \*batch, \*event) or a mapping of such by
-            site; standard normal draws on the unconstrained scale where not given.
-        target_acceptance: what the step size is tuned for; the method's own where not given.
-        compile: ``"eager"`` runs the log-density as it is written, ``"graph"`` records it as operations
-            without Python, to the same bits, ``"compile"`` compiles them; ``"auto"`` chooses by the length
-            of the run and the size of the graph.
-        generator: source of randomness; torch's global one where not given.
-        progress: show a bar with the acceptance.
+        Args:
+            density: the target, maybe unnormalised; with a batch, ``chains`` chains for each member.
+            method: from the table; where not given, "component_wise" where a site is discrete, else "hmc" where
+                the log-density has gradients and "random_walk" elsewhere.
+            chains: how many at once.
+            warmup: steps of tuning, thrown away.
+            draws: kept draws per chain.
+            thin: steps per kept draw.
+            keep: names of the sites to keep, where not all.
+            init: where to start, on the constrained scale, (chains, \*batch, \*event) or a mapping of such by
+                site; standard normal draws on the unconstrained scale where not given.
+            target_acceptance: what the step size is tuned for; the method's own where not given.
+            compile: ``"eager"`` runs the log-density as it is written, ``"graph"`` records it as operations
+                without Python, to the same bits, ``"compile"`` compiles them; ``"auto"`` chooses by the length
+                of the run and the size of the graph.
+            generator: source of randomness; torch's global one where not given.
+            progress: show a bar with the acceptance.
 
-    Raises:
-        ValueError: for an unknown method, bad counts, a method whose gradients are missing, no finite
-            starting point, or a log-density that is not finite at the start, with its place.
+        Raises:
+            ValueError: for an unknown method, bad counts, a method whose gradients are missing, no finite
+                starting point, or a log-density that is not finite at the start, with its place.
 
-    >>> from torch.distributions import Gamma
-    >>> density = Density.from_distribution(Gamma(3.0, 1.0), name="rate")
-    >>> chains = sample(density, warmup=100, draws=100, generator=torch.Generator().manual_seed(0))
-    >>> chains
-    Chains(64 chains x 100 draws; rate: ())
-    >>> bool(abs(chains["rate"].mean() - 3) < 0.1)
-    True
+        >>> from torch.distributions import Gamma
+        >>> density = Density.from_distribution(Gamma(3.0, 1.0), name="rate")
+        >>> chains = sample(density, warmup=100, draws=100, generator=torch.Generator().manual_seed(0))
+        >>> chains
+        Chains(64 chains x 100 draws; rate: ())
+        >>> bool(abs(chains["rate"].mean() - 3) < 0.1)
+        True
     """
     if method is not None and method not in METHODS:
         raise ValueError(f"method should be one of {', '.join(METHODS)} but got {method!r}")
@@ -128,7 +166,8 @@ def sample(
     else:
         position = given_positions(density, init, chains)
     smooth = has_gradient(density, position)
-    method = method or ("hmc" if smooth else "random_walk")
+    if method is None:
+        method = "component_wise" if density.cells is not None else "hmc" if smooth else "random_walk"
     warm_up, gradient, calls = METHODS[method]
     if gradient and not smooth:
         raise ValueError(f"method {method!r} needs a log_prob with gradients: use method='random_walk'")

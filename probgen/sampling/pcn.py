@@ -16,7 +16,7 @@ from torch.distributions import (
 )
 
 from probgen.core import Density, Transition
-from probgen.sampling.adaptation import WarmedUp, tune
+from probgen.sampling.adaptation import WarmedUp, adapt_size
 from probgen.sampling.graphs import Wrap, as_written
 from probgen.sampling.metropolis import Info, Kernel, State, choose, judge, standard_uniform
 from probgen.sampling.uniforms import drawing_from
@@ -114,36 +114,25 @@ def adapt_pcn(
     wrap: Wrap = as_written,
     progress: bool = False,
 ) -> WarmedUp:
-    """Tune β, of each member of the batch, to an acceptance by :func:`tune`; where L is flat, it is 1."""
-    kernel = pcn_kernel(prior, log_likelihood, wrap=wrap)
-    dtype = position.dtype
-
-    def move(state: State, _: Tensor, size: Tensor, generator: torch.Generator) -> tuple[State, Tensor]:
-        state, info = kernel.move(state, size.clamp(max=1).to(dtype), generator)
-        return state, info.acceptance.to(torch.float64).mean(0)
-
+    """Tune β, of each member of the batch, to an acceptance; where L is flat, it is 1."""
     density = Density(
         log_likelihood,
         support=constraints.real_vector,
         event_shape=prior.event_shape,
         batch_shape=prior.batch_shape,
-        dtype=dtype,
+        dtype=position.dtype,
         device=position.device,
     )
-    _, size, position = tune(
+    return adapt_size(
         density,
-        kernel.init,
-        move,
+        pcn_kernel(prior, log_likelihood, wrap=wrap),
         position,
-        target=target,
-        size=kernel.scale,
         steps=steps,
-        covariance="none",
+        largest=1.0,
+        target=target,
         generator=generator,
         progress=progress,
     )
-    transition = pcn(prior, log_likelihood, scale=size.clamp(max=1).to(dtype))
-    return WarmedUp(transition, position, target)
 
 
 def _is_gaussian(law: Distribution) -> bool:

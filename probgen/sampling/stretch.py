@@ -39,20 +39,20 @@ def stretch(density: Density, *, a: float = 2.0) -> Transition:
     """
     if not 1 < a < torch.inf:
         raise ValueError(f"a should be above 1 and finite but got {a}")
-    kernel, scale = stretch_kernel(density), torch.tensor(a, dtype=density.dtype, device=density.device)
+    kernel, scale = stretch_kernel(density), torch.tensor(a - 1, dtype=density.dtype, device=density.device)
     return Transition(kernel.init, lambda state, generator: kernel.move(state, scale, generator))
 
 
 def stretch_kernel(density: Density, *, wrap: Wrap = as_written) -> Kernel:
-    """Return the stretch move with a, its scale, open; ``wrap`` may compile the move."""
+    """Return the stretch move with a − 1, its scale, open; ``wrap`` may compile the move."""
 
     def propose(
-        position: Tensor, others: Tensor, a: Tensor, generator: torch.Generator
+        position: Tensor, others: Tensor, scale: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         other = taken(others, partner(position, others, generator))
         shape, dtype = position.shape[:-1], position.dtype
         u = torch.rand(shape, dtype=dtype, device=position.device, generator=generator)
-        z = ((a - 1) * u + 1) ** 2 / a
+        z = (scale * u + 1) ** 2 / (1 + scale)
         return other + z.unsqueeze(-1) * (position - other), (density.dim - 1) * z.log()
 
-    return ensemble_kernel(density, propose, target=0.3, scale=2.0, wrap=wrap)
+    return ensemble_kernel(density, propose, target=0.45, scale=1.0, wrap=wrap)

@@ -15,6 +15,7 @@ from probgen.sampling import (
     discrete_random_walk,
     metropolis_hastings,
     run,
+    sample,
 )
 from probgen.sampling.component_wise import blocks_of, sweeper
 from probgen.sampling.integer_steps import integer_steps
@@ -142,6 +143,27 @@ def test_what_became_of_each_block_is_known_by_block(generator):
     _, swept = sweep(init(torch.zeros(200, 2)), torch.tensor(1.0), generator)
     assert ((swept.acceptance == 0) == (swept.order == 1)).all()
     assert 50 < (swept.order[:, 0] == 1).sum() < 150
+
+
+@pytest.mark.parametrize("compile", ["eager", "graph"])
+def test_sample_takes_it_for_whole_numbers(compile, generator, caplog):
+    """Started anywhere; compared in standard errors of the chains' means."""
+    density = mixed()
+    chains = sample(density, chains=200, warmup=200, draws=300, compile=compile, generator=generator)
+    assert chains["k"].dtype == torch.int64
+    for values, truth in ((chains["k"].double(), 0.3), (chains["x"], 0.9)):
+        of_chains = values.mean(1)
+        assert abs(of_chains.mean() - truth) < 5.5 * of_chains.std() / 200**0.5
+    assert chains.to_arviz()["posterior"]["k"].values.dtype.kind == "i"
+    assert not caplog.messages
+
+
+def test_sample_of_a_law_of_counts(generator):
+    law = Density.from_distribution(dist.Poisson(torch.tensor([0.3, 40.0])))
+    draws = sample(law, chains=200, warmup=200, draws=100, thin=2, generator=generator)["x"].double()
+    of_chains = draws.mean(1)
+    z = (of_chains.mean(0) - torch.tensor([0.3, 40.0])) / (of_chains.std(0) / 200**0.5)
+    assert z.abs().max() < 5.5
 
 
 @pytest.mark.parametrize("scan", ["random", "systematic"])

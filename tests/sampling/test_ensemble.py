@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Normal, constraints
 
 from probgen.core import Density, Transition, seeded
-from probgen.sampling import differential_evolution, run, stretch
+from probgen.sampling import differential_evolution, run, sample, stretch
 from probgen.sampling.ensemble import ensemble_kernel, partner, taken
 from probgen.sampling.metropolis import choose, judge
 from tests import laws
@@ -173,6 +173,18 @@ def test_differences_lead_from_mode_to_mode(generator):
     z = (share.mean() - 0.7) / (share.std() / 50**0.5)
     assert share.std() < 0.1
     assert abs(z) < 5
+
+
+@pytest.mark.parametrize("method", ["stretch", "differential_evolution"])
+def test_sample(method, generator):
+    """Members of a batch are tuned apart; chains that start far away catch up."""
+    scales = torch.tensor([1e-3, 1.0, 1e3], dtype=torch.float64)
+    density = Density.from_distribution(Normal(torch.full_like(scales, 50.0), scales))
+    chains = sample(density, method=method, warmup=400, draws=400, generator=generator)
+    z = (chains["x"] - 50) / scales
+    assert z.mean((0, 1)).abs().max() < 0.15
+    assert (z.flatten(0, 1).std(0) - 1).abs().max() < 0.1
+    assert (chains.statistics["acceptance"].mean((0, 1)) - chains.target_acceptance).abs().max() < 0.05
 
 
 @pytest.mark.parametrize("chains", [6, 7, 33])
