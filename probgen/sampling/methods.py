@@ -93,66 +93,54 @@ def sample(
 ) -> Chains:
     r"""Draw from a density by Markov chains: find starting points, warm up, run.
 
-        ``method``               how chains move, once tuned
-        =======================  =============================================================================
-        ``"hmc"``                Hamiltonian Monte Carlo, its trajectories' length tuned on all chains (ChEES)
-        ``"mala"``               a Langevin step, corrected
-        ``"barker"``             Barker's proposal, slower than MALA and harder to mislead
-        ``"random_walk"``        Metropolis with a Gaussian proposal
-        ``"delayed_rejection"``  a second, smaller step where the first is refused (with its warm-up, DRAM)
-        ``"multiple_try"``       a choice among five Gaussian proposals
-        ``"tempered"``           parallel tempering, for separate modes: many temperatures that swap, each
-                                 moved by Barker's proposal, or a random walk where there are no gradients
-        =======================  =============================================================================
-    =======
-        ============================  ========================================================================
-        ``method``                    how chains move, once tuned
-        ============================  ========================================================================
-        ``"hmc"``                     Hamiltonian Monte Carlo, its trajectories' length tuned on all chains
-                                      (ChEES)
-        ``"mala"``                    a Langevin step, corrected
-        ``"barker"``                  Barker's proposal, slower than MALA and harder to mislead
-        ``"random_walk"``             Metropolis with a Gaussian proposal
-        ``"delayed_rejection"``       a second, smaller step where the first is refused (with its warm-up, DRAM)
-        ``"multiple_try"``            a choice among five Gaussian proposals
-        ``"component_wise"``          Metropolis a coordinate at a time, each with a step of its own; for
-                                      whole numbers and labels too
-        ``"stretch"``                 the affine-invariant move of an ensemble, in few dimensions
-        ``"differential_evolution"``  steps along the difference of two other chains of the ensemble
-        ``"tempered"``                parallel tempering, for separate modes: many temperatures that swap,
-                                      each moved by Barker's proposal, or a random walk where there are no
-                                      gradients
-        ============================  ========================================================================
+    ============================  ========================================================================
+    ``method``                    how chains move, once tuned
+    ============================  ========================================================================
+    ``"hmc"``                     Hamiltonian Monte Carlo, its trajectories' length tuned on all chains
+                                  (ChEES)
+    ``"mala"``                    a Langevin step, corrected
+    ``"barker"``                  Barker's proposal, slower than MALA and harder to mislead
+    ``"random_walk"``             Metropolis with a Gaussian proposal
+    ``"delayed_rejection"``       a second, smaller step where the first is refused (tuned, DRAM)
+    ``"multiple_try"``            a choice among five Gaussian proposals
+    ``"component_wise"``          Metropolis a coordinate at a time, each with a step of its own; for
+                                  whole numbers and labels too
+    ``"stretch"``                 the affine-invariant move of an ensemble, in few dimensions
+    ``"differential_evolution"``  steps along the difference of two other chains of the ensemble
+    ``"tempered"``                parallel tempering, for separate modes: many temperatures that swap,
+                                  each moved by Barker's proposal, or a random walk where there are no
+                                  gradients
+    ============================  ========================================================================
 
-        Args:
-            density: the target, maybe unnormalised; with a batch, ``chains`` chains for each member.
-            method: from the table; where not given, "component_wise" where a site is discrete, else "hmc" where
-                the log-density has gradients and "random_walk" elsewhere.
-            chains: how many at once.
-            warmup: steps of tuning, thrown away.
-            draws: kept draws per chain.
-            thin: steps per kept draw.
-            keep: names of the sites to keep, where not all.
-            init: where to start, on the constrained scale, (chains, \*batch, \*event) or a mapping of such by
-                site; standard normal draws on the unconstrained scale where not given.
-            target_acceptance: what the step size is tuned for; the method's own where not given.
-            compile: ``"eager"`` runs the log-density as it is written, ``"graph"`` records it as operations
-                without Python, to the same bits, ``"compile"`` compiles them; ``"auto"`` chooses by the length
-                of the run and the size of the graph.
-            generator: source of randomness; torch's global one where not given.
-            progress: show a bar with the acceptance.
+    Args:
+        density: the target, maybe unnormalised; with a batch, ``chains`` chains for each member.
+        method: from the table; where not given, "component_wise" where a site is discrete, else "hmc" where
+            the log-density has gradients and "random_walk" elsewhere.
+        chains: how many at once.
+        warmup: steps of tuning, thrown away.
+        draws: kept draws per chain.
+        thin: steps per kept draw.
+        keep: names of the sites to keep, where not all.
+        init: where to start, on the constrained scale, (chains, \*batch, \*event) or a mapping of such by
+            site; standard normal draws on the unconstrained scale where not given.
+        target_acceptance: what the step size is tuned for; the method's own where not given.
+        compile: ``"eager"`` runs the log-density as it is written, ``"graph"`` records it as operations
+            without Python, to the same bits, ``"compile"`` compiles them; ``"auto"`` chooses by the length
+            of the run and the size of the graph.
+        generator: source of randomness; torch's global one where not given.
+        progress: show a bar with the acceptance.
 
-        Raises:
-            ValueError: for an unknown method, bad counts, a method whose gradients are missing, no finite
-                starting point, or a log-density that is not finite at the start, with its place.
+    Raises:
+        ValueError: for an unknown method, bad counts, a method whose gradients are missing, no finite
+            starting point, or a log-density that is not finite at the start, with its place.
 
-        >>> from torch.distributions import Gamma
-        >>> density = Density.from_distribution(Gamma(3.0, 1.0), name="rate")
-        >>> chains = sample(density, warmup=100, draws=100, generator=torch.Generator().manual_seed(0))
-        >>> chains
-        Chains(64 chains x 100 draws; rate: ())
-        >>> bool(abs(chains["rate"].mean() - 3) < 0.1)
-        True
+    >>> from torch.distributions import Gamma
+    >>> density = Density.from_distribution(Gamma(3.0, 1.0), name="rate")
+    >>> chains = sample(density, warmup=100, draws=100, generator=torch.Generator().manual_seed(0))
+    >>> chains
+    Chains(64 chains x 100 draws; rate: ())
+    >>> bool(abs(chains["rate"].mean() - 3) < 0.1)
+    True
     """
     if method is not None and method not in METHODS:
         raise ValueError(f"method should be one of {', '.join(METHODS)} but got {method!r}")
