@@ -1,9 +1,8 @@
-"""Eleven posteriors of posteriordb as Pyro models, with their reference draws, for benchmarks.
+"""Eleven posteriors of posteriordb as Pyro models, with their reference draws.
 
 See Magnusson et al. (2024), posteriordb. The files lie under PROBGEN_DATA; sites are float64.
 """
 
-import itertools
 import json
 import os
 import zipfile
@@ -77,14 +76,22 @@ def autoregression(x, y):
         pyro.sample("y", dist.Normal(alpha + x @ beta, sigma), obs=y)
 
 
+def recurrence(factor, inputs):
+    """Return h_t = factor h_{t-1} + inputs_t from h_0 = inputs_0, by doubling: log n sums instead of n."""
+    h, lag = inputs, 1
+    while lag < len(h):
+        h = torch.cat([h[:lag], h[lag:] + factor * h[:-lag]])
+        factor, lag = factor**2, 2 * lag
+    return h
+
+
 def arma(y):
     mu = pyro.sample("mu", dist.Normal(ZERO, 10.0))
     phi, theta = (pyro.sample(name, dist.Normal(ZERO, 2.0)) for name in ("phi", "theta"))
     sigma = pyro.sample("sigma", half_cauchy(2.5))
-    errors = [y[0] - mu - phi * mu]
-    for before, now in itertools.pairwise(y):
-        errors.append(now - mu - phi * before - theta * errors[-1])
-    pyro.factor("errors", dist.Normal(ZERO, sigma).log_prob(torch.stack(errors)).sum())
+    before = torch.cat([mu.reshape(1), y[:-1]])
+    errors = recurrence(-theta, y - mu - phi * before)
+    pyro.factor("errors", dist.Normal(ZERO, sigma).log_prob(errors).sum())
 
 
 def garch(y, first):
@@ -92,11 +99,9 @@ def garch(y, first):
     alpha0 = pyro.sample("alpha0", flat(constraints.positive))
     alpha1 = pyro.sample("alpha1", flat(constraints.interval(0.0, 1.0)))
     beta1 = pyro.sample("beta1", flat(constraints.interval(0.0, 1 - alpha1)))
-    variances = [first**2]
-    for before in y[:-1]:
-        variances.append(alpha0 + alpha1 * (before - mu) ** 2 + beta1 * variances[-1])
+    variances = recurrence(beta1, torch.cat([first.reshape(1) ** 2, alpha0 + alpha1 * (y[:-1] - mu) ** 2]))
     with pyro.plate("time", len(y)):
-        pyro.sample("y", dist.Normal(mu, torch.stack(variances).sqrt()), obs=y)
+        pyro.sample("y", dist.Normal(mu, variances.sqrt()), obs=y)
 
 
 def gaussian_process(x, y):

@@ -23,6 +23,8 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from probgen.sampling.simplified import simplified
+
 logger = logging.getLogger("probgen")
 
 Function = Callable[..., tuple[Tensor, ...]]
@@ -92,6 +94,7 @@ class Recorded:
             with torch.no_grad(), pyro.validation_enabled(False), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # those of torch about itself
                 graph = make_fx(lambda *inputs: tuple(self._function(*inputs)))(*args)
+                graph = simplified(graph, args)
                 if self._mode == "compile" or (self._mode == "auto" and _pays(graph, self._planned)):
                     from torch import _inductor
 

@@ -1,0 +1,28 @@
+"""Eleven posteriors of posteriordb, written as Pyro models, against their reference draws."""
+
+import math
+import os
+
+import pytest
+import torch
+
+from probgen.sampling import sample
+from tests.posteriors import NAMES, posterior, reference
+
+pytestmark = pytest.mark.skipif("PROBGEN_DATA" not in os.environ, reason="needs PROBGEN_DATA")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_moments_are_those_of_the_reference_draws(name):
+    """Within 4 combined standard errors: 1 in 100 right samplers has one of all 130 numbers beyond."""
+    draws = 500 if name.startswith("garch") else 300
+    generator = torch.Generator().manual_seed(1)
+    chains = sample(posterior(name), chains=16, warmup=200, draws=draws, compile="graph", generator=generator)
+    table = chains.summary()
+    assert table.r_hat.max() < 1.01
+    assert table[["ess_bulk", "ess_tail"]].min(axis=None) >= 400
+    for key, expected in reference(name).items():
+        site, _, index = key.rstrip("]").partition("[")
+        ours, sd = table.loc[f"{site}[{int(index) - 1}]" if index else site], float(expected.std())
+        assert abs(ours["mean"] - float(expected.mean())) < 4 * math.hypot(ours.mcse_mean, sd / 100)
+        assert abs(ours["sd"] - sd) < 4 * math.hypot(ours.mcse_sd, sd / math.sqrt(20_000))
