@@ -1,4 +1,4 @@
-"""Judging models and draws: metrics between samples, likelihoods, calibration of a posterior's sampler."""
+"""Judging models and draws: metrics between samples, likelihoods, guides, calibration of a sampler."""
 
 from probgen.evaluation.calibration import (
     Calibration,
@@ -6,6 +6,7 @@ from probgen.evaluation.calibration import (
     geweke_test,
     simulation_based_calibration,
 )
+from probgen.evaluation.guide import GuideAgainstChains, guide_against_chains
 from probgen.evaluation.likelihood import log_likelihood, log_likelihoods
 from probgen.evaluation.neighbours import (
     DensityCoverage,
@@ -14,6 +15,7 @@ from probgen.evaluation.neighbours import (
     nearest_neighbour_ratio,
     precision_recall,
 )
+from probgen.evaluation.pareto import pareto_k
 from probgen.evaluation.parzen import ParzenWindow, parzen_log_likelihood
 from probgen.evaluation.two_sample import C2ST, classifier_two_sample
 
@@ -21,15 +23,18 @@ __all__ = [
     "C2ST",
     "Calibration",
     "DensityCoverage",
+    "GuideAgainstChains",
     "JointTest",
     "ParzenWindow",
     "PrecisionRecall",
     "classifier_two_sample",
     "density_coverage",
     "geweke_test",
+    "guide_against_chains",
     "log_likelihood",
     "log_likelihoods",
     "nearest_neighbour_ratio",
+    "pareto_k",
     "parzen_log_likelihood",
     "precision_recall",
     "simulation_based_calibration",

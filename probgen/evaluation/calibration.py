@@ -14,8 +14,8 @@ from pyro import poutine
 from torch import Tensor
 
 from probgen.core import Density, ModelDensity, Transition, seeded
+from probgen.evaluation.draws import integrated_time, numbers, thinned
 from probgen.sampling import Chains
-from probgen.sampling.diagnosis import autocorrelation
 
 _NULL = 20_000
 """Simulated ranks by which a p-value is found: its least value is one over this."""
@@ -103,7 +103,7 @@ def simulation_based_calibration(
     rows = {
         label: _row(rank, count, null)
         for name, value in ranks.items()
-        for label, rank in _numbers(name, value)
+        for label, rank in numbers(name, value)
     }
     return Calibration(ranks, count, pd.DataFrame.from_dict(rows, orient="index"))
 
@@ -206,21 +206,8 @@ def _pooled(posterior: Draws, thin: int | None) -> dict[str, Tensor]:
     if not isinstance(posterior, Chains):
         return dict(posterior)
     if thin is None:
-        thin = max(_integrated_time(posterior[name]) for name in posterior.names)
-    return {name: posterior[name].flip(1)[:, ::thin].flatten(0, 1) for name in posterior.names}
-
-
-def _integrated_time(draws: Tensor) -> int:
-    """Return 1 + 2 Σ ρ_k, up to the first ρ_k below 0.05, of the slowest number, simulations pooled."""
-    length = draws.shape[1]
-    slowest = 1.0
-    apart = draws - draws.mean((0, 1))
-    pooled = apart.movedim(2, 1).flatten(0, 1).unsqueeze(-1).flatten(2)
-    for coordinate in pooled.unbind(-1):
-        rho = autocorrelation(coordinate)
-        last = int((rho < 0.05).nonzero()[0]) if (rho < 0.05).any() else length
-        slowest = max(slowest, 1 + 2 * float(rho[1:last].sum()))
-    return min(length, math.ceil(slowest))
+        thin = max(integrated_time(posterior[name]) for name in posterior.names)
+    return thinned(posterior, thin)
 
 
 def _ranks(truth: Tensor, draws: Tensor) -> Tensor:
@@ -229,19 +216,11 @@ def _ranks(truth: Tensor, draws: Tensor) -> Tensor:
     return (draws < truth).sum(0) + (torch.rand(ties.shape, device=ties.device) * (ties + 1)).long()
 
 
-def _numbers(name: str, value: Tensor) -> list[tuple[str, Tensor]]:
-    """Return each number of a site, (simulations,), with its label."""
-    if value.dim() == 1:
-        return [(name, value)]
-    places = np.ndindex(*value.shape[1:])
-    return [(f"{name}[{', '.join(map(str, place))}]", value[(slice(None), *place)]) for place in places]
-
-
 def _joint(family: ModelDensity, values: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
     with torch.no_grad():
         log_joint = family.log_prob({n: x.unsqueeze(0) for n, x in values.items()}).squeeze(0)
     sites = {**values, "log_joint": log_joint}
-    return [number for name, value in sites.items() for number in _numbers(name, value)]
+    return [number for name, value in sites.items() for number in numbers(name, value)]
 
 
 class _Null(NamedTuple):

@@ -9,7 +9,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from probgen.core import Estimate, Pair, evaluating, log_joint_prob, sample_sites, seeded
+from probgen.core import Estimate, Pair, evaluating, is_factor, log_joint_prob, sample_sites, seeded
 from probgen.data import check_data
 from probgen.inference.traces import check_sites, nesting_of
 
@@ -67,6 +67,11 @@ def log_likelihoods(
 
 def _log_weights(pair: Pair, batch: tuple[Tensor, ...], particles: int) -> Tensor:
     """Return log p(x, z) − log q(z | x), shape (particles, n)."""
+    return weighted_draws(pair, batch, particles)[1]
+
+
+def weighted_draws(pair: Pair, batch: tuple[Tensor, ...], particles: int) -> tuple[dict[str, Tensor], Tensor]:
+    r"""Draw z from the guide, by site (particles, n, \*event), and return log p(x, z) − log q(z | x) too."""
     rows, nesting = len(batch[0]), nesting_of(pair, *batch)
     with pyro.plate("particles", particles, dim=-1 - nesting):
         guide_trace = poutine.trace(pair.guide).get_trace(*batch)
@@ -74,4 +79,9 @@ def _log_weights(pair: Pair, batch: tuple[Tensor, ...], particles: int) -> Tenso
     check_sites(sample_sites(model_trace), sample_sites(guide_trace))
     log_p = log_joint_prob(model_trace, rows, nesting=nesting)
     log_q = log_joint_prob(guide_trace, rows, nesting=nesting, factors=False)
-    return (log_p - log_q).expand(particles, rows)
+    draws = {
+        name: site["value"].reshape(particles, rows, *site["fn"].event_shape)
+        for name, site in sample_sites(guide_trace).items()
+        if not site["is_observed"] and not is_factor(site)
+    }
+    return draws, (log_p - log_q).expand(particles, rows)
