@@ -28,9 +28,9 @@ class GuideAgainstChains(NamedTuple):
     Attributes:
         rows: a row per datum: ``k_hat``, the shape of the tail of the weights p(x, z) / q(z | x); ``ess``,
             (Σ w)² / Σ w² of these weights as a share of their number; ``p_value`` of the MMD test.
-        numbers: a row per number of z, of the datum ``row``: ``mean`` and ``sd`` of the chains; ``shift``, the
-            guide's mean less theirs, in their standard deviations, with its standard error ``stderr``; and
-            ``sd_ratio``, the guide's standard deviation over theirs.
+        numbers: a row per number of z, of the datum ``row``: ``mean`` and ``sd`` of the chains; ``shift``,
+            the guide's mean less theirs, in their standard deviations, with its standard error ``stderr``;
+            and ``sd_ratio``, the guide's standard deviation over theirs.
         particles: draws of the guide per datum.
         of_chains: what ``chains.diagnose()`` says. Chains that have not converged are no measure of a guide.
     """
