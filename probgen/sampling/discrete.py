@@ -117,6 +117,7 @@ class DiscreteInverse(StepLaw):
     Sums are float64 and the probabilities of a draw exact to 2⁻⁵²: small probabilities count, K may exceed
     2²⁴, and a category of probability zero is never drawn. Many draws come from an alias table of whole
     numbers, at a cost that does not depend on K; calls of fewer than K / 2 draws invert the CDF by search.
+    ``icdf`` searches with the help of a guide table where 8 K quantiles or more are asked for at once.
 
     Args:
         probs: non-negative, shape (\*batch, K); divided by its sum over the last dimension.

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from probgen.sampling.alias import AliasTable
+from probgen.sampling.guide import GuideTable, guide_pays
 from probgen.sampling.uniforms import uniform
 
 
@@ -18,6 +20,10 @@ class StepLaw(TorchDistribution):
 
     Draws come from an alias table, whose cost does not depend on n and which is built at the first call that
     draws at least n / 2 numbers of each law; smaller calls search the cumulative table, O(log n) a draw.
+    Quantiles are searched for, from the first call with 8 n or more of each law on with the help of a guide
+    table, which makes them two to seven times as fast from a thousand places on. An alias table is not monotone
+    in the uniform number and a guide table is, but it needs 16 cells for one of the alias table's and knows
+    probabilities to 2⁻⁵² in place of 2⁻⁶²: so ``sample`` takes the former.
     """
 
     arg_constraints = {}  # noqa: RUF012
@@ -25,6 +31,7 @@ class StepLaw(TorchDistribution):
     mass: Tensor
     _cumulative: Tensor
     _alias: AliasTable | None = None
+    _guide: GuideTable | None = None
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Any:
         new = self._get_checked_instance(type(self), _instance)
@@ -35,7 +42,7 @@ class StepLaw(TorchDistribution):
             own = shape[len(shape) - (table.dim() - 1) :]
             if own != table.shape[:-1]:
                 new.__dict__[name] = table.expand(*own, -1).contiguous()
-                new._alias = None
+                new._alias = new._guide = None
         super(StepLaw, new).__init__(shape, validate_args=False)
         new._validate_args = self._validate_args
         return new
@@ -51,7 +58,19 @@ class StepLaw(TorchDistribution):
             place = float(value[~((value >= 0) & (value <= 1))][0])
             raise ValueError(f"u should be in [0, 1] but got {place}")
         u = value.to(torch.float64).expand(torch.broadcast_shapes(value.shape, self.batch_shape))
-        return self._value(search(self._cumulative, u.clamp(min=torch.finfo(torch.float64).tiny)))
+        return self._value(self._inverted(u.clamp(min=torch.finfo(torch.float64).tiny)))
+
+    def _inverted(self, u: Tensor) -> Tensor:
+        """Return the places at which the CDF reaches u."""
+        table = self._cumulative
+        rows, places = table[..., 0].numel(), table.shape[-1]
+        if get_proxy_mode() is not None or not rows:
+            return search(table, u)
+        if self._guide is None and guide_pays(u.numel() // rows, rows, places):
+            self._guide = GuideTable(table.reshape(rows, places))
+        if self._guide is None:
+            return search(table, u)
+        return self._guide.find(u.reshape(-1, rows).T).T.reshape(u.shape)
 
     def _place(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         table = self._cumulative

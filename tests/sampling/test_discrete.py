@@ -7,6 +7,8 @@ from pyro.infer import TraceEnum_ELBO, config_enumerate
 
 from probgen.sampling import DiscreteInverse, Empirical
 from probgen.sampling.alias import AliasTable
+from probgen.sampling.guide import GuideTable
+from probgen.sampling.steps import cumulated
 from tests import laws
 
 float64 = torch.float64
@@ -114,6 +116,30 @@ def test_an_alias_table_holds_the_probabilities_exactly(name, k, device):
     rounding = (held[:, :k] - (probs * 2.0**62).round().long()).abs()
     assert rounding.gather(-1, largest).max() <= k * 2**9
     assert rounding.scatter(-1, largest, 0).max() == 0
+
+
+@pytest.mark.parametrize("k", [1, 2, 10, 1000, 1533])
+@pytest.mark.parametrize("name", MASSES)
+def test_a_guide_table_finds_what_a_search_finds(name, k, device):
+    """At random numbers, at the steps, and at the numbers beside them."""
+    probs = MASSES[name](k).to(device)
+    cumulative = cumulated(probs / probs.sum(-1, keepdim=True))
+    u = torch.rand(len(cumulative), 30_000, dtype=float64, device=device)
+    steps = cumulative.clamp(min=1e-300)
+    beside = [torch.nextafter(steps, torch.full_like(steps, end)).clamp(max=1) for end in (0, 2)]
+    u = torch.cat([u, steps, *beside, torch.ones_like(u[:, :1])], -1)
+    assert torch.equal(GuideTable(cumulative).find(u), torch.searchsorted(cumulative, u))
+
+
+def test_many_quantiles_are_those_of_few():
+    probs = torch.rand(3, 1, 20, dtype=float64) ** 4
+    for law in (DiscreteInverse(probs).expand([3, 2]), Empirical(torch.randn(20, 3, 2))):
+        u = torch.rand(600, 3, 2, dtype=float64)
+        few = torch.stack([law.icdf(one) for one in u])
+        assert law._guide is None
+        assert torch.equal(law.icdf(u), few)
+        assert law._guide is not None
+        assert torch.equal(law.expand([4, 3, 2]).icdf(u[:4]), few[:4])
 
 
 def test_small_calls_and_large_ones_draw_by_the_same_law():
