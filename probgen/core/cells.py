@@ -39,18 +39,19 @@ class Cells(Transform):
         near_lower = torch.where(lower.isfinite(), lower + _FROM_THE_END, 0.0)
         near_end = torch.where(upper.isfinite(), upper - _FROM_THE_END, near_lower)
         both = lower.isfinite() & upper.isfinite()
-        self._centre = torch.where(both, (lower + upper) / 2, near_end)
-        self._ends = lower - self._centre - 0.5, upper - self._centre + 0.5
+        centre = torch.where(both, (lower + upper) / 2, near_end)
+        self._ends = lower - centre - 0.5, upper - centre + 0.5
+        self._centre = centre if centre.dim() else float(centre)
 
     def ends(self) -> tuple[Tensor, Tensor]:
         """Return where the first cell begins and the last one ends, on the scale of positions."""
         return self._ends
 
     def _call(self, x: Tensor) -> Tensor:
-        return (x + self._centre.to(x.device, x.dtype) + 0.5).floor().to(torch.int64)
+        return (x + (self._centre + 0.5)).floor().to(torch.int64)
 
     def _inverse(self, y: Tensor) -> Tensor:
-        return y - self._centre.to(y.device)
+        return y.to(torch.float64) - self._centre
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         return torch.zeros_like(x)

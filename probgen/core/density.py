@@ -208,8 +208,9 @@ class Density:
             transform = self._transforms[site]
             ends = transform.ends() if isinstance(transform, Cells) else (torch.tensor(torch.nan),) * 2
             for part, end in zip(parts, ends, strict=True):
-                part.append(end.expand((*self.batch_shape, *shape)).reshape(*self.batch_shape, -1))
-        first, last = (torch.cat(part, -1).to(self.device, self.dtype) for part in parts)
+                everywhere = end.to(self.device).expand((*self.batch_shape, *shape))
+                part.append(everywhere.reshape(*self.batch_shape, -1))
+        first, last = (torch.cat(part, -1).to(self.dtype) for part in parts)
         return first, last
 
     def _split(self, position: Tensor) -> dict[str, Tensor]:

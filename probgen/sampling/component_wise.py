@@ -11,7 +11,7 @@ from torch import Tensor
 from probgen.core import Density, Transition
 from probgen.sampling.adaptation import WarmedUp, tune
 from probgen.sampling.graphs import Wrap, as_written
-from probgen.sampling.integer_steps import integer_steps, walked_round
+from probgen.sampling.integer_steps import FARTHEST, LABELS, integer_steps, walked_round
 from probgen.sampling.metropolis import Info, Kernel, State, choose, fixed, judge, standard_normal
 
 By = Literal["coordinate", "site"]
@@ -25,7 +25,7 @@ def component_wise(
 
     A continuous coordinate is proposed x + s ε, ε standard normal. A whole number k is proposed
     k ± (1 + ⌊s U⌋), U uniform on [0, 1); in a support of K values this goes round, and a share min(1, 20 / K)
-    of the proposals is uniform on the K − 1 other values, since few values are often labels in no order.
+    of the proposals is uniform on all K values, since few values are often labels in no order.
     Every coordinate is moved once in a sweep, which so calls the log-density as often as there are
     coordinates.
 
@@ -155,14 +155,22 @@ def adapt_component_wise(
 ) -> WarmedUp:
     """Tune the scale of every coordinate, or site, to its own acceptance by :func:`tune`.
 
+    Labels have no scale to tune, so that no acceptance is promised where there are any.
+
     See Roberts and Rosenthal (2009), Examples of adaptive MCMC, section 3.
     """
     kernel = component_wise_kernel(density, by=by, scan=scan, wrap=wrap)
     blocks, target = blocks_of(density, by), _target(density, by) if target is None else target
     sweep = sweeper(density, blocks, scan, wrap)
 
+    def scale(size: Tensor) -> Tensor:
+        if density.cells is not None:
+            whole = (~density.cells[0].isnan()).to(blocks.dtype) @ blocks.mT > 0
+            size = torch.where(whole, size.clamp(1 / FARTHEST, FARTHEST), size)
+        return size.to(blocks.dtype) @ blocks
+
     def move(state: State, _: Tensor, size: Tensor, generator: torch.Generator) -> tuple[State, Tensor]:
-        state, swept = sweep(state, size.to(blocks.dtype) @ blocks, generator)
+        state, swept = sweep(state, scale(size), generator)
         by_block = swept.acceptance.gather(-1, swept.order.argsort(-1).expand(swept.acceptance.shape))
         return state, by_block.to(torch.float64).mean(0)
 
@@ -178,4 +186,5 @@ def adapt_component_wise(
         generator=generator,
         progress=progress,
     )
-    return WarmedUp(fixed(density, kernel, size.to(blocks.dtype) @ blocks), position, target)
+    labels = density.cells is not None and bool((density.cells[1] - density.cells[0] <= LABELS).any())
+    return WarmedUp(fixed(density, kernel, scale(size)), position, None if labels else target)

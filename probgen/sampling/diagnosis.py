@@ -35,7 +35,7 @@ def autocorrelation(draws: Tensor) -> Tensor:
     x = x - x.mean((0, 1))
     spectrum = torch.fft.rfft(x, 2 * n, dim=1)
     products = torch.fft.irfft(spectrum.abs() ** 2, 2 * n, dim=1)[:, :n].sum(0)
-    return (products / products[0]).to(draws.dtype)
+    return (products / products[0]).to(_real(draws))
 
 
 def nested_r_hat(draws: Tensor, *, superchains: int) -> Tensor:
@@ -66,7 +66,7 @@ def nested_r_hat(draws: Tensor, *, superchains: int) -> Tensor:
     if x.shape[1] > 1:
         within = within + of_chains.var(1)
     between = of_chains.mean(1).var(0)
-    return (1 + between / within.mean(0)).sqrt().to(draws.dtype)
+    return (1 + between / within.mean(0)).sqrt().to(_real(draws))
 
 
 def energy_share(energy: Tensor) -> Tensor:
@@ -194,6 +194,11 @@ def of_agreement(table: pd.DataFrame) -> list[str]:
             f"smallest {ess.idxmin()}: {ess.min():.0f}. Take more draws or more chains, or thin less."
         )
     return found
+
+
+def _real(draws: Tensor) -> torch.dtype:
+    """Return the type in which numbers about draws are given: float64 for whole numbers."""
+    return draws.dtype if draws.is_floating_point() else torch.float64
 
 
 def _spread(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ def discrete_random_walk(density: Density, *, scale: float | Tensor = 1.0) -> Tr
     r"""Return a sweep over whole numbers or labels: k' = k ± (1 + ⌊s U⌋), kept with min(1, π(k') / π(k)).
 
     In a support of K values the walk goes round, and a share min(1, 20 / K) of the proposals is uniform on
-    the K − 1 other values: a label moves to any other alike. It is :func:`component_wise` where all sites are
+    all K values: to one of few labels any other is as near. It is :func:`component_wise` where all sites are
     discrete.
 
     Args:

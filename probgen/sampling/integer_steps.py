@@ -16,14 +16,14 @@ def integer_steps(
 ) -> Tensor:
     r"""Draw steps ±(1 + ⌊scale U⌋), U uniform, for positions (\*chains, \*batch, dim).
 
-    In a support of K values a share min(1, 20 / K) of the steps is uniform on 1 ... K − 1 instead.
+    In a support of K values a share min(1, 20 / K) of the steps is uniform on 0 ... K − 1 instead.
     """
     shape, (first, last) = position.shape, cells
     size, side, which = torch.rand(
         (3, *shape), dtype=position.dtype, device=position.device, generator=generator
     )
     near = (1 + (size * scale).floor()).clamp(max=FARTHEST) * torch.where(side < 0.5, -1, 1)
-    anywhere = 1 + (size * (last - first - 1)).floor()
+    anywhere = (size * (last - first)).floor()
     return torch.where(which * (last - first) < LABELS, anywhere, near)
 
 
