@@ -3,6 +3,7 @@
 from probgen.mmd.algebra import Kernel, PairKernel, Radial
 from probgen.mmd.approximations import mmd2_blocks, mmd2_fourier, mmd2_incomplete, mmd2_nystrom
 from probgen.mmd.bandwidths import bandwidth_grid, median_bandwidth
+from probgen.mmd.deep_test import deep_kernel_test
 from probgen.mmd.estimators import confidence_interval, energy_distance, mmd2, mmd2_profile
 from probgen.mmd.feature_kernels import Deep, Linear, Polynomial, substring_counts
 from probgen.mmd.kernels import (
@@ -35,6 +36,7 @@ __all__ = [
     "TestResult",
     "bandwidth_grid",
     "confidence_interval",
+    "deep_kernel_test",
     "energy_distance",
     "ksd2",
     "median_bandwidth",
