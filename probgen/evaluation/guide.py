@@ -61,12 +61,12 @@ class GuideAgainstChains(NamedTuple):
         wrong = self.rows.index[adjusted <= alpha]
         if len(wrong):
             labels = self.numbers[self.numbers.row.isin(wrong)]
-            shifted, spread = labels["shift"].abs().idxmax(), labels.sd_ratio.map(_fold).idxmax()
+            shifted, spread = labels["shift"].abs().idxmax(), int(labels.sd_ratio.map(_fold).argmax())
             found.append(
                 f"The guide's law is not that of the chains for {len(wrong)} of {len(self.rows)} rows (MMD "
                 f"test): the means are up to {labels['shift'].abs().max():.2g} posterior standard deviations "
-                f"off ({shifted}), and the guide's standard deviation is {labels.sd_ratio[spread]:.2g} times "
-                f"that of the chains at {spread}."
+                f"off ({shifted}), and the guide's standard deviation is {labels.sd_ratio.iloc[spread]:.2g} "
+                f"times that of the chains at {labels.index[spread]}."
             )
         return found
 
@@ -159,11 +159,11 @@ def _standardised(posterior: dict[str, Tensor], guide: dict[str, Tensor], row: i
 
 
 def _moments(chains: Chains, guide: dict[str, Tensor]) -> pd.DataFrame:
-    table = chains.summary()
+    table = chains.summary().to_dict("index")
     found = {}
     for name, value in guide.items():
         for label, draws in numbers(name, value):
-            mean, sd, error = table.loc[label, ["mean", "sd", "mcse_mean"]]
+            mean, sd, error = (table[label][column] for column in ("mean", "sd", "mcse_mean"))
             own, spread = float(draws.double().mean()), float(draws.double().std())
             found[label] = {
                 "row": int(label[len(name) + 1 : -1].split(",")[0]),
