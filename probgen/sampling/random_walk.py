@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -50,6 +51,19 @@ def random_walk(density: Density, *, scale: float | Tensor) -> Transition:
 
 def random_walk_kernel(density: Density, *, wrap: Wrap = as_written) -> Kernel:
     """Return random-walk Metropolis with its scale open; ``wrap`` may compile the move."""
+    step = walk(density, wrap=wrap)
+
+    def init(position: Tensor) -> State:
+        return State(position, density.unconstrained_log_prob(position))
+
+    def move(state: State, scale: Tensor, generator: torch.Generator) -> tuple[State, Info]:
+        return step(state, scale, standard_normal(state.position, generator), generator)
+
+    return Kernel(init, move, target_acceptance(density.dim), 2.38 / math.sqrt(density.dim))
+
+
+def walk(density: Density, *, wrap: Wrap = as_written) -> Callable[..., tuple[State, Info]]:
+    """Return the step of a random walk, of a state, a scale, the noise and a generator for the rest."""
 
     @wrap
     def propose_and_judge(
@@ -60,16 +74,12 @@ def random_walk_kernel(density: Density, *, wrap: Wrap = as_written) -> Kernel:
         info = judge(proposed - log_prob, proposed, uniform)
         return (*choose(info.accepted, State(proposal, proposed), State(position, log_prob)), *info)
 
-    def init(position: Tensor) -> State:
-        return State(position, density.unconstrained_log_prob(position))
-
-    def move(state: State, scale: Tensor, generator: torch.Generator) -> tuple[State, Info]:
-        noise = standard_normal(state.position, generator)
+    def step(state: State, scale: Tensor, noise: Tensor, generator: torch.Generator) -> tuple[State, Info]:
         uniform = standard_uniform(state.log_prob, generator)
         position, log_prob, *info = propose_and_judge(*state, scale, noise, uniform)
         return State(position, log_prob), Info(*info)
 
-    return Kernel(init, move, target_acceptance(density.dim), 2.38 / math.sqrt(density.dim))
+    return step
 
 
 def target_acceptance(dim: int) -> float:
