@@ -1,6 +1,7 @@
 """Samplers: exact laws that are Pyro distributions, and Markov chains by the thousand."""
 
 from probgen.sampling.adaptation import adapt, adapt_random_walk
+from probgen.sampling.adaptive_metropolis import adapt_haario, adapt_robust
 from probgen.sampling.adaptive_rejection import AdaptiveRejection
 from probgen.sampling.barker import barker
 from probgen.sampling.chains import Chains, RunState
@@ -54,9 +55,11 @@ __all__ = [
     "VonMises",
     "adapt",
     "adapt_component_wise",
+    "adapt_haario",
     "adapt_hmc",
     "adapt_pcn",
     "adapt_random_walk",
+    "adapt_robust",
     "adapt_tempered",
     "barker",
     "component_wise",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from probgen.core import Density
 from probgen.sampling.adaptation import WarmedUp, adapt, adapt_size
+from probgen.sampling.adaptive_metropolis import adapt_haario, adapt_robust
 from probgen.sampling.barker import barker_kernel
 from probgen.sampling.chains import Chains
 from probgen.sampling.chees import adapt_hmc
@@ -70,6 +71,8 @@ METHODS = {
     "component_wise": Method(_without_shape(adapt_component_wise), gradient=False, calls=10),
     "stretch": Method(_sized(stretch_kernel), gradient=False, calls=2),
     "differential_evolution": Method(_sized(differential_evolution_kernel), gradient=False, calls=2),
+    "haario": Method(_without_shape(adapt_haario), gradient=False, calls=1),
+    "robust": Method(_without_shape(adapt_robust), gradient=False, calls=1),
     "delayed_rejection": Method(_tuned(delayed_rejection_kernel), gradient=False, calls=1),
     "multiple_try": Method(_tuned(multiple_try_kernel), gradient=False, calls=2),
     "tempered": Method(adapt_tempered, gradient=False, calls=1),
@@ -101,6 +104,8 @@ def sample(
     ``"mala"``                    a Langevin step, corrected
     ``"barker"``                  Barker's proposal, slower than MALA and harder to mislead
     ``"random_walk"``             Metropolis with a Gaussian proposal
+    ``"haario"``                  the same, tuned at every step of the warm-up (adaptive Metropolis)
+    ``"robust"``                  the same, tuned by its acceptance alone (RAM), for heavy tails
     ``"delayed_rejection"``       a second, smaller step where the first is refused (tuned, DRAM)
     ``"multiple_try"``            a choice among five Gaussian proposals
     ``"component_wise"``          Metropolis a coordinate at a time, each with a step of its own; for
