@@ -125,13 +125,14 @@ def tabulated(mesh: Mesh, found: Masses) -> Table:
     before, after = cumulated(inside)
     power = torch.full_like(inside, torch.nan).scatter(0, mesh.pieces, found.power.power)
     matrices = np.concatenate([series.ANTIDERIVATIVE, series.COEFFICIENTS, series.LEVELS])
-    body = series.apply(matrices, found.values / total)
-    fields = torch.cat([panels.fields[:5], torch.stack([power, before, after, inside]), body])
+    heads = torch.cat([panels.fields[:5], torch.stack([power, before, after, inside])])
+    heads, values = (part.transpose(1, 2).flatten(1) for part in (heads, found.values / total))
+    fields = torch.cat([heads, series.apply(matrices, values)])
 
     outer = torch.where(panels.sign > 0, panels.stop, panels.start)
     ends = panels.origin + panels.sign * distance(panels.log_width, outer)[0]
     return Table(
-        fields.transpose(1, 2).flatten(1),
+        fields,
         before.detach().T.contiguous(),
         after.detach().flip(0).T.contiguous(),
         ends.T.contiguous(),

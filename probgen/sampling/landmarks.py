@@ -122,25 +122,27 @@ def _decades(batch: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _hills(x: Tensor, height: Tensor, inside: Tensor, fixed: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Return brackets of the highest tops, with dips between them, and which of them are tops."""
+    x, height, inside = (values.T.contiguous() for values in (x, height, inside))  # scans are along rows
     top = torch.zeros_like(inside)
-    top[1:-1] = (height[1:-1] > height[:-2]) & (height[1:-1] >= height[2:]) & inside[:-2] & inside[2:]
-    place = torch.arange(len(x), device=x.device)[:, None]
+    higher = (height[:, 1:-1] > height[:, :-2]) & (height[:, 1:-1] >= height[:, 2:])
+    top[:, 1:-1] = higher & inside[:, :-2] & inside[:, 2:]
+    place = torch.arange(x.shape[1], device=x.device)
     rise = torch.full_like(x, torch.inf)
     chosen: list[Tensor] = []
     found: list[Tensor] = []
     for _ in range(_MODES + 1):
-        best, index = torch.where(rise > _DIP, height, -torch.inf).max(0, keepdim=True)
+        best, index = torch.where(rise > _DIP, height, -torch.inf).max(1, keepdim=True)
         if chosen and not fixed and not (best > -torch.inf).any():
             break
         chosen.append(index)
-        found.append(top.gather(0, index) & (best > -torch.inf))
-        right = torch.where(place >= index, height, torch.inf).cummin(0).values
-        left = torch.where(place <= index, height, torch.inf).flip(0).cummin(0).values.flip(0)
+        found.append(top.gather(1, index) & (best > -torch.inf))
+        right = torch.where(place >= index, height, torch.inf).cummin(1).values
+        left = torch.where(place <= index, height, torch.inf).flip(1).cummin(1).values.flip(1)
         rise = torch.minimum(rise, (height - torch.minimum(left, right)).nan_to_num(0.0, torch.inf))
-    is_top, order = torch.cat(found).to(torch.int8).sort(dim=0, descending=True, stable=True)
-    index = torch.cat(chosen).gather(0, order)
-    low, high = x.gather(0, (index - 1).clamp(min=0)), x.gather(0, (index + 1).clamp(max=len(x) - 1))
-    return low, high, is_top.bool()
+    is_top, order = torch.cat(found, 1).to(torch.int8).sort(dim=1, descending=True, stable=True)
+    index = torch.cat(chosen, 1).gather(1, order)
+    low, high = x.gather(1, (index - 1).clamp(min=0)), x.gather(1, (index + 1).clamp(max=x.shape[1] - 1))
+    return low.T, high.T, is_top.T.bool()
 
 
 def zoomed(

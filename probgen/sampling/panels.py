@@ -19,6 +19,7 @@ TAIL = 2.0**-100
 
 _ABSOLUTE, _RELATIVE = 5e-12, 1e-9  # what a panel may be off, of the total and of its own tail
 _ROUNDS, _MOST = 100, 4096
+_FIELDS = 7
 _CHUNK = 2**16
 _FIXED_ROUNDS, _FIXED_SPLITS = 4, 32
 
@@ -154,25 +155,22 @@ def refined(
         return in_chunks(of_few, panels, series.ORDER)
 
     measures = measure(panels)
-    measures = torch.cat(
-        [measures[:1].scatter(1, pieces(panels, power)[None], power.mass[None]), measures[1:]]
-    )
+    measures[0].scatter_(0, pieces(panels, power), power.mass)
+    rows = torch.cat([panels.fields, measures])
     for _ in range(_FIXED_ROUNDS if fixed else _ROUNDS):
-        urgency = _urgency(panels, measures, looseness)
+        panels = Panels(rows[:_FIELDS])
+        urgency = _urgency(panels, rows[_FIELDS:], looseness)
         splits = _FIXED_SPLITS if fixed else int((urgency > 1).sum(0).max())
         if splits == 0 or len(panels) > _MOST:
             break
         index = urgency.topk(splits, 0).indices
         parents = panels.take(index)
-        below, above = parents.cut((parents.start + parents.stop) / 2)
-        new = Panels(torch.cat([below.fields, above.fields], 1))
-        old_rows, new_rows = torch.cat([panels.fields, measures]), torch.cat([new.fields, measure(new)])
-        count = len(old_rows)
-        old_rows = old_rows.scatter(1, index.expand(count, -1, -1), new_rows[:, :splits])
-        rows = torch.cat([old_rows, new_rows[:, splits:]], 1)
-        rows = rows.gather(1, Panels(rows[:7]).order().expand(count, -1, -1))
-        panels, measures = Panels(rows[:7]), rows[7:]
-    return panels
+        halves = torch.cat([half.fields for half in parents.cut((parents.start + parents.stop) / 2)], 1)
+        new = torch.cat([halves, measure(Panels(halves))])
+        rows.scatter_(1, index.expand(len(rows), -1, -1), new[:, :splits])
+        rows = torch.cat([rows, new[:, splits:]], 1)
+        rows = rows.gather(1, Panels(rows[:_FIELDS]).order().expand(len(rows), -1, -1))
+    return Panels(rows[:_FIELDS])
 
 
 def pieces(panels: Panels, power: Power) -> Tensor:
