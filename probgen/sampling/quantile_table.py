@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from math import comb
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +26,8 @@ _PARTS, _LEVELS = 5, 4  # cells that fail are split into 2⁵, so many times
 _LIGHT, _MOST = 1e-8, 2**13  # but not those that hold less mass, nor more cells than this
 _MISSING = 0.02  # of the mass: a table that lacks more is not used
 _SPLIT = 0.05  # of the mass: a table that splits more of its cells is given a higher degree
-_BLOCK, _CHUNK = 3 * 2**13, 2**18
+_BLOCK = 2**15 - 2**9  # quantiles found at a time: below what torch would share among threads
+_CHUNK = 16 * _BLOCK  # draws from one stream of random numbers
 
 
 class Resolution(NamedTuple):
@@ -50,7 +52,7 @@ _DEGREE = 7  # in cells that were split
 
 
 class Fit(NamedTuple):
-    """Polynomials in powers of z less the middle of its cell: (power, cell, law), NaN where wrong."""
+    """Polynomials in the bits of z beyond those that name its cell: (power, cell, law), NaN where wrong."""
 
     powers: Tensor
     wrong: Tensor  # (cell, law)
@@ -69,10 +71,11 @@ class QuantileTable:
     r"""The quantile functions of a batch of laws on cells of the signed tail probability z.
 
     That is z = u up to u = ½, and z = u − 1 beyond. The octaves of \|z\|, from 2⁻⁵⁴ to ½, are cut into equal
-    cells, and the leading bits of z as a float64 number name its cell. A polynomial may be off by 1e-11 in u
-    and by a share of 1e-7 of the tail, unless other limits are ``allowed``. Where it is more, the cells of a
-    single law are split, ``levels`` times at most; what then is left, of the mass ``missing``, gives NaN.
-    ``split`` is the mass of the cells that were wrong at first.
+    cells: the leading bits of z as a float64 number name its cell, and the others, read as a whole number,
+    are the argument of the cell's polynomial. A polynomial may be off by 1e-11 in u and by a share of 1e-7 of
+    the tail, unless other limits are ``allowed``. Where it is more, the cells of a single law are split,
+    ``levels`` times at most; what then is left, of the mass ``missing``, gives NaN. ``split`` is the mass of
+    the cells that were wrong at first.
 
     Args:
         quantile: of z (n, batch) to x (n, batch).
@@ -89,17 +92,19 @@ class QuantileTable:
         allowed: tuple[float, float] = _ALLOWED,
         levels: int = _LEVELS,
     ) -> None:
-        self.batch, self.device, self._bits = batch, device, resolution.bits
-        shift = 52 - resolution.bits
+        self.batch, self.device, self._shift = batch, device, 52 - resolution.bits
+        shift, least = self._shift, (1023 - 54) << resolution.bits
         side = torch.arange(resolution.cells, device=device)
-        lower = ((1023 - 54) << resolution.bits) + side
-        names = torch.cat([lower - (_SIDE << resolution.bits), lower])
+        upper = least - (_SIDE << resolution.bits) + side  # of negative z
+        names = torch.cat([upper, least + side])
         fit = _fitted(quantile, names, shift, resolution.degree, batch, allowed)
-        self._span = (_SIDE << resolution.bits) + resolution.cells
+        self._first = 0 if batch == 1 and device.type == "cpu" else least  # memory not touched costs nothing
+        self._span = least - self._first + (_SIDE << resolution.bits) + resolution.cells
         self._powers = [empty(batch * self._span, dtype=torch.float64, device=device) for _ in fit.powers]
+        lower, upper = (least - self._first + start + side for start in (0, _SIDE << resolution.bits))
         for table, values in zip(self._powers, fit.powers, strict=True):
-            table.view(batch, -1)[:, side] = values[resolution.cells :].T
-            table.view(batch, -1)[:, (_SIDE << resolution.bits) + side] = values[: resolution.cells].T
+            table.view(batch, -1)[:, lower] = values[resolution.cells :].T
+            table.view(batch, -1)[:, upper] = values[: resolution.cells].T
 
         self._parts: list[Part] = []
         missing = (fit.mass[:, None] * fit.wrong).sum(0).max()
@@ -119,38 +124,44 @@ class QuantileTable:
 
     def look_up(self, z: Tensor) -> Tensor:
         """Return quantiles at signed tail probabilities z (n, batch) of at least 2⁻⁵⁴."""
-        x = empty(z.numel(), dtype=z.dtype, device=z.device)
-        self.fill(x, z.reshape(-1), self.workspace(z.numel()))
-        return x.view(z.shape)
+        x = empty(z.numel(), dtype=z.dtype, device=z.device).view(z.shape)
+        workspace = self.workspace(len(z))
+        for start in range(0, len(z), self.rows(len(z))):
+            part = slice(start, start + self.rows(len(z)))
+            self.fill(x[part].view(-1), z[part].reshape(-1), workspace)
+        return x
+
+    def rows(self, n: int) -> int:
+        """Return how many of n rows, a quantile of each law, are found at a time."""
+        return min(n, max(1, _BLOCK // self.batch)) if self.device.type == "cpu" else n
 
     def workspace(self, n: int) -> tuple[Tensor, ...]:
-        """Return room for what is computed on the way to n quantiles, or to a block of them."""
-        size = max(1, _BLOCK // self.batch) * self.batch if self.device.type == "cpu" else n
-        size = min(size, n)
-        whole = [torch.empty(size, dtype=torch.int64, device=self.device) for _ in range(2)]
-        parts = [torch.empty(size, dtype=torch.float64, device=self.device) for _ in range(2)]
-        laws = self._span * torch.arange(self.batch, device=self.device)
-        return (*whole, *parts, laws.repeat(size // self.batch))
+        """Return room for what is computed on the way to n rows of quantiles, or to a block of them."""
+        rows = self.rows(n)
+        whole = [torch.empty(rows * self.batch, dtype=torch.int64, device=self.device) for _ in range(2)]
+        parts = [torch.empty(rows * self.batch, dtype=torch.float64, device=self.device) for _ in range(2)]
+        laws = self._span * torch.arange(self.batch, device=self.device) - self._first
+        return (*whole, *parts, laws.repeat(rows))
 
     def fill(self, x: Tensor, z: Tensor, workspace: tuple[Tensor, ...]) -> None:
-        """Put the quantiles at z into x, both flat."""
-        size = len(workspace[0])
-        shift, names = 52 - self._bits, (2 * _SIDE << self._bits) - 1
-        first = (1023 - 54) << self._bits
-        *rest, last = self._powers
-        for start in range(0, len(z), size):
-            now, out = z[start : start + size], x[start : start + size]
-            cell, middle, step, part, law = (room[: len(now)] for room in workspace)
-            bits = now.view(torch.int64)
-            torch.bitwise_right_shift(bits, shift, out=cell).bitwise_and_(names).sub_(first)
-            if self.batch > 1:
-                cell.add_(law)
-            torch.bitwise_and(bits, -1 << shift, out=middle).bitwise_or_(1 << (shift - 1))
-            torch.sub(now, middle.view(torch.float64), out=step)
-            torch.index_select(last, 0, cell, out=out)
-            for powers in reversed(rest):
-                torch.index_select(powers, 0, cell, out=part)
-                torch.addcmul(part, out, step, out=out)
+        """Put the quantiles at a block of z into x, both flat."""
+        if len(z) < len(workspace[0]):
+            workspace = tuple(room[: len(z)] for room in workspace)
+        cell, rest, step, part, law = workspace
+        bits = z.view(torch.int64)
+        torch.bitwise_right_shift(bits, self._shift, out=cell).bitwise_and_(
+            (2 * _SIDE << 52 - self._shift) - 1
+        )
+        if self._first:
+            cell.add_(law)
+        step.copy_(torch.bitwise_and(bits, (1 << self._shift) - 1, out=rest))
+        *lower, highest = self._powers
+        if scaled := _scaled(len(lower), self._shift):
+            step.mul_(2.0**-scaled)
+        torch.index_select(highest, 0, cell, out=x)
+        for powers in reversed(lower):
+            torch.index_select(powers, 0, cell, out=part)
+            torch.addcmul(part, x, step, out=x)
         if self._parts:
             self._fill_parts(x, z)
 
@@ -162,24 +173,19 @@ class QuantileTable:
             name, shift = bits >> shift, shift - _PARTS
             parent = torch.searchsorted(names, name).clamp(max=len(names) - 1)
             cell = (parent << _PARTS) + ((bits >> shift) & ((1 << _PARTS) - 1))
-            step = bits.view(torch.float64) - _middle(bits >> shift, shift)
+            step = (bits & ((1 << shift) - 1)).to(torch.float64) * 2.0 ** -_scaled(_DEGREE, shift)
             found = torch.zeros_like(step)
             for row in powers.flip(0):
                 found = row[cell].addcmul(found, step)
             x[where] = torch.where(names[parent] == name, found, torch.nan)
 
 
-def _middle(names: Tensor, shift: int) -> Tensor:
-    """Return the middles of cells, signed tail probabilities, from their names."""
-    return ((names << shift) | (1 << (shift - 1))).view(torch.float64)
-
-
 def _fitted(
     quantile: Quantile, names: Tensor, shift: int, degree: int, batch: int, allowed: tuple[float, float]
 ) -> Fit:
     """Fit polynomials to quantiles in the named cells, and hold them against others."""
-    middle = _middle(names, shift)
-    half = (middle - (names << shift).view(torch.float64)).abs()
+    middle, edge = (((names << shift) | part).view(torch.float64) for part in (1 << (shift - 1), 0))
+    half = middle - edge  # negative for negative z, as bits then count downwards
     size = degree + 1
     nodes = -np.cos(np.pi * (np.arange(size) + 0.5) / size)
 
@@ -190,15 +196,23 @@ def _fitted(
     values = at(nodes)
     base = values[degree // 2]  # what is left varies little, so that its polynomial is not spoilt by rounding
     powers = series.apply(np.linalg.inv(np.vander(nodes, increasing=True)), values - base)
-    found, expected = series.apply(np.vander(_CHECKS, size, increasing=True), powers), at(_CHECKS)
+    unit = 2.0 ** (shift - _scaled(degree, shift))  # of the argument ξ = 2 bits / 2^shift − 1
+    matrix = [[comb(k, j) * (-1) ** (k - j) * (2 / unit) ** j for k in range(size)] for j in range(size)]
+    in_bits = series.apply(np.array(matrix), powers)
+    found = series.apply(np.vander((_CHECKS + 1) / 2 * unit, size, increasing=True), in_bits)
+    expected = at(_CHECKS)
     rate = series.apply(np.vander(_CHECKS, degree, increasing=True) * np.arange(1, size), powers[1:])
     absolute, relative = allowed
-    room = (relative * middle.abs()).clamp(max=absolute) / half
+    room = (relative * middle.abs()).clamp(max=absolute) / half.abs()
     limit = room[:, None] * rate.abs() + torch.finfo(torch.float64).eps * expected.abs()
     wrong = ~((found - (expected - base)).abs() <= limit).all(0)
-    powers[0] = torch.where(wrong, torch.nan, powers[0] + base)
-    scale = half[:, None] ** -series.column(np.arange(float(size)), half[:, None])
-    return Fit(powers * scale, wrong, 2 * half)
+    in_bits[0] = torch.where(wrong, torch.nan, in_bits[0] + base)
+    return Fit(in_bits, wrong, 2 * half.abs())
+
+
+def _scaled(degree: int, shift: int) -> int:
+    """Return by which power of two the bits are divided, lest high powers' coefficients underflow."""
+    return 0 if degree <= 3 else shift
 
 
 def table_for(
@@ -241,26 +255,30 @@ def drawn(table: QuantileTable, n: int, quantile: Quantile, generator: torch.Gen
     """
     batch, device = table.batch, table.device
     on_cpu = device.type == "cpu"
-    rows = min(n, max(1, _CHUNK // batch)) if on_cpu else n
+    chunk, rows = (max(1, _CHUNK // batch) if on_cpu else n), table.rows(n)
     x = empty(n * batch, dtype=torch.float64, device=device).view(n, batch)
     seed = torch.randint(2**63 - 1, (4,), device=device, generator=generator).tolist() if on_cpu else []
-    starts = iter(range(0, n, rows))
+    chunks = iter(range(0, n, chunk))
 
     @torch.no_grad()
     def work() -> None:
-        workspace = table.workspace(rows * batch)
+        workspace = table.workspace(n)
         buffer = torch.empty((rows, batch), dtype=torch.float64, device=device)
-        for start in starts:
-            out, z = x[start : start + rows], buffer[: n - start]
-            if on_cpu:
-                stream = np.random.SeedSequence(seed, spawn_key=(start // rows,))
-                np.random.Generator(np.random.PCG64DXSM(stream)).random(out=z.numpy())
-            else:
-                torch.rand(z.shape, dtype=z.dtype, device=device, generator=generator, out=z)
-            table.fill(out.view(-1), z.sub_(0.5 - LOWEST).view(-1), workspace)
-            if out.sum().isnan():
-                missing = out.isnan().any(1)
-                out[missing] = quantile(z[missing])
+        for first in chunks:
+            stream = np.random.Generator(
+                np.random.SFC64(np.random.SeedSequence(seed, spawn_key=(first // chunk,)))
+            )
+            for start in range(first, min(first + chunk, n), rows):
+                out = x[start : min(start + rows, first + chunk)]
+                z = buffer[: len(out)]
+                if on_cpu:
+                    stream.random(out=z.numpy())
+                else:
+                    torch.rand(z.shape, dtype=z.dtype, device=device, generator=generator, out=z)
+                table.fill(out.view(-1), z.sub_(0.5 - LOWEST).view(-1), workspace)
+                if out.sum().isnan():
+                    missing = out.isnan().any(1)
+                    out[missing] = quantile(z[missing])
 
     workers = torch.get_num_threads() if on_cpu else 1
     with ThreadPoolExecutor(workers) as pool:

@@ -48,6 +48,10 @@ def pole(z):
     return u_of(z) ** 15
 
 
+def tiny(z):
+    return normal(z) * 1e-250
+
+
 def places(n=60_000):
     """Signed tail probabilities, evenly in u and evenly in its logarithm."""
     generator = torch.Generator().manual_seed(3)
@@ -57,7 +61,7 @@ def places(n=60_000):
 
 
 @pytest.mark.parametrize("resolution", [COARSE, FINE, STEEP])
-@pytest.mark.parametrize("quantile", [normal, bumps, atoms, pole])
+@pytest.mark.parametrize("quantile", [normal, bumps, atoms, pole, tiny])
 def test_look_up(quantile, resolution):
     table = QuantileTable(quantile, 1, resolution, CPU)
     z = places()
