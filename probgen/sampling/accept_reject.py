@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
+from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from probgen.core import Estimate
+from probgen.sampling.line import Line
 
 _BLOCK = 2**18
 
@@ -199,6 +202,33 @@ class AcceptReject(TorchDistribution, ABC):
 
     def _plain(self, values: Tensor) -> Any:
         return values.cpu().reshape(self._own) if self._own else float(values)
+
+
+class AcceptRejectOnLine(AcceptReject):
+    """A law on an interval, whose proposals are found from its log-density; ``line`` is the same, checked."""
+
+    def __init__(
+        self,
+        log_prob: Callable[[Tensor], Tensor],
+        line: Line,
+        *,
+        log_normaliser: Tensor | float | None,
+        max_rounds: int,
+        validate_args: bool | None,
+    ) -> None:
+        self._line = line
+        super().__init__(
+            log_prob,
+            batch_shape=line.shape,
+            event_shape=torch.Size(),
+            log_normaliser=log_normaliser,
+            max_rounds=max_rounds,
+            validate_args=validate_args,
+        )
+
+    @constraints.dependent_property(is_discrete=False, event_dim=0)
+    def support(self) -> Constraint:
+        return self._line.support
 
 
 def _interleaved(

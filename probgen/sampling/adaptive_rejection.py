@@ -11,7 +11,7 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from probgen.core import Estimate
-from probgen.sampling.accept_reject import AcceptReject
+from probgen.sampling.accept_reject import AcceptRejectOnLine
 from probgen.sampling.bulk import find_bulk
 from probgen.sampling.line import Line
 from probgen.sampling.secants import Proposals, hull_on
@@ -37,7 +37,7 @@ class AdaptiveReport(NamedTuple):
     points: int
 
 
-class AdaptiveRejection(AcceptReject):
+class AdaptiveRejection(AcceptRejectOnLine):
     r"""The law with density proportional to exp(log_prob), log-concave, for few draws of each of many laws.
 
     Secants of log p, prolonged, bound a log-concave density from above, the chords between them from below.
@@ -84,11 +84,9 @@ class AdaptiveRejection(AcceptReject):
         max_rounds: int = 1000,
         validate_args: bool | None = None,
     ) -> None:
-        self._line = Line(log_prob, support=support, batch_shape=batch_shape, dtype=dtype, device=device)
         super().__init__(
             log_prob,
-            batch_shape=self._line.shape,
-            event_shape=torch.Size(),
+            Line(log_prob, support=support, batch_shape=batch_shape, dtype=dtype, device=device),
             log_normaliser=log_normaliser,
             max_rounds=max_rounds,
             validate_args=validate_args,
@@ -96,10 +94,6 @@ class AdaptiveRejection(AcceptReject):
         with torch.no_grad():
             low, high, x = self._found() if points is None else self._given(points)
             self._state = {"hull": hull_on(self._line, x, self._line(x), low, high)}
-
-    @constraints.dependent_property(is_discrete=False, event_dim=0)
-    def support(self) -> Constraint:
-        return self._line.support
 
     def report(self) -> AdaptiveReport:
         """Return what the draws so far, of this law and of those expanded from it, have shown."""

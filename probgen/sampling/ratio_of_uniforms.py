@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
-from probgen.sampling.accept_reject import AcceptReject
+from probgen.sampling.accept_reject import AcceptRejectOnLine
 from probgen.sampling.bulk import find_bulk
 from probgen.sampling.line import Line, rounding
 from probgen.sampling.uniforms import uniform
@@ -19,7 +19,7 @@ _MARGIN = 1e-6
 _PEAKS = 8
 
 
-class RatioOfUniforms(AcceptReject):
+class RatioOfUniforms(AcceptRejectOnLine):
     r"""The law with density proportional to p = exp(log_prob), drawn as x = m + v / u.
 
     Where (u, v) is uniform on {0 < u ≤ √p(m + v / u)}, x has the law. That set lies in the rectangle with
@@ -65,21 +65,15 @@ class RatioOfUniforms(AcceptReject):
         max_rounds: int = 1000,
         validate_args: bool | None = None,
     ) -> None:
-        self._line = Line(log_prob, support=support, batch_shape=batch_shape, dtype=dtype, device=device)
         super().__init__(
             log_prob,
-            batch_shape=self._line.shape,
-            event_shape=torch.Size(),
+            Line(log_prob, support=support, batch_shape=batch_shape, dtype=dtype, device=device),
             log_normaliser=log_normaliser,
             max_rounds=max_rounds,
             validate_args=validate_args,
         )
         with torch.no_grad():
             self._mode, self._top, self._log_left, self._log_right = _rectangle(self._line)
-
-    @constraints.dependent_property(is_discrete=False, event_dim=0)
-    def support(self) -> Constraint:
-        return self._line.support
 
     def _draw(self, n: int, generator: torch.Generator | None) -> Tensor:
         return self._line.rounded(self._filled(n, lambda m: self._propose(m, generator)))

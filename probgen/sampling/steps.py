@@ -21,9 +21,8 @@ class StepLaw(TorchDistribution):
     Draws come from an alias table, whose cost does not depend on n and which is built at the first call that
     draws at least n / 2 numbers of each law; smaller calls search the cumulative table, O(log n) a draw.
     Quantiles are searched for, from the first call with 8 n or more of each law on with the help of a guide
-    table, which makes them two to seven times as fast from a thousand places on. An alias table is not monotone
-    in the uniform number and a guide table is, but it needs 16 cells for one of the alias table's and knows
-    probabilities to 2⁻⁵² in place of 2⁻⁶²: so ``sample`` takes the former.
+    table, which makes them two to seven times as fast from a thousand places on. It needs 16 cells for one of
+    the alias table's and knows probabilities to 2⁻⁵² in place of 2⁻⁶², so that it does not serve ``sample``.
     """
 
     arg_constraints = {}  # noqa: RUF012

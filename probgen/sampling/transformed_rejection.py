@@ -11,7 +11,7 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from probgen.core import Estimate
-from probgen.sampling.accept_reject import AcceptReject
+from probgen.sampling.accept_reject import AcceptRejectOnLine
 from probgen.sampling.hat_table import HatTable
 from probgen.sampling.line import Line
 from probgen.sampling.strips import audit, check_between, cut_evenly, integration_parts
@@ -34,7 +34,7 @@ class TransformedReport(NamedTuple):
     log_normaliser: Estimate
 
 
-class TransformedDensityRejection(AcceptReject):
+class TransformedDensityRejection(AcceptRejectOnLine):
     r"""The law with density proportional to exp(log_prob), T-concave, drawn under a hat found by itself.
 
     A density p is T₋½-concave where 1 / √p is convex. Every log-concave density is (normal, Gamma with shape
@@ -89,18 +89,16 @@ class TransformedDensityRejection(AcceptReject):
     ) -> None:
         if not ratio > 1:
             raise ValueError(f"ratio should be above 1 but got {ratio}")
-        self._line = Line(log_prob, support=support, batch_shape=batch_shape, dtype=dtype, device=device)
-        self._strips, index, area, self._top = cut_evenly(self._line, ratio)
-        self._table = HatTable(self._line, self._strips, index, area, self._top)
-        self._log_hat = (self._table.width * area).log() + self._top
         super().__init__(
             log_prob,
-            batch_shape=self._line.shape,
-            event_shape=torch.Size(),
+            Line(log_prob, support=support, batch_shape=batch_shape, dtype=dtype, device=device),
             log_normaliser=None,
             max_rounds=max_rounds,
             validate_args=validate_args,
         )
+        self._strips, index, area, self._top = cut_evenly(self._line, ratio)
+        self._table = HatTable(self._line, self._strips, index, area, self._top)
+        self._log_hat = (self._table.width * area).log() + self._top
         with torch.enable_grad():
             self._learned = log_prob(self._strips.anchor[:, 1].reshape(self._own)).requires_grad
         self._integral: tuple[Tensor, Tensor] | None = None
@@ -108,10 +106,6 @@ class TransformedDensityRejection(AcceptReject):
             self._integrated()
             with torch.no_grad():
                 audit(self._line, self._strips, self._top)
-
-    @constraints.dependent_property(is_discrete=False, event_dim=0)
-    def support(self) -> Constraint:
-        return self._line.support
 
     def report(self) -> TransformedReport:
         """Return what is known of the law, and what draws of it and of its expansions have shown."""

@@ -140,6 +140,9 @@ def test_many_quantiles_are_those_of_few():
         assert torch.equal(law.icdf(u), few)
         assert law._guide is not None
         assert torch.equal(law.expand([4, 3, 2]).icdf(u[:4]), few[:4])
+    one = DiscreteInverse(probs)
+    one.icdf(u[..., :1])
+    assert torch.equal(one.expand([3, 2]).icdf(u), DiscreteInverse(probs).expand([3, 2]).icdf(u))
 
 
 def test_small_calls_and_large_ones_draw_by_the_same_law():
