@@ -2,7 +2,7 @@
 
 from probgen.sampling.adaptation import adapt, adapt_random_walk
 from probgen.sampling.adaptive_metropolis import adapt_haario, adapt_robust
-from probgen.sampling.adaptive_rejection import AdaptiveRejection
+from probgen.sampling.adaptive_rejection import AdaptiveRejection, AdaptiveReport
 from probgen.sampling.barker import barker
 from probgen.sampling.chains import Chains, RunState
 from probgen.sampling.chees import adapt_hmc
@@ -28,13 +28,15 @@ from probgen.sampling.ratio_of_uniforms import RatioOfUniforms
 from probgen.sampling.rejection import Rejection, RejectionReport
 from probgen.sampling.rosenblatt import Rosenblatt
 from probgen.sampling.run import run
+from probgen.sampling.smoothed import SmoothedEmpirical
 from probgen.sampling.stretch import stretch
 from probgen.sampling.tempered import tempered
-from probgen.sampling.transformed_rejection import TransformedDensityRejection
+from probgen.sampling.transformed_rejection import TransformedDensityRejection, TransformedReport
 from probgen.sampling.truncate import truncate
 
 __all__ = [
     "AdaptiveRejection",
+    "AdaptiveReport",
     "Beta",
     "Chains",
     "Chi2",
@@ -50,8 +52,10 @@ __all__ = [
     "RejectionReport",
     "Rosenblatt",
     "RunState",
+    "SmoothedEmpirical",
     "StudentT",
     "TransformedDensityRejection",
+    "TransformedReport",
     "VonMises",
     "adapt",
     "adapt_component_wise",
