@@ -3,7 +3,7 @@
 Run as ``PROBGEN_DATA=... python -m tests.benchmarks.mcmc [--only posteriors|mixture|growth] [--names ...]
 [--samplers ...] [--figure FILE]``, with jax, numpyro, blackjax, emcee and optax; it uses two CPU cores.
 
-The effective sample size is the least, over all numbers of the reference draws, of ArviZ's bulk and tail sizes.
+The effective sample size is the least of ArviZ's bulk and tail sizes of all numbers of the reference draws.
 Seconds count all, from the data to the draws; what building, recording and compiling took of them is shown
 apart: for peers on JAX, a run of 20 + 1 steps beforehand, compiled anew in the run that counts.
 """
