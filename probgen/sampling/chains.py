@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from probgen.core import Density, ModelDensity
+from probgen.core import Density, ModelDensity, Transition
 from probgen.sampling import diagnosis
 
 if TYPE_CHECKING:
@@ -42,7 +42,13 @@ class Chains:
         density: what was drawn from.
         target_acceptance: the acceptance for which the transition was tuned, where it was.
         interrupted: the run was stopped from the keyboard.
+
+    Attributes:
+        transition: how the chains moved, where a run made them: ``run(chains.transition, chains.state,
+            draws=..., density=chains.density)`` goes on.
     """
+
+    transition: Transition | None = None
 
     def __init__(
         self,

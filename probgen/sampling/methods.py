@@ -133,7 +133,7 @@ def sample(
             without Python, to the same bits, ``"compile"`` compiles them; ``"auto"`` chooses by the length
             of the run and the size of the graph.
         generator: source of randomness; torch's global one where not given.
-        progress: show a bar with the acceptance.
+        progress: show a bar with the acceptance, R-hat and divergences.
 
     Raises:
         ValueError: for an unknown method, bad counts, a method whose gradients are missing, no finite

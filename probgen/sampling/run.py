@@ -12,11 +12,19 @@ from torch import Tensor
 from tqdm import tqdm
 
 from probgen.core import Density, Transition
+from probgen.sampling.agreement import Agreement
 from probgen.sampling.chains import Chains, RunState
+from probgen.sampling.gradients import GradientState
+from probgen.sampling.interrupts import Interrupts
+from probgen.sampling.metropolis import State
+from probgen.sampling.metropolis_hastings import ValueState
 from probgen.sampling.positions import require_finite
+from probgen.sampling.tempered import TemperedState
 from probgen.sampling.uniforms import default_generator
 
 logger = logging.getLogger("probgen")
+
+torch.serialization.add_safe_globals([RunState, State, GradientState, ValueState, TemperedState])
 
 _BLOCK = 50
 """Draws between two looks at the chains, each of which waits for the device."""
@@ -36,19 +44,22 @@ def run(
 ) -> Chains:
     r"""Step every chain ``draws`` x ``thin`` times and keep each ``thin``-th position.
 
-    Ctrl-C ends the run early and returns what was drawn, to go on from the last draw. Proposals whose
-    log-density is NaN or +∞ are refused, counted in the statistic ``not_finite`` and logged.
+    Ctrl-C ends the run after the draw that is under way and returns what was drawn, to go on from the last
+    draw; a second Ctrl-C ends it at once, with nothing. Proposals whose log-density is NaN or +∞ are refused,
+    counted in the statistic ``not_finite`` and logged.
 
     Args:
         transition: how chains move.
         init: positions (chains, \*batch, dim), on the unconstrained scale; or ``chains.state`` of an earlier
-            run, which then goes on to the bit, with its own generator where none is given.
+            run, which then goes on to the bit, with its own generator where none is given. A state can be
+            saved by ``torch.save`` and read by ``torch.load`` with ``weights_only=True``.
         draws: kept draws per chain.
         thin: steps per kept draw.
         keep: names of the sites to keep, where not all.
         density: names the draws and maps them to their support; without it they are one site, ``position``.
         generator: source of randomness; torch's global one where not given.
-        progress: show a bar with the acceptance, and the divergences where there are any.
+        progress: show a bar with the acceptance, the largest R-hat so far of the coordinates, and the
+            divergences where there are any.
 
     Raises:
         ValueError: for bad counts, an unknown site, or a log-density that is not finite at the start, with
@@ -70,7 +81,12 @@ def run(
     kept, statistics = _Kept(density, keep, draws), _Statistics(draws, thin)
     reached = RunState(state, generator.get_state())
     interrupted = False
-    with tqdm(total=draws, disable=not progress, unit="draw") as bar, pyro.validation_enabled(False):
+    agreement = Agreement() if progress else None
+    with (
+        tqdm(total=draws, disable=not progress, unit="draw") as bar,
+        pyro.validation_enabled(False),
+        Interrupts() as interrupts,
+    ):
         try:
             for done in range(1, draws + 1):
                 for _ in range(thin):
@@ -79,19 +95,24 @@ def run(
                 kept.add(state.position)
                 statistics.end_draw(state.log_prob)
                 reached = RunState(state, generator.get_state())
-                if progress and done % _BLOCK == 0:
-                    bar.set_postfix(statistics.shown(), refresh=False)
-                    bar.update(_BLOCK)
+                if agreement is not None:
+                    agreement.add(state.position)
+                    if done % _BLOCK == 0:
+                        bar.set_postfix(statistics.shown() | agreement.shown(), refresh=False)
+                        bar.update(_BLOCK)
+                interrupts.raise_if_asked()
         except KeyboardInterrupt:
             interrupted = True
-            if statistics.done == 0:
+            if statistics.done == 0 or interrupts.urgent:
                 raise
         bar.update(statistics.done - bar.n)
 
     found = statistics.collected()
     _report_not_finite(found.get("not_finite"), thin)
     draws_of_sites = kept.collected(statistics.done)
-    return Chains(draws_of_sites, statistics=found, state=reached, density=density, interrupted=interrupted)
+    chains = Chains(draws_of_sites, statistics=found, state=reached, density=density, interrupted=interrupted)
+    chains.transition = transition
+    return chains
 
 
 class _Kept:

@@ -137,10 +137,10 @@ def of_posteriors(names: list[str], chosen: list[str]) -> str:
             size, r_hat = quality(name, drawn)
             rate = size / seconds
             rate_of_ours = rate if label == "probgen hmc" else rate_of_ours
-            after = size / max(seconds - set_up, 1e-9)
+            after = f"{size / (seconds - set_up):.0f}" if seconds > set_up else "–"
             rows.append(
                 f"| {name.split('-')[0]} | {label} | {size:.0f} | {r_hat:.3f} | {seconds:.1f} | {set_up:.1f} "
-                f"| {rate:.0f} | {after:.0f} | {rate_of_ours / rate:.1f} |"
+                f"| {rate:.0f} | {after} | {rate_of_ours / rate:.1f} |"
             )
             print(rows[-1], flush=True)
     return "\n".join(rows)

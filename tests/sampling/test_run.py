@@ -1,4 +1,5 @@
 import math
+import signal
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ from torch.distributions import Dirichlet, Gamma, Normal, constraints
 
 from probgen.core import Density
 from probgen.sampling import random_walk, run, sample
+from probgen.sampling.agreement import Agreement
 from tests.pairs import LinearGaussian
 
 NORMAL = Density(lambda x: -0.5 * x**2)
@@ -132,6 +134,66 @@ def test_an_interrupted_run_goes_on_to_the_bit():
     assert torch.equal(torch.cat([first["x"], rest["x"]], 1), start(20)["x"])
 
 
+def interrupted_at(calls, draws, generator):
+    """Run a walk in which Ctrl-C is pressed, by a real signal, at given calls of the log-density."""
+    count = 0
+
+    def log_prob(x):
+        nonlocal count
+        count += 1
+        if count in calls:
+            signal.raise_signal(signal.SIGINT)
+        return -0.5 * x**2
+
+    density = Density(log_prob)
+    return run(
+        random_walk(density, scale=1.0),
+        torch.zeros(4, 1),
+        draws=draws,
+        thin=3,
+        density=density,
+        generator=generator,
+    )
+
+
+def test_ctrl_c_waits_for_the_end_of_a_draw():
+    whole = interrupted_at((), 20, torch.Generator().manual_seed(1))
+    first = interrupted_at((30,), 20, torch.Generator().manual_seed(1))  # on the way to draw 10
+    assert first.interrupted
+    assert first["x"].shape == (4, 10)
+    rest = run(first.transition, first.state, draws=10, thin=3, density=NORMAL)
+    assert torch.equal(torch.cat([first["x"], rest["x"]], 1), whole["x"])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_does_not_wait():
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_at((30, 31), 20, torch.Generator())
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_handler_of_the_program_is_left_alone():
+    seen = []
+    signal.signal(signal.SIGINT, lambda *_: seen.append("ctrl-c"))
+    try:
+        chains = interrupted_at((30,), 20, torch.Generator())
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert seen == ["ctrl-c"]
+    assert chains["x"].shape == (4, 20)
+
+
+@pytest.mark.parametrize("method", ["hmc", "random_walk", "tempered"])
+def test_a_state_on_disk_goes_on_to_the_bit(method, tmp_path):
+    generator = torch.Generator().manual_seed(1)
+    warmup = 250 if method == "tempered" else 40
+    first = sample(NORMAL, method=method, chains=4, warmup=warmup, draws=5, generator=generator)
+    torch.save(first.state, tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    again = run(first.transition, state, draws=5, density=NORMAL)
+    assert torch.equal(again["x"], run(first.transition, first.state, draws=5, density=NORMAL)["x"])
+
+
 def test_only_the_sites_asked_for_are_kept(generator):
     density = Density(
         lambda v: -0.5 * v["a"] ** 2 - v["b"],
@@ -150,6 +212,25 @@ def test_progress(capsys):
     shown = capsys.readouterr().err
     assert "120/120" in shown
     assert "acceptance=0." in shown
+    assert "r_hat=1." in shown
+
+
+def test_the_agreement_shown_is_the_ratio_of_variances(generator):
+    draws = torch.randn(5, 40, 2, dtype=torch.float64, generator=generator) + 1e3
+    draws[0] += 1
+    agreement = Agreement()
+    for draw in draws.unbind(1):
+        agreement.add(draw)
+    within, between = draws.var(1).mean(0), draws.mean(1).var(0)
+    expected = ((39 / 40 * within + between) / within).sqrt()
+    torch.testing.assert_close(agreement.r_hat(), expected)
+    assert agreement.shown() == {"r_hat": f"{float(expected.max()):.3f}"}
+
+
+def test_a_single_chain_has_no_agreement_to_show():
+    agreement = Agreement()
+    agreement.add(torch.zeros(1, 2))
+    assert agreement.shown() == {}
 
 
 def test_starting_points_are_found_where_the_density_is_positive(generator):
