@@ -19,10 +19,12 @@ from probgen.mmd.processes import shared
 from probgen.mmd.result import TestResult
 from probgen.mmd.stein import ksd2
 from probgen.mmd.two_sample import mmd_test
+from probgen.mmd.witness_function import Extremes, most_different, witness
 
 __all__ = [
     "Deep",
     "Energy",
+    "Extremes",
     "Gaussian",
     "InverseMultiquadric",
     "Kernel",
@@ -48,6 +50,8 @@ __all__ = [
     "mmd2_nystrom",
     "mmd2_profile",
     "mmd_test",
+    "most_different",
     "shared",
     "substring_counts",
+    "witness",
 ]

@@ -26,8 +26,8 @@ def deep_kernel_test(
     *,
     network: torch.nn.Module | None = None,
     share: float = 0.5,
-    steps: int = 300,
-    learning_rate: float = 2e-3,
+    steps: int = 100,
+    learning_rate: float = 1e-3,
     permutations: int = 1000,
     generator: torch.Generator | None = None,
 ) -> TestResult:
@@ -47,7 +47,8 @@ def deep_kernel_test(
         network: φ, from points of shape (n, \*event) to features of shape (n, \*features), which has not
             seen these samples; a copy of it is trained. By default two hidden layers on flat events.
         share: of each sample for learning.
-        steps: of Adam, each on at most 256 points of either sample.
+        steps: of Adam, each on at most 256 points of either sample; many steps on few points overfit, which
+            costs power.
         learning_rate: of Adam.
         permutations: as for :func:`mmd_test`.
         generator: of the split, the default network, the batches and the permutations, on the device of the
