@@ -6,6 +6,7 @@ from probgen.mmd.bandwidths import bandwidth_grid, median_bandwidth
 from probgen.mmd.deep_test import deep_kernel_test
 from probgen.mmd.estimators import confidence_interval, energy_distance, mmd2, mmd2_profile
 from probgen.mmd.feature_kernels import Deep, Linear, Polynomial, substring_counts
+from probgen.mmd.goodness_of_fit import ksd_test
 from probgen.mmd.kernels import (
     Energy,
     Gaussian,
@@ -41,6 +42,7 @@ __all__ = [
     "deep_kernel_test",
     "energy_distance",
     "ksd2",
+    "ksd_test",
     "median_bandwidth",
     "mmd2",
     "mmd2_blocks",

@@ -76,9 +76,9 @@ def block_shares(
         )
     check_finite(x=x)
     check_finite(y=y)
-    units_x = _units("x", x)
+    units_x = blocks_of_chains("x", x)
     if y.dim() == x.dim():
-        units_y = _units("y", y)
+        units_y = blocks_of_chains("y", y)
     else:
         units_y = torch.randperm(len(y), generator=generator, device=y.device)
     count_x, count_y = int(units_x.max()) + 1, int(units_y.max()) + 1
@@ -122,7 +122,7 @@ def signed_statistics(
     return ((gram @ signs) * signs).sum(-2) * (count / (count - 1))
 
 
-def _units(name: str, chains: Tensor) -> Tensor:
+def blocks_of_chains(name: str, chains: Tensor) -> Tensor:
     """Return the number of the block of each draw, shape (chains · draws,)."""
     if chains.dim() < 2:
         raise ValueError(

@@ -128,6 +128,7 @@ def end_of_trajectory(
     proposed = (end**2).sum(-1) / 2 - proposal.log_prob
     gain = proposed - energy
     acceptance, accepted, not_finite = judge(-gain, proposal.log_prob, uniform)
+    not_finite = not_finite & proposal.position.isfinite().all(-1)  # else it diverged before
     divergent = ~(gain <= DIVERGENCE)
     energy = torch.where(accepted, proposed, energy)
     return choose(accepted, proposal, state), HamiltonianInfo(

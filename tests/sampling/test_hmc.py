@@ -181,3 +181,17 @@ def test_a_short_trajectory_does_not_wind_up_the_step_size(generator):
         state, acceptance = lengths.move(state, shape, torch.ones(2, **DOUBLE), generator)
     assert acceptance[0] == 0.8
     assert lengths.acceptance > 0.9
+
+
+def test_few_trajectories_diverge_where_the_curvature_varies(generator):
+    """The mean acceptance alone is content with 10 % of them here, all at the ends of the banana."""
+
+    def log_prob(x):
+        return -(x[..., 0] ** 2) / 2 - 2 * (x[..., 1] - x[..., 0] ** 2) ** 2
+
+    density = Density(log_prob, support=constraints.real_vector, event_shape=(2,), **DOUBLE)
+    start = 0.5 * torch.randn(64, 2, generator=generator, **DOUBLE)
+    transition, position, _ = adapt_hmc(density, start, steps=200, generator=generator)
+    chains = run(transition, position, draws=40, density=density, generator=generator)
+    assert chains.statistics["divergent"].double().mean() < 0.01
+    assert "not_finite" not in chains.statistics or not chains.statistics["not_finite"].any()

@@ -17,7 +17,7 @@ def test_moments_are_those_of_the_reference_draws(name):
     """Within 4 combined standard errors: 1 in 100 right samplers has one of all 130 numbers beyond."""
     draws = 500 if name.startswith("garch") else 300
     generator = torch.Generator().manual_seed(1)
-    chains = sample(posterior(name), chains=16, warmup=200, draws=draws, compile="graph", generator=generator)
+    chains = sample(posterior(name), chains=16, warmup=300, draws=draws, compile="graph", generator=generator)
     table = chains.summary()
     assert table.r_hat.max() < 1.01
     assert table[["ess_bulk", "ess_tail"]].min(axis=None) >= 400
