@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from probgen import fit
-from probgen.mmd import Gaussian, mmd_test
+from probgen.mmd import Energy, Gaussian, mmd_test
 from probgen.models import GMMN, MomentMatching
 
 
@@ -30,6 +30,56 @@ def test_loss_is_the_root_of_its_term(device):
     objective = MomentMatching(GMMN(nn.Linear(2, 3), noise=2), Gaussian(1.0)).to(device)
     loss, terms = objective(torch.randn(10, 3, device=device))
     torch.testing.assert_close(loss.detach() ** 2, terms["mmd2"])
+
+
+def test_the_squared_loss_has_no_bias(device):
+    """At the true law its mean is 0, and its gradient's too; elsewhere the mean is above 0."""
+    x = torch.rand(400, 20, 1, device=device, dtype=torch.float64) * 2 - 1
+    for scale, equal in ((1.0, True), (1.5, False)):
+        linear = nn.Linear(1, 1, bias=False, device=device, dtype=torch.float64)
+        nn.init.constant_(linear.weight, scale)
+        objective = MomentMatching(GMMN(linear, noise=1), Gaussian([0.2, 1.0]), squared=True).to(x)
+        losses = [objective(batch)[0] for batch in x]
+        slopes = torch.cat([torch.autograd.grad(loss, linear.weight)[0] for loss in losses])[:, 0]
+        for values in (torch.stack(losses).detach(), slopes):
+            z = values.mean() / (values.std() / 20)
+            assert abs(z) < 4.9 if equal else z > 10  # false alarm 1e-6, and power
+
+
+class Coins(nn.Module):
+    """Zeros and ones of noise, with a slope."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, u):
+        return (u > 0) * self.weight
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-6])
+@pytest.mark.parametrize("kernel", [Gaussian([0.2, 1.0]), Energy()], ids=repr)
+def test_batches_that_agree_have_no_slope_and_those_that_nearly_do_have_one(kernel, unit, device, dtype):
+    objective = MomentMatching(GMMN(Coins(), noise=1), kernel).to(device, dtype)
+    weight = objective.model.generator.weight
+    kernel = Energy() if isinstance(kernel, Energy) else Gaussian([0.2 * unit, unit])
+    objective.kernel = kernel
+    with torch.no_grad():
+        weight.fill_(unit)
+    ones = torch.arange(41, device=device)  # of 40 coins, as many batches as there are counts
+    batches = (torch.arange(40, device=device) < ones[:, None]).to(dtype).unsqueeze(2) * unit
+    losses, slopes = [], []
+    for batch in batches:
+        torch.manual_seed(3)
+        loss, _ = objective(batch)
+        losses.append(loss.detach())
+        slopes.append(torch.autograd.grad(loss, weight)[0])
+    losses, slopes = torch.stack(losses), torch.stack(slopes)
+    assert losses.isfinite().all()
+    assert slopes.isfinite().all()
+    assert (losses == 0).sum() == 1
+    assert slopes[losses == 0] == 0
+    assert (slopes[losses != 0] != 0).all()
 
 
 def test_noise_is_uniform_on_the_cube(device):
