@@ -12,6 +12,7 @@ from probgen.sampling.delayed_rejection import delayed_rejection
 from probgen.sampling.differential_evolution import differential_evolution
 from probgen.sampling.discrete import DiscreteInverse, Empirical
 from probgen.sampling.discrete_random_walk import discrete_random_walk
+from probgen.sampling.gathered import gathered
 from probgen.sampling.hmc import hmc
 from probgen.sampling.inverse_cdf import InverseCDF, InverseReport
 from probgen.sampling.ladder import adapt_tempered
@@ -70,6 +71,7 @@ __all__ = [
     "delayed_rejection",
     "differential_evolution",
     "discrete_random_walk",
+    "gathered",
     "hmc",
     "independence",
     "initial_positions",

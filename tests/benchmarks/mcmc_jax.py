@@ -203,8 +203,7 @@ def blackjax_chees(name, *, chains, warmup, draws):
     start, log_density, named = potential(name, chains)
     adaptation = blackjax.chees_adaptation(log_density, chains)
     first, second = jax.random.split(jax.random.PRNGKey(1))
-    warm = jax.jit(lambda key, z: adaptation.run(key, z, 0.1, optax.adam(0.05), warmup)[0])
-    state, found = warm(first, start)
+    (state, found), _ = adaptation.run(first, start, 0.1, optax.adam(0.05), warmup)
     kernel = blackjax.dynamic_hmc(log_density, **found)
 
     def step(state, key):
