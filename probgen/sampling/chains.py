@@ -154,7 +154,7 @@ class Chains:
                 f"The run was interrupted after {log_prob.shape[1]} draws a chain; run(..., chains.state) "
                 f"goes on."
             )
-        found += diagnosis.of_moves(self.statistics, self.target_acceptance)
+        found += diagnosis.of_moves(self.statistics, self.target_acceptance, self._draws)
         found += diagnosis.of_energy(self.statistics)
         found += diagnosis.of_swaps(self.statistics)
         if log_prob.shape[1] < 4:

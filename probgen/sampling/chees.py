@@ -120,7 +120,12 @@ class Lengths:
 
 
 def _many(length: Tensor, size: Tensor, most: int) -> int:
-    return int((length / size).max().clamp(1, most).round())
+    many = float((length / size).max())
+    if math.isnan(many):
+        raise ValueError(
+            "chains should stay among finite numbers in the warm-up but run away: is the density proper?"
+        )
+    return round(min(max(many, 1), most))
 
 
 def adapt_hmc(

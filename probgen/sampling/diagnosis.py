@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 _WIDENING = 1.5
 """How much wider than in their first third chains may lie in their last."""
 
+_FAR = 1e12
+"""Chains that come so far have run away."""
+
+_IMPROPER = "the density may be improper, so that chains drift for ever; see that all priors are proper"
+
 
 def autocorrelation(draws: Tensor) -> Tensor:
     r"""Return the autocorrelation ρ_k at lags k = 0, 1, ..., pooled over chains.
@@ -78,21 +83,29 @@ def energy_share(energy: Tensor) -> Tensor:
     return energy.diff(dim=1).square().sum(1) / (energy - energy.mean(1, keepdim=True)).square().sum(1)
 
 
-def of_moves(statistics: Mapping[str, Tensor], target: float | None) -> list[str]:
+def of_moves(
+    statistics: Mapping[str, Tensor], target: float | None, draws: Mapping[str, Tensor]
+) -> list[str]:
     """Say which chains are stuck, and whether the acceptance is what it was tuned for."""
     found = []
     log_prob = statistics["log_prob"]
-    stuck = (log_prob == log_prob[:, :1]).all(1).flatten()
-    halted = (log_prob == log_prob[:, -1:])[:, log_prob.shape[1] // 2 :].all(1).flatten() & ~stuck
+    stuck = _where(log_prob, draws, 0).all(1)
+    halted = _where(log_prob, draws, -1)[:, log_prob.shape[1] // 2 :].all(1) & ~stuck
+    flat = (log_prob == log_prob[:, :1]).all(1) & ~stuck
     if log_prob.shape[1] > 1 and stuck.any():
         found.append(
-            f"{int(stuck.sum())} of {len(stuck)} chains never moved. Their starting points may lie where "
+            f"{int(stuck.sum())} of {stuck.numel()} chains never moved. Their starting points may lie where "
             f"the density is a spike or the scale is too large: give init=, or a longer warm-up."
         )
     if log_prob.shape[1] >= 20 and halted.any():
         found.append(
-            f"{int(halted.sum())} of {len(halted)} chains stood still for the last half of their draws. They "
-            f"are where the density is a spike for the scale of the steps: use a smaller scale."
+            f"{int(halted.sum())} of {halted.numel()} chains stood still for the last half of their draws. "
+            f"They are where the density is a spike for the scale of the steps: use a smaller scale."
+        )
+    if flat.any() and any(value.is_floating_point() for value in draws.values()):
+        found.append(
+            f"The log-density is the same at all draws of {int(flat.sum())} of {flat.numel()} chains, though "
+            f"they move. It is flat there: {_IMPROPER}."
         )
     acceptance = float(statistics["acceptance"].to(torch.float64).mean())
     if target is not None and not target / 2 < acceptance < (1 + target) / 2:
@@ -160,6 +173,11 @@ def of_draws(draws: Mapping[str, Tensor]) -> list[str]:
                 f"{name} has the same value in all draws of all chains, in {int(constant.sum())} of "
                 f"{len(constant)} coordinates."
             )
+        farthest = float(x.abs().max())
+        if value.is_floating_point() and farthest > _FAR:
+            found.append(
+                f"{name} is as far out as {farthest:.2g}: {_IMPROPER}, or write {name} in larger units."
+            )
         third = x.shape[1] // 3
         if third < 10:
             continue
@@ -168,8 +186,8 @@ def of_draws(draws: Mapping[str, Tensor]) -> list[str]:
         if widening > _WIDENING:
             found.append(
                 f"{name} spreads as the chains go on: in their last third it lies {float(widening):.1f} "
-                f"times as wide as in the first. The chains are still on their way, or the density is "
-                f"improper and they drift for ever: see that priors are proper, then use a longer warm-up."
+                f"times as wide as in the first. The chains are still on their way and need a longer "
+                f"warm-up, or {_IMPROPER}."
             )
     return found
 
@@ -205,3 +223,12 @@ def _spread(x: Tensor) -> Tensor:
     """Return the range of the middle half of all draws, (coordinates,)."""
     ordered = x.flatten(0, 1).sort(0).values
     return ordered[3 * len(ordered) // 4] - ordered[len(ordered) // 4]
+
+
+def _where(log_prob: Tensor, draws: Mapping[str, Tensor], index: int) -> Tensor:
+    """Say which draws are where the first draw of their chain is, or the last, in the shape of log_prob."""
+    same = log_prob == log_prob[:, [index]]
+    for value in draws.values():
+        there = value == value[:, [index]]
+        same &= there.reshape(*log_prob.shape, -1).all(-1)
+    return same

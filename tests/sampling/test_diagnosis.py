@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from probgen import Density
-from probgen.sampling import Chains, RunState, diagnosis
+from probgen.sampling import Chains, RunState, diagnosis, sample
 
 Y = torch.tensor([0.5, -1.0, 2.0])
 
@@ -124,7 +124,10 @@ def test_nested_r_hat():
         ({"divergent": torch.ones(8, 200, dtype=torch.int32)}, "1600 trajectories diverged, of 8 chains"),
         ({"energy": torch.randn(8, 200).cumsum(1)}, "The energy moves slowly in 8 of 8 chains"),
         ({"not_finite": torch.ones(8, 200, dtype=torch.int32)}, "NaN or +inf at 1600 proposals"),
-        ({"log_prob": torch.randn(8, 200).where(torch.arange(200) < 90, 0.0)}, "8 of 8 chains stood still"),
+        (
+            {"log_prob": torch.zeros(8, 200)},
+            "the same at all draws of 8 of 8 chains, though they move. It is",
+        ),
     ],
 )
 def test_what_the_statistics_tell(statistics, words):
@@ -132,9 +135,45 @@ def test_what_the_statistics_tell(statistics, words):
     assert any(words in finding for finding in findings), findings
 
 
+def test_chains_that_halt_are_told():
+    draws = torch.randn(8, 200).where(torch.arange(200) < 90, 0.0)
+    findings = chains_of({"x": draws}, log_prob=-0.5 * draws**2).diagnose()
+    assert findings[0].startswith("8 of 8 chains stood still for the last half of their draws")
+
+
+def test_a_flat_law_of_states_is_no_finding():
+    """Whole numbers may all have the same probability."""
+    states = torch.randint(3, (8, 200))
+    assert chains_of({"k": states}, log_prob=torch.zeros(8, 200)).diagnose() == []
+
+
+@pytest.mark.parametrize(
+    "density",
+    [
+        Density(
+            lambda x: -0.5 * (x[..., 0] - x[..., 1]) ** 2,
+            support=dist.constraints.real_vector,
+            event_shape=(2,),
+        ),
+        Density(lambda x: 0 * x, support=dist.constraints.positive),
+    ],
+    ids=["ridge", "half line"],
+)
+def test_improper_densities_are_told(density, generator):
+    chains = sample(density, method="random_walk", chains=16, warmup=500, draws=100, generator=generator)
+    findings = chains.diagnose()
+    assert any("the density may be improper, so that chains drift for ever" in words for words in findings)
+
+
+def test_chains_that_run_away_in_the_warm_up_are_told(generator):
+    with pytest.raises(ValueError, match="in the warm-up but run away: is the density proper"):
+        sample(Density(lambda x: x), method="hmc", chains=8, warmup=200, draws=10, generator=generator)
+
+
 @pytest.mark.parametrize(
     ("draws", "words"),
     [
+        (1e13 * torch.randn(8, 300), "x is as far out as"),
         (torch.randn(100, 300).cumsum(1), "x spreads as the chains go on"),
         (torch.ones(8, 300), "x has the same value in all draws of all chains, in 1 of 1"),
         (torch.full((8, 300), math.nan), "x is not finite in 2400 places"),
