@@ -21,6 +21,8 @@ from probgen.sampling.tempered import at_powers, checked_ladder, on_levels, swap
 
 HOTTEST = 0.01
 """The last power of a ladder that is not given: barriers of a few hundred nats are a few nats high there."""
+RUNAWAY = 1e8
+"""How many times as wide as the target's chains those of a level may lie."""
 ROUNDS = (0.08, 0.14, 0.25)
 """Shares of the warm-up after each of which the ladder is set anew; the rest is at the ladder found."""
 
@@ -54,6 +56,9 @@ def adapt_tempered(
         steps: length of the warm-up, at least 250.
         covariance, target, generator, wrap, progress: as for :func:`tune`.
 
+    Raises:
+        ValueError: as :func:`tune`; for a short warm-up; for levels at which chains run away.
+
     See Syed et al. (2022), Non-reversible parallel tempering: a scalable highly parallel MCMC scheme,
     section 5.
     """
@@ -69,23 +74,28 @@ def adapt_tempered(
         family = at_powers(density, powers)
         kernel = make_kernel(family, wrap=wrap if last else as_written)
         target = kernel.target if target is None else target
-        move, refused = _move(kernel, powers)
+        swaps = _Swaps(kernel, powers)
         many = left if last else round(share * steps)
-        shape, size, position = tune(
-            family,
-            kernel.init,
-            move,
-            position,
-            target=target,
-            size=kernel.scale,
-            steps=many,
-            covariance=covariance,
-            generator=generator,
-            progress=progress and last,
-        )
+        try:
+            shape, size, position = tune(
+                family,
+                kernel.init,
+                swaps.move,
+                position,
+                target=target,
+                size=kernel.scale,
+                steps=many,
+                covariance=covariance,
+                generator=generator,
+                progress=progress and last,
+            )
+        except ValueError:
+            _refuse_runaways(powers, swaps.position)
+            raise
+        _refuse_runaways(powers, position)
         left -= many
         if not last:
-            powers = equal_swaps(powers, refused(many // 2))
+            powers = equal_swaps(powers, swaps.refused(many // 2))
     scale = sized(shape, size, family.batch_shape)
     return WarmedUp(tempered(density, lambda d: fixed(d, kernel, scale), ladder=powers), position, target)
 
@@ -127,14 +137,34 @@ def _default_kernel(density: Density, position: Tensor) -> Callable[..., Kernel]
     return barker_kernel if has_gradient(density, position) else random_walk_kernel
 
 
-def _move(kernel: Kernel, powers: Tensor) -> tuple[Callable[..., Any], Callable[[int], Tensor]]:
-    """Return the step of a warm-up, and the share of swaps that it refused in its last so many steps."""
-    swap, shares = swapping(kernel.init, powers), list[Tensor]()
+class _Swaps:
+    """The step of a warm-up: a move at each level, then swaps, whose acceptance is kept."""
 
-    def move(state: Any, shape: Tensor, size: Tensor, generator: torch.Generator) -> tuple[Any, Tensor]:
-        state, info = kernel.move(state, sized(shape, size, powers.shape), generator)
-        state, _, acceptance, _ = swap(state, generator)
-        shares.append(acceptance.mean(0))
+    def __init__(self, kernel: Kernel, powers: Tensor) -> None:
+        self._kernel, self._batch, self._swap = kernel, powers.shape, swapping(kernel.init, powers)
+        self._accepted: list[Tensor] = []
+        self.position = powers.new_zeros(1, *powers.shape, 1)
+
+    def move(self, state: Any, shape: Tensor, size: Tensor, generator: torch.Generator) -> tuple[Any, Tensor]:
+        state, info = self._kernel.move(state, sized(shape, size, self._batch), generator)
+        state, _, acceptance, _ = self._swap(state, generator)
+        self._accepted.append(acceptance.mean(0))
+        self.position = state.position
         return state, info.acceptance.to(torch.float64).mean(0)
 
-    return move, lambda last: 1 - torch.stack(shares[-last:]).mean(0)
+    def refused(self, last: int) -> Tensor:
+        """Return the share of swaps that were refused in the last so many steps."""
+        return 1 - torch.stack(self._accepted[-last:]).mean(0)
+
+
+def _refuse_runaways(powers: Tensor, position: Tensor) -> None:
+    """Raise where a level's chains are spread as no law with a finite integral is."""
+    spread = (position.max(0).values - position.min(0).values).flatten(1).amax(1)
+    away = ~(spread[1:] <= RUNAWAY * spread[0])
+    if len(position) > 1 and away.any():
+        level = 1 + int(away.nonzero()[0, 0])
+        raise ValueError(
+            f"the density to the power of every level should have a finite integral but at level {level}, "
+            f"{float(powers[level].flatten()[0]):.3g}, the chains run away, as they do where tails are those "
+            f"of a power of x: give a ladder that ends above"
+        )

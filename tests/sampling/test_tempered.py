@@ -278,6 +278,16 @@ def test_bad_ladders(ladder, message):
         tempered(Density(lambda x: -(x**2)), lambda d: random_walk(d, scale=1.0), ladder=ladder)
 
 
+def test_levels_without_a_finite_integral_are_refused(dtype, device, generator):
+    """(1 + x²)^(−β) has one above β = ½ only."""
+    density = Density(lambda x: -torch.log1p(x**2), dtype=dtype, device=device)
+    start = torch.randn(32, 1, generator=generator, dtype=dtype, device=device)
+    with pytest.raises(ValueError, match=r"at level \d, 0\.\d*, the chains run away, as they do where tails"):
+        adapt_tempered(density, start, steps=250, generator=generator)
+    tuned = adapt_tempered(density, start, ladder=[1.0, 0.85, 0.7], steps=250, generator=generator)
+    assert tuned.position.shape == (32, 3, 1)
+
+
 @pytest.mark.parametrize(
     ("log_prob", "steps", "message"),
     [
