@@ -223,7 +223,7 @@ def test_sample_by_name(generator):
     assert not [finding for finding in chains.diagnose() if "round trips" in finding]
 
 
-def test_a_resumed_run_is_the_longer_run():
+def test_a_run_resumed_from_a_file_is_the_longer_run(tmp_path):
     density = two_modes(1, 6.0)
     transition = tempered(density, lambda d: random_walk(d, scale=2.0), ladder=LADDER)
 
@@ -231,7 +231,8 @@ def test_a_resumed_run_is_the_longer_run():
         generator = torch.Generator().manual_seed(1)
         return run(transition, torch.zeros(4, 1, **DOUBLE), draws=draws, density=density, generator=generator)
 
-    rest = run(transition, (first := start(20)).state, draws=30, density=density)
+    torch.save((first := start(20)).state, tmp_path / "state.pt")
+    rest = run(transition, torch.load(tmp_path / "state.pt", weights_only=True), draws=30, density=density)
     assert torch.equal(torch.cat([first["x"], rest["x"]], 1), start(50)["x"])
 
 
