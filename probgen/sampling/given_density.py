@@ -65,13 +65,13 @@ class GivenDensity:
         self._errors: accuracy.Errors | None = None
         low, high = (end.to(self.device).expand(self.shape).reshape(-1) for end in (low, high))
         has_low, has_high = (bound is not None for bound in bounds)
-        ends = torch.stack([end for end, is_there in ((low, has_low), (high, has_high)) if is_there] or [low])
+        ends = [end for end, is_there in ((low, has_low), (high, has_high)) if is_there]
         self.points = torch.as_tensor(points, dtype=torch.float64, device=self.device)
         named = self._rows(self.points)
         if len(named) and not ((named > low) & (named < high)).all():
             place = verification.first(named, ~((named > low) & (named < high)))
             raise ValueError(f"points should lie inside the support but got {place}")
-        poles = torch.cat([torch.where(ends.isfinite(), ends, torch.nan), named])
+        poles = torch.cat([*(torch.where(end.isfinite(), end, torch.nan)[None] for end in ends), named])
         self._has_ends = has_low or has_high or len(named) > 0
         somewhere = verification.somewhere(low, high)
         looseness = 1.0 if self._evaluated(somewhere.expand(3, -1)).dtype == torch.float64 else 1e6

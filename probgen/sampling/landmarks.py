@@ -57,9 +57,12 @@ class Target(NamedTuple):
 
 def laid_out(target: Target) -> tuple[Panels, Panels, Tensor]:
     """Return first panels, the pieces beside poles, and the logarithm of a scale for the masses."""
-    places = torch.cat([target.poles, target.hints])
-    some_place = places.nan_to_num(-torch.inf).amax(0)
-    anchors = torch.where(places.isnan(), torch.where(some_place.isfinite(), some_place, 0.0), places)
+    places = anchors = torch.cat([target.poles, target.hints])
+    if len(places):
+        some_place = places.nan_to_num(-torch.inf).amax(0)
+        anchors = torch.where(places.isnan(), torch.where(some_place.isfinite(), some_place, 0.0), places)
+    else:
+        anchors = torch.zeros_like(target.somewhere)[None]
     modes = _modes(target, anchors)
     modes = _modes(target, torch.cat([anchors, modes]))
     origins = torch.cat([torch.where(places.isnan(), modes[:1], places), modes]).sort(0).values
@@ -200,15 +203,6 @@ def _widths(target: Target, origin: Tensor, sign: Tensor, reach: Tensor, pole: T
 
     Beside a pole the density is a power up to w; else log_prob has changed by 1 at w, to a factor of two.
     """
-    beside = torch.minimum(_beside(origin), reach * 2.0**-10)
-    for _ in range(3):
-        x = torch.where(pole, origin + sign * beside * series.column(BESIDE, beside), target.somewhere)
-        height, log_r = target.log_prob(x.flatten(0, 1)).unflatten(0, x.shape[:2]), (x - origin).abs().log()
-        bend = (height.diff(dim=0) / log_r.diff(dim=0)).diff(dim=0)[0].abs()
-        beside = torch.where((bend > 1e-4) & (beside > origin.abs() * 2.0**-40), beside / 64, beside)
-
-    beside = (origin + sign * beside - origin).abs()  # without rounding from here on
-
     top = torch.where(pole, target.somewhere, origin)
     height = target.log_prob(top)
     near, far = torch.full_like(reach, -1074.0), reach.log2().clamp(min=-1073.0)
@@ -221,4 +215,18 @@ def _widths(target: Target, origin: Tensor, sign: Tensor, reach: Tensor, pole: T
         changed = torch.cat([changed[:-1], torch.ones_like(changed[:1])])
         count = (changed.cumsum(0) == 0).sum(0)  # of the first points, before it changes
         near, far = near + step * count, near + step * (count + 1)
-    return torch.where(pole, beside.log(), far * math.log(2)).clamp(min=-690.0)
+    log_width = far * math.log(2)
+    if len(target.poles):
+        log_width = torch.where(pole, _power_up_to(target, origin, sign, reach, pole).log(), log_width)
+    return log_width.clamp(min=-690.0)
+
+
+def _power_up_to(target: Target, origin: Tensor, sign: Tensor, reach: Tensor, pole: Tensor) -> Tensor:
+    """Return how far from a pole the density is a power of the distance."""
+    beside = torch.minimum(_beside(origin), reach * 2.0**-10)
+    for _ in range(3):
+        x = torch.where(pole, origin + sign * beside * series.column(BESIDE, beside), target.somewhere)
+        height, log_r = target.log_prob(x.flatten(0, 1)).unflatten(0, x.shape[:2]), (x - origin).abs().log()
+        bend = (height.diff(dim=0) / log_r.diff(dim=0)).diff(dim=0)[0].abs()
+        beside = torch.where((bend > 1e-4) & (beside > origin.abs() * 2.0**-40), beside / 64, beside)
+    return (origin + sign * beside - origin).abs()  # without rounding from here on

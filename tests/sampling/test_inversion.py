@@ -148,6 +148,18 @@ def test_quantiles_at_the_ends():
         law.icdf(torch.tensor(1e-31, dtype=float64))
 
 
+def test_both_tails():
+    """Of the exponential law 1 − F(x) = exp(−x): far upper quantiles are told apart, as u cannot."""
+    law = built(GALLERY["exponential"])
+    s = torch.tensor([1.0, 0.9, 0.5, 1e-3, 1e-20, 1e-30], dtype=float64)
+    x = law.isf(s)
+    torch.testing.assert_close(x, -s.log(), rtol=1e-9, atol=0)
+    torch.testing.assert_close(law.sf(x[1:]), s[1:], rtol=1e-7, atol=0)
+    by_cdf = InverseCDF(cdf=lambda x: -torch.expm1(-x), support=constraints.positive, dtype=float64)
+    torch.testing.assert_close(by_cdf.isf(s[:4]), x[:4])
+    torch.testing.assert_close(by_cdf.sf(x[1:4]), s[1:4])
+
+
 def test_a_log_prob_in_float32_is_known_to_fewer_digits():
     law = InverseCDF(log_prob=lambda x: -(x.float() ** 2) / 2, dtype=float64)
     report = law.report()
