@@ -17,6 +17,7 @@ from probgen.mmd.kernels import (
 )
 from probgen.mmd.loss import mmd2_loss
 from probgen.mmd.processes import shared
+from probgen.mmd.relative import RelativeResult, relative_mmd_test
 from probgen.mmd.result import TestResult
 from probgen.mmd.stein import ksd2
 from probgen.mmd.two_sample import mmd_test
@@ -36,6 +37,7 @@ __all__ = [
     "Polynomial",
     "Radial",
     "RationalQuadratic",
+    "RelativeResult",
     "TestResult",
     "bandwidth_grid",
     "confidence_interval",
@@ -53,6 +55,7 @@ __all__ = [
     "mmd2_profile",
     "mmd_test",
     "most_different",
+    "relative_mmd_test",
     "shared",
     "substring_counts",
     "witness",
