@@ -152,11 +152,35 @@ def four_ways_to_draw_from_a_density(v: SimpleNamespace) -> None:
     assert v.learned == pytest.approx(0.9, abs=0.3)
 
 
+def a_markov_chain_you_can_trust(v: SimpleNamespace) -> None:
+    right, gradient, wrong = v.gaps.values()
+    assert max(right, gradient) < v.bound == pytest.approx(0.012, abs=1e-4)
+    assert wrong > 2 * v.bound
+    assert [f"{acceptance:.1f}" for _, acceptance in v.walks.values()] == ["0.9", "0.3", "0.0"]
+
+    worth = [found.summary()[["ess_bulk", "ess_tail"]].min(axis=None) for found in (v.walked, v.followed)]
+    assert 500 < worth[0] < 2000
+    assert 7000 < worth[1]
+    assert v.followed.autocorrelation("x")[10].abs().max() < 0.05
+    assert "diverged" in v.fits[v.centred].diagnose()[0]
+    assert "E-BFMI" in v.fits[v.centred].diagnose()[1]
+    assert sum(v.fits[v.non_centred].statistics["divergent"].flatten()) <= 3
+
+    shares = [(found["x"][..., 0] > 0).float().mean().item() for found in (v.stuck, v.tempered)]
+    assert shares == [pytest.approx(0.5, abs=0.2), pytest.approx(0.7, abs=0.03)]
+    assert v.stuck.summary().r_hat.max() > 1.3
+
+    assert v.codes.diagnose() == []
+    assert "for 6 of 6 rows" in v.held.failures()[0]
+    assert v.held.rows.k_hat.max() < 0.7
+
+
 CHECKS = {
     "01_from_uniforms_to_digits": from_uniforms_to_digits,
     "02_your_own_prior_in_a_vae": your_own_prior_in_a_vae,
     "03_the_elbo_taken_apart": the_elbo_taken_apart,
     "04_four_ways_to_draw_from_a_density": four_ways_to_draw_from_a_density,
+    "05_a_markov_chain_you_can_trust": a_markov_chain_you_can_trust,
 }
 
 

@@ -29,7 +29,7 @@ def ksd_test(
 ) -> TestResult:
     r"""Test whether draws come from a density, known up to its constant, by KSD² and a wild bootstrap.
 
-    The statistic T = Σ_{i≠j} k_p(x_i, x_j) / n(n − 1) is held against Σ_{i≠j} s_i s_j k_p(x_i, x_j) / n(n − 1)
+    The statistic T = Σ_{i≠j} k_p(x_i, x_j) / n(n − 1) is held against Σ_{i≠j} s_i s_j k_p(x_i, x_j) / n(n−1)
     with random signs s_i = ±1. The p-value is (k + 1) / (B + 1), where k of B such sums reach T. With several
     kernels the smallest of their p-values is the statistic of one test, held against the same signs. The
     level is that of many draws (in repeats with n = 50 it held).

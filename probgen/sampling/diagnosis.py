@@ -113,7 +113,7 @@ def of_moves(
             f"The acceptance is {acceptance:.3f} but the scale was tuned for {target}. The chains were "
             f"still on their way when tuning ended: use a longer warm-up."
         )
-    elif acceptance < 0.05 or acceptance > 0.95:
+    elif target is None and not 0.05 <= acceptance <= 0.95:
         low = acceptance < 0.05
         found.append(f"The acceptance is {acceptance:.3f}: use a {'smaller' if low else 'larger'} scale.")
     if "not_finite" in statistics and (count := int(statistics["not_finite"].sum())):
