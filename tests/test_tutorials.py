@@ -160,7 +160,7 @@ def a_markov_chain_you_can_trust(v: SimpleNamespace) -> None:
 
     worth = [found.summary()[["ess_bulk", "ess_tail"]].min(axis=None) for found in (v.walked, v.followed)]
     assert 500 < worth[0] < 2000
-    assert 7000 < worth[1]
+    assert worth[1] > 7000
     assert v.followed.autocorrelation("x")[10].abs().max() < 0.05
     assert "diverged" in v.fits[v.centred].diagnose()[0]
     assert "E-BFMI" in v.fits[v.centred].diagnose()[1]
