@@ -278,9 +278,9 @@ def on_device(draws: int, device: torch.device) -> list[str]:
         "writing float64": lambda: x.fill_(1.0),
         "torch.rand": lambda: x.uniform_(),
         "torch.randn": lambda: x.normal_(),
-        "InverseCDF, normal": partial(InverseCDF(log_prob=log_normal).sample, (draws,)),
+        "InverseCDF, normal": partial(InverseCDF(log_prob=log_normal, device=device).sample, (draws,)),
         "TransformedDensityRejection, normal": partial(
-            TransformedDensityRejection(log_normal).sample, (draws,)
+            TransformedDensityRejection(log_normal, device=device).sample, (draws,)
         ),
         "DiscreteInverse, 1,000 categories": partial(DiscreteInverse(probs).sample, (draws,)),
         "torch.multinomial, 1,000 categories": partial(torch.multinomial, probs, draws, replacement=True),
