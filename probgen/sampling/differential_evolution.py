@@ -8,24 +8,24 @@ import torch
 from torch import Tensor
 
 from probgen.core import Density, Transition
-from probgen.sampling.ensemble import ensemble_kernel, partner, taken
+from probgen.sampling.ensemble import chosen, ensemble_kernel, taken
 from probgen.sampling.graphs import Wrap, as_written
 from probgen.sampling.metropolis import Kernel
 from probgen.sampling.random_walk import target_acceptance
 
 JUMPS = 0.1
 """The share of the steps that go by a whole difference, from one mode to another."""
-SPREAD = 0.05
-"""Standard deviation of a step's length, relative to it: without it, few places could be reached."""
+SPREAD = 0.1
+"""How much longer or shorter a step may be: at one length only, few places could be reached."""
 
 
 def differential_evolution(density: Density, *, scale: float | Tensor | None = None) -> Transition:
-    r"""Return the step of an ensemble y = x + γ (1 + 0.05 ε) (x_i − x_j), accepted with min(1, π(y) / π(x)).
+    r"""Return the step of an ensemble y = x + γ u (x_i − x_j), accepted with min(1, π(y) / π(x)).
 
-    x_i and x_j are two of the other half of the chains, ε is standard normal. One step in ten has γ = 1, so
-    that chains in two modes show the others the way from one to the other. All chains of the run are one
-    ensemble, one for each member of the density's batch, and are not independent of each other: see
-    :func:`stretch`.
+    x_i and x_j are two of the other half of the chains, u is uniform on [0.9, 1.1]. One step in ten
+    has γ = 1, so that chains in two modes show the others the way from one to the other. All chains of the
+    run are one ensemble, one for each member of the density's batch, and are not independent of each other:
+    see :func:`stretch`.
 
     Args:
         density: the target π.
@@ -63,17 +63,13 @@ def differential_evolution(density: Density, *, scale: float | Tensor | None = N
 def differential_evolution_kernel(density: Density, *, wrap: Wrap = as_written) -> Kernel:
     """Return differential evolution with γ, its scale, open; ``wrap`` may compile the move."""
 
-    def propose(
-        position: Tensor, others: Tensor, scale: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        many, shape, device = len(others), position.shape[:-1], position.device
-        first = partner(position, others, generator)
-        gap = torch.randint(1, many, shape, device=device, generator=generator)
-        jumps = torch.rand(shape, device=device, generator=generator) < JUMPS
-        noise = torch.randn(shape, dtype=position.dtype, device=device, generator=generator)
-        length = torch.where(jumps, 1.0, scale) * (1 + SPREAD * noise)
-        difference = taken(others, first) - taken(others, (first + gap) % many)
-        return position + length.unsqueeze(-1) * difference, torch.zeros_like(length)
+    def propose(position: Tensor, others: Tensor, scale: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        many = len(others)
+        first = chosen(noise[0], many)
+        second = (first + 1 + chosen(noise[1], many - 1)) % many
+        length = torch.where(noise[2] < JUMPS, 1.0, scale) * (1 + SPREAD * (2 * noise[3] - 1))
+        step = length.to(position.dtype).unsqueeze(-1) * (taken(others, first) - taken(others, second))
+        return position + step, torch.zeros_like(step[..., 0])
 
     target, scale = target_acceptance(density.dim), 2.38 / math.sqrt(2 * density.dim)
-    return ensemble_kernel(density, propose, target=target, scale=scale, wrap=wrap)
+    return ensemble_kernel(density, propose, numbers=4, target=target, scale=scale, wrap=wrap)

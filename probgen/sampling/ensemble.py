@@ -11,18 +11,25 @@ from probgen.core import Density
 from probgen.sampling.graphs import Wrap, as_written
 from probgen.sampling.metropolis import Info, Kernel, State, choose, judge
 
-Propose = Callable[[Tensor, Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
-"""From positions (n, \\*batch, dim), the others (m, \\*batch, dim), a scale and a generator: positions
-proposed, and log q(y → x) / q(x → y) with what the change of volume adds, (n, \\*batch)."""
+Propose = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From positions (n, \\*batch, dim), the others (m, \\*batch, dim), a scale and uniform numbers
+(numbers, n, \\*batch): positions proposed, and log q(y → x) / q(x → y) with what the change of volume adds,
+(n, \\*batch)."""
 
 
 def ensemble_kernel(
-    density: Density, propose: Propose, *, target: float, scale: float, wrap: Wrap = as_written
+    density: Density,
+    propose: Propose,
+    *,
+    numbers: int,
+    target: float,
+    scale: float,
+    wrap: Wrap = as_written,
 ) -> Kernel:
     r"""Return the kernel that moves one half of the chains by the other half, then the other by the first.
 
     The halves are drawn anew at each step, for each member of the batch, so that a step is reversible for
-    the joint law of the ensemble, Π π(x_i).
+    the joint law of the ensemble, Π π(x_i). A proposal takes ``numbers`` uniform numbers.
     """
 
     def init(position: Tensor) -> State:
@@ -38,31 +45,28 @@ def ensemble_kernel(
             )
         return State(position, density.unconstrained_log_prob(position))
 
-    @wrap
-    def accept(
-        position: Tensor, log_prob: Tensor, proposal: Tensor, log_factor: Tensor, uniform: Tensor
+    def moved(
+        position: Tensor, log_prob: Tensor, others: Tensor, scale: Tensor, noise: Tensor
     ) -> tuple[Tensor, ...]:
+        proposal, log_factor = propose(position, others, scale, noise[1:])
         proposed = density.unconstrained_log_prob(proposal)
-        info = judge(proposed - log_prob + log_factor, proposed, uniform)
+        info = judge(proposed - log_prob + log_factor, proposed, noise[0])
         return (*choose(info.accepted, State(proposal, proposed), State(position, log_prob)), *info)
 
-    def move(state: State, scale: Tensor, generator: torch.Generator) -> tuple[State, Info]:
-        shape, device = state.log_prob.shape, state.log_prob.device
-        order = torch.rand(shape, device=device, generator=generator).argsort(0)
-        uniform = torch.rand(shape, dtype=torch.float64, device=device, generator=generator)
+    @wrap
+    def both_halves(position: Tensor, log_prob: Tensor, scale: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+        order, noise = noise[0].argsort(0), noise[1:]
         half = len(order) // 2
-        position, log_prob = taken(state.position, order), state.log_prob.gather(0, order)
-        first, second = slice(None, half), slice(half, None)
-        moved: list[tuple[Tensor, ...]] = []
-        for own, others in ((first, position[second]), (second, position[first])):
-            others = moved[0][0] if moved else others
-            proposal, log_factor = propose(position[own], others, scale, generator)
-            moved.append(accept(position[own], log_prob[own], proposal, log_factor, uniform[own]))
-        back = order.argsort(0)
-        position, log_prob, *info = (torch.cat(halves) for halves in zip(*moved, strict=True))
-        return State(taken(position, back), log_prob.gather(0, back)), Info(
-            *(x.gather(0, back) for x in info)
-        )
+        position, log_prob = taken(position, order), log_prob.gather(0, order)
+        first = moved(position[:half], log_prob[:half], position[half:], scale, noise[:, :half])
+        second = moved(position[half:], log_prob[half:], first[0], scale, noise[:, half:])
+        return tuple(_put_back(torch.cat(halves), order) for halves in zip(first, second, strict=True))
+
+    def move(state: State, scale: Tensor, generator: torch.Generator) -> tuple[State, Info]:
+        shape, device = (numbers + 2, *state.log_prob.shape), state.log_prob.device
+        noise = torch.rand(shape, dtype=torch.float64, device=device, generator=generator)
+        position, log_prob, *info = both_halves(*state, scale, noise)
+        return State(position, log_prob), Info(*info)
 
     return Kernel(init, move, target, scale)
 
@@ -72,6 +76,11 @@ def taken(position: Tensor, chains: Tensor) -> Tensor:
     return position.gather(0, chains.unsqueeze(-1).expand(*chains.shape, position.shape[-1]))
 
 
-def partner(like: Tensor, others: Tensor, generator: torch.Generator) -> Tensor:
-    r"""Draw one of the others for each position, (n, \*batch)."""
-    return torch.randint(len(others), like.shape[:-1], device=like.device, generator=generator)
+def chosen(uniform: Tensor, many: int) -> Tensor:
+    """Return uniform numbers as choices 0 ... many − 1."""
+    return (uniform * many).to(torch.int64)
+
+
+def _put_back(values: Tensor, order: Tensor) -> Tensor:
+    index = order if values.dim() == order.dim() else order.unsqueeze(-1).expand(values.shape)
+    return values.scatter(0, index, values)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from probgen.core import Density, Transition
-from probgen.sampling.ensemble import ensemble_kernel, partner, taken
+from probgen.sampling.ensemble import chosen, ensemble_kernel, taken
 from probgen.sampling.graphs import Wrap, as_written
 from probgen.sampling.metropolis import Kernel
 
@@ -46,13 +46,9 @@ def stretch(density: Density, *, a: float = 2.0) -> Transition:
 def stretch_kernel(density: Density, *, wrap: Wrap = as_written) -> Kernel:
     """Return the stretch move with a − 1, its scale, open; ``wrap`` may compile the move."""
 
-    def propose(
-        position: Tensor, others: Tensor, scale: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        other = taken(others, partner(position, others, generator))
-        shape, dtype = position.shape[:-1], position.dtype
-        u = torch.rand(shape, dtype=dtype, device=position.device, generator=generator)
-        z = (scale * u + 1) ** 2 / (1 + scale)
+    def propose(position: Tensor, others: Tensor, scale: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        other = taken(others, chosen(noise[0], len(others)))
+        z = ((scale * noise[1] + 1) ** 2 / (1 + scale)).to(position.dtype)
         return other + z.unsqueeze(-1) * (position - other), (density.dim - 1) * z.log()
 
-    return ensemble_kernel(density, propose, target=0.45, scale=1.0, wrap=wrap)
+    return ensemble_kernel(density, propose, numbers=2, target=0.45, scale=1.0, wrap=wrap)
