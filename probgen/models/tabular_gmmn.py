@@ -157,5 +157,5 @@ class _Categories:
 
     def drawn(self, logits: Tensor, gumbel: Tensor) -> Tensor:
         soft = (logits + gumbel).softmax(-1)
-        hard = one_hot(soft.argmax(-1), self.width).to(soft)
+        hard = torch.zeros_like(soft).scatter(-1, soft.argmax(-1, keepdim=True), 1.0)
         return hard + (soft - soft.detach())
