@@ -90,8 +90,7 @@ def test_tuning_ends_with_the_warm_up(warm_up, generator):
 
 
 @each
-@pytest.mark.parametrize("chains", [1, 32])
-def test_members_of_a_batch_are_tuned_apart(warm_up, chains, generator):
+def test_members_of_a_batch_are_tuned_apart(warm_up, generator):
     scales = torch.tensor([[1e-2], [1.0], [1e2]], **DOUBLE)
     density = Density(
         lambda x: -0.5 * (x / scales).square().sum(-1),
@@ -100,9 +99,9 @@ def test_members_of_a_batch_are_tuned_apart(warm_up, chains, generator):
         batch_shape=(3,),
         **DOUBLE,
     )
-    start = torch.randn(chains, 3, 1, generator=generator, **DOUBLE)
+    start = torch.randn(4, 3, 1, generator=generator, **DOUBLE)
     tuned = warm_up(density, start, steps=600, generator=generator)
-    chains = run(tuned.transition, tuned.position[:1].expand(64, 3, 1), draws=200, generator=generator)
+    chains = run(tuned.transition, tuned.position[:1].expand(64, 3, 1), draws=50, generator=generator)
     assert ((chains.statistics["acceptance"].mean((0, 1)) - 0.44).abs() < 0.12).all()
 
 
