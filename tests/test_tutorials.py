@@ -15,6 +15,8 @@ import matplotlib.pyplot as plt
 import pytest
 from matplotlib.figure import Figure
 
+from probgen import data
+
 TUTORIALS = sorted((Path(__file__).parents[1] / "tutorials").glob("*.md"))
 
 
@@ -175,12 +177,32 @@ def a_markov_chain_you_can_trust(v: SimpleNamespace) -> None:
     assert v.held.rows.k_hat.max() < 0.7
 
 
+def matching_moments(v: SimpleNamespace) -> None:
+    linear, quadratic, gaussian = v.seen
+    assert abs(linear.value) < 2 * linear.stderr
+    assert abs(quadratic.value) < 2 * quadratic.stderr
+    assert gaussian.value > 3 * gaussian.stderr
+    scores = [value / stderr for value, stderr in v.profile]
+    assert max(scores[:3]) > 5 > 2 > abs(scores[7])  # the eighth width is the median
+
+    assert v.false_alarms == {"one": 15, "best of ten": 42, "aggregated": 6}
+    assert v.found.p_value < 0.01
+    assert v.found.kernel_p_values[0] < 0.01 < 0.05 < v.found.kernel_p_values[-1]
+    assert v.alarms["permutation"] == pytest.approx(31, abs=5)
+    assert v.alarms["block"] <= 6
+
+    assert v.before.value > 0.4
+    assert v.after.value == pytest.approx(0.0013, abs=5e-4)
+    assert abs(v.floor.value) < 3 * v.floor.stderr
+
+
 CHECKS = {
     "01_from_uniforms_to_digits": from_uniforms_to_digits,
     "02_your_own_prior_in_a_vae": your_own_prior_in_a_vae,
     "03_the_elbo_taken_apart": the_elbo_taken_apart,
     "04_four_ways_to_draw_from_a_density": four_ways_to_draw_from_a_density,
     "05_a_markov_chain_you_can_trust": a_markov_chain_you_can_trust,
+    "06_matching_moments": matching_moments,
 }
 
 
@@ -205,6 +227,11 @@ def draw(shown: Any) -> None:
 @pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")  # plt.show()
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 def test_tutorial(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "data.mnist()" in path.read_text():
+        try:
+            data.mnist()
+        except ConnectionError as error:
+            pytest.skip(str(error))
     monkeypatch.chdir(tmp_path)
     cells = [cell.source for cell in jupytext.read(path).cells if cell.cell_type == "code"]
     names: dict[str, Any] = {"__name__": "__main__"}
