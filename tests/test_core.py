@@ -211,6 +211,26 @@ class Global(TwoLatents):
             return pyro.sample("x", dist.Normal(z, 1.0), obs=x)
 
 
+class Angles(Pair):
+    """t ~ von Mises(0, 1), x | t ~ N(t, 1)."""
+
+    def model(self, x=None, *context, n=1):
+        with pyro.plate("data", n if x is None else len(x)):
+            t = pyro.sample("t", dist.VonMises(0.0, 1.0))
+            return pyro.sample("x", dist.Normal(t, 1.0), obs=x)
+
+    def guide(self, x=None, *context, n=1):
+        with pyro.plate("data", len(x)):
+            pyro.sample("t", dist.VonMises(x, 1.0))
+
+
+def test_a_posterior_of_angles_stays_on_one_turn():
+    """On the whole line it would be improper."""
+    density = Angles().posterior(torch.zeros(3))
+    angles = density.constrain(100 * torch.randn(50, 3, 1))["t"]
+    assert (angles.abs() <= math.pi).all()
+
+
 def test_posteriors_that_there_are_not():
     with pytest.raises(ValueError, match=r"Observed\.model should have a latent site but has none"):
         Observed().posterior(torch.zeros(3))

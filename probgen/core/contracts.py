@@ -11,7 +11,7 @@ from pyro import poutine
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from probgen.core.density import Density
+from probgen.core.density import Density, support_of
 from probgen.core.traces import evaluating, log_joint_prob, plate_nesting, sample_sites, seeded
 
 Terms = dict[str, Tensor]
@@ -78,7 +78,7 @@ class Pair(GenerativeModel):
                 joint = poutine.trace(poutine.condition(self.model, data=data)).get_trace(x, *context)
             return log_joint_prob(joint, rows, nesting=nesting)
 
-        supports = {name: law.support for name, law in latent.items()}
+        supports = {name: support_of(law) for name, law in latent.items()}
         shapes = {name: law.event_shape for name, law in latent.items()}
         where: dict[str, Any] = {"batch_shape": x.shape[:1], "dtype": x.dtype, "device": x.device}
         if len(latent) > 1:
