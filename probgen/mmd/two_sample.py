@@ -14,11 +14,12 @@ from probgen.mmd.algebra import Kernel
 from probgen.mmd.bandwidths import bandwidth_grid, bandwidths_between_quantiles
 from probgen.mmd.blocks import block_shares, signed_statistics
 from probgen.mmd.kernels import Gaussian, Laplace
+from probgen.mmd.null_laws import gamma_test, spectral_test
 from probgen.mmd.pairwise import quadratic_forms
 from probgen.mmd.pooled import Pooled
 from probgen.mmd.result import TestResult, drawn_result
 
-Method = Literal["permutation", "aggregated", "fuse", "block"]
+Method = Literal["permutation", "aggregated", "fuse", "block", "gamma", "spectral"]
 
 
 def mmd_test(
@@ -54,17 +55,21 @@ def mmd_test(
     weights, such as importance weights, of which no permutation test is valid: give independent weighted
     points as chains of one draw, ``x[:, None]``. Several kernels are aggregated.
 
+    ``"gamma"`` and ``"spectral"`` are fast approximations for large samples, with one kernel: they take the
+    null law of MMD² for a Gamma law with its mean and variance, or draw from its limit with eigenvalues of
+    at most 1,000 of the points. Their p-values hold in the limit only; where it matters, permute.
+
     Args:
         x, y: samples of shape (n, \*event) and (m, \*event), n and m at least 2; events are flattened. With
             "block" x has shape (chains, draws, \*event), and y the same or (m, \*event).
-        kernels: chosen without a look at which point came from where; one for "permutation", one or several
-            for the others. By default the mean of Gaussians over :func:`bandwidth_grid`, or else five
+        kernels: chosen without a look at which point came from where; one or, for "aggregated", "fuse" and
+            "block", several. By default the mean of Gaussians over :func:`bandwidth_grid`, or else five
             Gaussian and five Laplace kernels from the smallest to the largest distances, which depend on
             the pooled sample alone.
-        method: "permutation", "aggregated", "fuse" or "block".
+        method: "permutation", "aggregated", "fuse" or "block"; "gamma" or "spectral" to approximate.
         weights_x, weights_y: of the points, with "block" only: not negative, shapes (chains, draws) or (m,).
-        permutations: B, the number of permutations or of vectors of signs.
-        generator: of the permutations or signs, on the device of the samples.
+        permutations: B, the number of permutations, of vectors of signs or of draws from the limit.
+        generator: of these, on the device of the samples.
 
     Returns:
         the result; with "aggregated" the statistic is −log of the smallest p-value, and
@@ -104,6 +109,10 @@ def mmd_test(
     for name, size in (("x", n), ("y", m)):
         if size < 2:
             raise ValueError(f"{name} should hold at least 2 points but has {size}")
+    if method == "gamma":
+        return gamma_test(pooled)
+    if method == "spectral":
+        return spectral_test(pooled, permutations, generator)
     if method == "block":
         statistics = signed_statistics(pooled, shares, permutations, generator)
         arrangements = 2 ** (shares.shape[1] - 1)
@@ -144,15 +153,15 @@ def _chosen(
 ) -> Sequence[Kernel]:
     """Return the kernels of a test, once their number is looked at."""
     if kernels is None:
-        single = method in ("permutation", "block")
-        return [Gaussian(bandwidth_grid(x, y))] if single else default_kernels(x, y)
+        several = method in ("aggregated", "fuse")
+        return default_kernels(x, y) if several else [Gaussian(bandwidth_grid(x, y))]
     chosen = kernels if isinstance(kernels, Sequence) else [kernels]
     if not chosen:
         raise ValueError("kernels should hold at least one kernel but is empty")
-    if method == "permutation" and len(chosen) > 1:
+    if method in ("permutation", "gamma", "spectral") and len(chosen) > 1:
         raise ValueError(
-            f"kernels should be one kernel with method 'permutation' but are {len(chosen)}; "
-            "'aggregated' and 'fuse' take several"
+            f"kernels should be one kernel with method {method!r} but are {len(chosen)}; "
+            "'aggregated', 'fuse' and 'block' take several"
         )
     return chosen
 
