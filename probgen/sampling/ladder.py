@@ -159,10 +159,10 @@ class _Swaps:
 
 def _refuse_runaways(powers: Tensor, position: Tensor) -> None:
     """Raise where a level's chains are spread as no law with a finite integral is."""
-    spread = (position.max(0).values - position.min(0).values).flatten(1).amax(1)
-    away = ~(spread[1:] <= RUNAWAY * spread[0])
+    spread = (position.max(0).values - position.min(0).values).flatten(1)
+    away = ~(spread[1:] <= RUNAWAY * spread[0]).all(1)
     if len(position) > 1 and away.any():
-        level = 1 + int(away.nonzero()[0, 0])
+        level = 1 + int(away.nonzero()[0])
         raise ValueError(
             f"the density to the power of every level should have a finite integral but at level {level}, "
             f"{float(powers[level].flatten()[0]):.3g}, the chains run away, as they do where tails are those "

@@ -21,8 +21,8 @@ LINEAR = {"position", "log_prob", "gradient"}
 class TemperedState(NamedTuple):
     r"""The chains of the target, (\*chains, \*batch), and those of all levels, (\*chains, levels, \*batch).
 
-    ``trip`` says of what moves between levels: 0 before it has been at the target, 1 since then, 2 since it
-    has been at the last level after that.
+    ``trip`` says of each replica, which moves between levels: 0 before it has been at the target, 1 since
+    then, 2 since it has been at the last level after that.
     """
 
     position: Tensor
@@ -41,7 +41,7 @@ def tempered(
 
     A step moves all chains of all levels at once, then swaps neighbours: levels 0 and 1, 2 and 3, ..., then 1
     and 2, 3 and 4, ..., each with min(1, exp((β_k − β_{k+1}) (log π(x_{k+1}) − log π(x_k)))). In this fixed
-    order a place travels on in one direction until a swap is refused, which takes it to the last level and
+    order a replica travels on in one direction until a swap is refused, which takes it to the last level and
     back far sooner than swaps in random order. What is flattened is the density on the unconstrained scale;
     each π^β has to have a finite integral, which tails of powers, as Student's, have not for small β.
 
@@ -56,7 +56,7 @@ def tempered(
 
     - ``not_finite``: whether a log-density was NaN or +∞ at any level;
     - ``swapped``: which neighbours swapped, (chains, levels − 1, \*batch);
-    - ``round_trip``: whether a place came back to the target from the last level.
+    - ``round_trip``: whether a replica came back to the target from the last level.
 
     Raises:
         ValueError: for a ladder that does not fall from 1 towards 0.
@@ -153,8 +153,8 @@ Swap = Callable[[Any, torch.Generator], tuple[Any, Tensor, Tensor, Tensor]]
 def swapping(init: Callable[[Tensor], Any], powers: Tensor) -> Swap:
     r"""Return the swaps of a state of all levels.
 
-    They give the new state; the level that each level's place comes from, (chains, levels, \*batch); and for
-    each pair of neighbours, (chains, levels − 1, \*batch), the probability of a swap and whether it was made.
+    They give the new state; the level that each level's replica comes from, (chains, levels, \*batch);
+    and for each pair of neighbours, (chains, levels − 1, \*batch), the probability of a swap and whether it was made.
     A state with fields that depend on the temperature in a way that is not known is made anew by ``init``.
     """
     gaps = powers[:-1] - powers[1:]

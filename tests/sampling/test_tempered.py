@@ -186,14 +186,14 @@ def test_fields_are_those_of_the_level(generator):
 
 
 def test_round_trips_are_counted(generator):
-    """Levels of one law always swap: three places go round in three steps."""
+    """Levels of one law always swap: three replicas go round in three steps."""
     density = Density(lambda x: 0 * x)
     init, step = tempered(density, lambda d: random_walk(d, scale=1.0), ladder=[1.0, 0.5, 0.25])
     state, trips = init(torch.zeros(4, 1)), []
     for _ in range(9):
         state, info = step(state, generator)
         trips.append(info.round_trip)
-    # place 0 is at the end after the 1st step and back after the 3rd, place 1 the same one step later, ...
+    # replica 0 is at the end after the 1st step and back after the 3rd, replica 1 a step later, ...
     expected = [False] * 2 + [True] * 7
     assert torch.stack(trips).equal(torch.tensor(expected).unsqueeze(1).expand(9, 4))
 
