@@ -153,8 +153,9 @@ Swap = Callable[[Any, torch.Generator], tuple[Any, Tensor, Tensor, Tensor]]
 def swapping(init: Callable[[Tensor], Any], powers: Tensor) -> Swap:
     r"""Return the swaps of a state of all levels.
 
-    They give the new state; the level that each level's replica comes from, (chains, levels, \*batch);
-    and for each pair of neighbours, (chains, levels − 1, \*batch), the probability of a swap and whether it was made.
+    They give the new state; the level that each level's replica comes from, (chains, levels, \*batch); and,
+    for each pair of neighbours, (chains, levels − 1, \*batch), the probability of a swap and whether it was
+    made.
     A state with fields that depend on the temperature in a way that is not known is made anew by ``init``.
     """
     gaps = powers[:-1] - powers[1:]
