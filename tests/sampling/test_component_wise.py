@@ -81,7 +81,7 @@ def test_every_coordinate_moves_by_a_step_of_its_own(scan, generator):
     )
     start = torch.randn(64, 3, generator=generator, dtype=torch.float64)
     transition, position, target = adapt_component_wise(
-        density, start, steps=400, scan=scan, generator=generator
+        density, start, steps=200, scan=scan, generator=generator
     )
     chains = run(transition, position, draws=200, generator=generator)
     assert abs(chains.statistics["acceptance"].mean() - target) < 0.03
@@ -171,7 +171,7 @@ def test_labels_do_not_lead_the_warm_up_astray(generator):
     """All alike, every step is accepted; one nearly alone, none is: no scale grows or shrinks for ever."""
     weights = torch.tensor([[1.0, 1.0, 1.0, 1.0, 1.0], [1.0, 1e-9, 1e-9, 1e-9, 1e-9]])
     density = Density.from_distribution(dist.Categorical(weights))
-    chains = sample(density, chains=50, warmup=600, draws=10, generator=generator)
+    chains = sample(density, chains=50, warmup=400, draws=10, generator=generator)
     assert chains.target_acceptance is None
     share = (chains["x"] == 0).double().mean((0, 1))
     assert abs(share[0] - 0.2) < 0.09
@@ -180,7 +180,7 @@ def test_labels_do_not_lead_the_warm_up_astray(generator):
 
 def test_sample_of_a_law_of_counts(generator):
     law = Density.from_distribution(dist.Poisson(torch.tensor([0.3, 40.0])))
-    draws = sample(law, chains=200, warmup=150, draws=100, generator=generator)["x"].double()
+    draws = sample(law, chains=200, warmup=100, draws=80, generator=generator)["x"].double()
     of_chains = draws.mean(1)
     z = (of_chains.mean(0) - torch.tensor([0.3, 40.0])) / (of_chains.std(0) / 200**0.5)
     assert z.abs().max() < 5.5

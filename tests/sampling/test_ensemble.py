@@ -179,7 +179,9 @@ def test_sample(method, generator):
     """Members of a batch are tuned apart; chains that start far away catch up."""
     scales = torch.tensor([1e-3, 1.0, 1e3], dtype=torch.float64)
     density = Density.from_distribution(Normal(torch.full_like(scales, 50.0), scales))
-    chains = sample(density, method=method, warmup=400, draws=400, generator=generator)
+    chains = sample(
+        density, method=method, chains=256, warmup=200, draws=150, compile="eager", generator=generator
+    )
     z = (chains["x"] - 50) / scales
     assert z.mean((0, 1)).abs().max() < 0.15
     assert (z.flatten(0, 1).std(0) - 1).abs().max() < 0.1
