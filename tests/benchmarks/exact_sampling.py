@@ -50,7 +50,7 @@ PARTS: dict[str, tuple[str, str, Callable[[int, list[int]], str]]] = {
     ),
     "batch": (
         "a thousand laws",
-        "{draws:,} draws a call in all. " + RACE,
+        "{draws:,} draws a call in all, a hundredth of it by InverseCDF. " + RACE,
         lambda draws, sizes: raced(exact_speed.many_laws(1000, draws // 1000)),
     ),
     "rejection": (
