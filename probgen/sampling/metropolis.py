@@ -61,7 +61,10 @@ def judge(log_ratio: Tensor, proposed: Tensor, uniform: Tensor) -> Info:
         uniform: random numbers in [0, 1).
     """
     outside = proposed == -torch.inf
-    not_finite = ((proposed + log_ratio).isnan() & ~outside) | (proposed == torch.inf)
+    unknown = ~(
+        (proposed + log_ratio).abs() <= torch.inf
+    )  # isnan, which torch's compiler runs in a scalar loop
+    not_finite = (unknown & ~outside) | (proposed == torch.inf)
     acceptance = torch.where(not_finite | outside, 0.0, log_ratio.clamp(max=0).exp())
     return Info(acceptance, uniform < acceptance, not_finite)
 
