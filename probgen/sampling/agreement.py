@@ -1,9 +1,24 @@
-"""How far chains agree, while they run."""
+"""How far chains agree, while they run, and a warm-up that goes on until they do."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pyro
 import torch
 from torch import Tensor
+
+from probgen.core import Density
+from probgen.sampling.adaptation import WarmedUp
+
+logger = logging.getLogger("probgen")
+
+AGREED = 1.05
+"""R-hat of a trial run at which a warm-up ends: about ten independent draws a chain, from one law."""
+FIRST, LAST = 250, 8000
+"""Steps of the first attempt, and of the last."""
 
 
 class Agreement:
@@ -41,3 +56,39 @@ class Agreement:
         found = self.r_hat()
         known = found[~found.isnan()]
         return {"r_hat": f"{float(known.max()):.3f}"} if len(known) else {}
+
+
+@torch.no_grad()
+def warm_up_until_agreed(
+    warm_up: Callable[..., WarmedUp],
+    density: Density,
+    position: Tensor,
+    *,
+    generator: torch.Generator,
+    **options: Any,
+) -> WarmedUp:
+    """Warm up for 250, 500, 1000, ... steps, each time from where the last ended, until the chains agree.
+
+    They agree when R-hat of every coordinate is at most 1.05 in a trial run, half as long, of the transition
+    that was found. After an attempt of 8,000 steps the warm-up ends with a warning in the log.
+
+    Raises:
+        ValueError: for a single chain, which cannot agree with another.
+    """
+    if len(position) < 2:
+        raise ValueError("warmup='auto' needs at least 2 chains but got 1")
+    steps = FIRST
+    while True:
+        found = warm_up(density, position, steps=steps, generator=generator, **options)
+        state, agreement = found.transition.init(found.position), Agreement()
+        with pyro.validation_enabled(False):
+            for _ in range(steps // 2):
+                state, _ = found.transition.step(state, generator)
+                agreement.add(state.position)
+        position, worst = state.position, float(agreement.r_hat().nan_to_num(1.0).max())
+        if worst <= AGREED or steps >= LAST:
+            break
+        steps *= 2
+    if worst > AGREED:
+        logger.warning(f"the warm-up ended before the chains agreed: R-hat is {worst:.3f} after {LAST} steps")
+    return found._replace(position=position)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from probgen.core import Density
 from probgen.sampling.adaptation import WarmedUp, adapt, adapt_size
 from probgen.sampling.adaptive_metropolis import adapt_haario, adapt_robust
+from probgen.sampling.agreement import warm_up_until_agreed
 from probgen.sampling.barker import barker_kernel
 from probgen.sampling.chains import Chains
 from probgen.sampling.chees import adapt_hmc
@@ -84,7 +85,7 @@ def sample(
     *,
     method: str | None = None,
     chains: int = 64,
-    warmup: int = 1000,
+    warmup: int | Literal["auto"] = 1000,
     draws: int = 1000,
     thin: int = 1,
     keep: Collection[str] | None = None,
@@ -122,7 +123,8 @@ def sample(
         method: from the table; where not given, "component_wise" where a site is discrete, else "hmc" where
             the log-density has gradients and "random_walk" elsewhere.
         chains: how many at once.
-        warmup: steps of tuning, thrown away.
+        warmup: steps of tuning, thrown away; ``"auto"`` warms up for 250, 500, 1000, ... steps until the
+            chains agree in a trial run (R-hat at most 1.05), and says so in the log where they do not.
         draws: kept draws per chain.
         thin: steps per kept draw.
         keep: names of the sites to keep, where not all.
@@ -149,6 +151,8 @@ def sample(
     """
     if method is not None and method not in METHODS:
         raise ValueError(f"method should be one of {', '.join(METHODS)} but got {method!r}")
+    if isinstance(warmup, str) and warmup != "auto":
+        raise ValueError(f"warmup should be a number of steps or 'auto' but got {warmup!r}")
     at_least("chains", chains, 1)
     at_least("draws", draws, 1)
     at_least("thin", thin, 1)
@@ -166,12 +170,15 @@ def sample(
         raise ValueError(f"method {method!r} needs a log_prob with gradients: use method='random_walk'")
     if target_acceptance is not None:
         warm_up = partial(warm_up, target=target_acceptance)
+    if warmup == "auto":
+        warm_up, expected = partial(warm_up_until_agreed, warm_up), 1000
+    else:
+        warm_up, expected = partial(warm_up, steps=warmup), warmup
     transition, position, acceptance = warm_up(
         density,
         position,
-        steps=warmup,
         covariance="dense" if density.dim <= DENSE else "diagonal",
-        wrap=wrapper(compile, calls=calls * (warmup + draws * thin)),
+        wrap=wrapper(compile, calls=calls * (expected + draws * thin)),
         generator=generator,
         progress=progress,
     )

@@ -7,7 +7,8 @@ from torch.distributions import Dirichlet, Gamma, Normal, constraints
 
 from probgen.core import Density
 from probgen.sampling import random_walk, run, sample
-from probgen.sampling.agreement import Agreement
+from probgen.sampling.adaptation import WarmedUp
+from probgen.sampling.agreement import Agreement, warm_up_until_agreed
 from tests.pairs import LinearGaussian
 
 NORMAL = Density(lambda x: -0.5 * x**2)
@@ -194,6 +195,51 @@ def test_a_state_on_disk_goes_on_to_the_bit(method, tmp_path):
     assert torch.equal(again["x"], run(first.transition, first.state, draws=5, density=NORMAL)["x"])
 
 
+def test_a_warm_up_goes_on_until_chains_agree(generator, caplog):
+    """Chains that start thousands of deviations apart need more steps than those that start together."""
+    taken = []
+
+    def warm_up(density, position, *, steps, generator):
+        taken.append(steps)
+        scale = 2.4 if position.std() < 10 else 8.0
+        transition = random_walk(density, scale=scale)
+        state = transition.init(position)
+        for _ in range(steps):
+            state, _ = transition.step(state, generator)
+        return WarmedUp(transition, state.position, None)
+
+    near = torch.randn(8, 1, dtype=torch.float64, generator=generator)
+    density = Density(lambda x: -0.5 * x**2, dtype=torch.float64)
+    found = warm_up_until_agreed(warm_up, density, near, generator=generator)
+    assert taken == [250]
+    taken.clear()
+    far = 3000.0 * torch.arange(8.0, dtype=torch.float64).unsqueeze(-1)
+    found = warm_up_until_agreed(warm_up, density, far, generator=generator)
+    assert taken[:2] == [250, 500]
+    assert (found.position.abs() < 6).all()
+    assert not caplog.messages
+
+
+def test_chains_that_never_agree_are_said_to(generator, caplog):
+    taken = []
+
+    def warm_up(density, position, *, steps, generator):
+        taken.append(steps)
+        return WarmedUp(random_walk(density, scale=0.1), position, None)
+
+    modes = Density(lambda x: torch.logaddexp(-50 * (x - 9) ** 2, -50 * (x + 9) ** 2))
+    start = torch.tensor([[9.0], [-9.0]])
+    warm_up_until_agreed(warm_up, modes, start, generator=generator)
+    assert taken == [250, 500, 1000, 2000, 4000, 8000]
+    assert len(caplog.messages) == 1
+    assert "the warm-up ended before the chains agreed: R-hat is " in caplog.messages[0]
+
+
+def test_sample_warms_up_until_chains_agree(generator):
+    chains = sample(NORMAL, chains=16, warmup="auto", draws=50, generator=generator)
+    assert abs(chains["x"].std() - 1) < 0.15
+
+
 def test_only_the_sites_asked_for_are_kept(generator):
     density = Density(
         lambda v: -0.5 * v["a"] ** 2 - v["b"],
@@ -259,6 +305,8 @@ def test_draws_carry_no_graph():
         ({"chains": 0}, "chains should be at least 1 but got 0"),
         ({"draws": 0}, "draws should be at least 1 but got 0"),
         ({"thin": 0}, "thin should be at least 1 but got 0"),
+        ({"warmup": "long"}, "warmup should be a number of steps or 'auto' but got 'long'"),
+        ({"warmup": "auto", "chains": 1}, "warmup='auto' needs at least 2 chains but got 1"),
         ({"warmup": 0}, "warm-up should have at least 20 steps but got 0"),
         ({"init": torch.zeros(3)}, r"init of site 'x' should have shape \(64,\) but has \(3,\)"),
         ({"init": {"y": torch.zeros(64)}}, r"init should name the sites \['x'\] but names \['y'\]"),
