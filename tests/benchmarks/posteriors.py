@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--method", default="random_walk")
     parser.add_argument("--only", nargs="*", default=[])
-    for name, default in (("chains", 64), ("warmup", 1000), ("draws", 500), ("thin", 10)):
+    for name, default in (("chains", 128), ("warmup", 1000), ("draws", 200), ("thin", 20)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = vars(parser.parse_args())
     only = options.pop("only")
