@@ -133,9 +133,9 @@ def power_law(log_mass: Tensor, log_r: Tensor) -> Power:
     log_mass = torch.where(some, log_mass, log_r)
     slope = log_mass.diff(dim=0) / log_r.diff(dim=0)
     power = 2 * slope[0] - slope[1]
-    bend = (slope[1] - slope[0]) / power
+    bend = (slope[1] - slope[0]) * math.log(2)  # c r at the first r
     mass = torch.where(some, log_mass[0].exp() / power * (1 - bend / (power + 1)), 0.0)
-    return Power(mass, mass.abs() * (100 * bend).square(), power)
+    return Power(mass, mass.abs() * (100 * bend / power).square(), power)
 
 
 def refined(

@@ -66,6 +66,16 @@ def test_normaliser(name):
     assert float(log_normaliser) == pytest.approx(NORMALISERS[name], abs=1e-10, rel=1e-14)
 
 
+@pytest.mark.parametrize(("a", "b"), [(2.0, 0.05), (50.0, 0.3)])
+def test_normaliser_with_a_pole_away_from_0(a, b):
+    """There the density beside the pole is no pure power at the least distance that float64 resolves."""
+    law = InverseCDF(
+        log_prob=lambda x: (a - 1) * x.log() + (b - 1) * torch.log1p(-x), support=constraints.unit_interval
+    )
+    exact = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+    assert float(law.report().log_normaliser) == pytest.approx(exact, abs=1e-12)
+
+
 def test_half_the_mass_lies_beyond_a_gap():
     """SciPy's PINV puts none there."""
     law = built(GALLERY["two bumps with a gap"])
