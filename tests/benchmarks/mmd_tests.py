@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from probgen.mmd import Gaussian, mmd_test
+from probgen.mmd import Gaussian, deep_kernel_test, mmd_test, relative_mmd_test
 from tests.benchmarks.results import append
 
 LEVEL = 0.05
@@ -63,6 +63,16 @@ def as_points(x: Tensor, y: Tensor, rng: torch.Generator) -> float:
     return mmd_test(x, y, kernels=Gaussian(1.5), permutations=199, generator=rng).p_value
 
 
+def learned(x: Tensor, y: Tensor, rng: torch.Generator) -> float:
+    return deep_kernel_test(x, y, steps=20, permutations=199, generator=rng).p_value
+
+
+def opposite(x: Tensor, y: Tensor, rng: torch.Generator) -> float:
+    """Both samples are as far from the reference, which is the edge of the null hypothesis."""
+    reference = normal(100, x.shape[1], rng)
+    return relative_mmd_test(x + 0.7, y - 0.7, reference, kernel=Gaussian(1.5)).p_value
+
+
 POINTS: dict[str, Draw] = {
     "20 and 60 points, d = 2": lambda rng: (normal(20, 2, rng), normal(60, 2, rng)),
     "ties: 25 and 25 points of {−1, 1}³": lambda rng: (
@@ -88,24 +98,36 @@ CHAINS: dict[str, Draw] = {
         normal(200, 2, rng),
     ),
 }
-LEVELS = {
-    **{(name, case): (independent(name), draw) for case, draw in POINTS.items() for name in
-       ("permutation", "aggregated", "fuse")},
+HUNDRED = "100 and 80 points, d = 2"
+WARNINGS = {"permutation of draws": as_points, "wild bootstrap, length 20": wild_bootstrap}
+OTHERS = {
+    "gamma": independent("gamma"),
+    "spectral": independent("spectral"),
+    "deep kernel": learned,
+    "relative, at equal distance": opposite,
+}
+LEVELS: dict[tuple[str, str], tuple[Callable[..., float], Draw]] = {
+    **{
+        (name, case): (independent(name), draw)
+        for case, draw in POINTS.items()
+        for name in ("permutation", "aggregated", "fuse")
+    },
+    **{
+        (name, HUNDRED): (test, lambda rng: (normal(100, 2, rng), normal(80, 2, rng)))
+        for name, test in OTHERS.items()
+    },
     **{
         (name, case): (test, draw)
         for case, draw in CHAINS.items()
-        for name, test in (("block", blocks), ("permutation of draws", as_points),
-                           ("wild bootstrap, length 20", wild_bootstrap))
+        for name, test in {"block": blocks, **WARNINGS}.items()
     },
-}  # fmt: skip
+}
 
 
 def level(repeats: int) -> str:
     rows = ["| samples | test | rejected at 5 % | refused |", "|---" * 4 + "|"]
     for number, ((name, case), (test, draw)) in enumerate(LEVELS.items()):
-        of_this = (
-            repeats if name not in ("permutation of draws", "wild bootstrap, length 20") else repeats // 10
-        )
+        of_this = repeats // 10 if name in WARNINGS else repeats
         rng = torch.Generator().manual_seed(number)
         rejected = refused = 0
         for _ in range(of_this):
@@ -140,7 +162,7 @@ ALTERNATIVES: dict[str, Callable[[int, torch.Generator], tuple[Tensor, Tensor]]]
     "mean + 0.15, d = 10": lambda n, rng: (normal(n, 10, rng), normal(n, 10, rng) + 0.15),
     "scale × 1.08, d = 20": lambda n, rng: (normal(n, 20, rng), 1.08 * normal(n, 20, rng)),
     "two far modes, width 1 or 0.6": lambda n, rng: (two_modes(n, 1.0, rng), two_modes(n, 0.6, rng)),
-    "uniform or two waves, d = 1": lambda n, rng: (torch.rand(n, 1, generator=rng), wavy(n, 1, 3, rng)),
+    "uniform or three waves, d = 1": lambda n, rng: (torch.rand(n, 1, generator=rng), wavy(n, 1, 3, rng)),
     "uniform or waves, d = 2": lambda n, rng: (torch.rand(n, 2, generator=rng), wavy(n, 2, 1, rng)),
 }
 
