@@ -17,7 +17,7 @@ def run(number):
 def test_the_first_program_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = run(0)
-    assert names["chains"]["z"].shape == (64, 1000, 4, 2)
+    assert names["chains"]["z"].shape == (64, 400, 4, 2)
     assert float(names["vae"].prior.gap.detach()) != 2.0
     out = capsys.readouterr().out
     assert "Estimate(value=-" in out
