@@ -8,6 +8,8 @@ nearly a symmetric law, so that each sign can be drawn anew.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -115,11 +117,35 @@ def signed_statistics(
         shape (kernels, 1 + draws).
     """
     count = shares.shape[1]
-    gram = shares.T @ symmetric_product(pooled.block, shares, diagonal=True)
+    return signed_forms(pooled.block, shares, draws, generator) * (count / (count - 1))
+
+
+def signed_forms(
+    block: Callable[[slice, slice], Tensor], shares: Tensor, draws: int, generator: torch.Generator | None
+) -> Tensor:
+    """Return Σ_{i≠j} s_i s_j (Aᵀ K A)_ij, A the shares of points in blocks, for :func:`random_signs`.
+
+    Returns:
+        shape (kernels, 1 + draws).
+    """
+    gram = shares.T @ symmetric_product(block, shares, diagonal=True)
     gram.diagonal(dim1=-2, dim2=-1).zero_()
-    random = torch.randint(0, 2, (count, draws), generator=generator, device=shares.device)
-    signs = torch.cat([torch.ones_like(random[:, :1]), 2 * random - 1], 1).to(shares.dtype)
-    return ((gram @ signs) * signs).sum(-2) * (count / (count - 1))
+    signs = random_signs(shares.shape[1], draws, shares, generator)
+    return ((gram @ signs) * signs).sum(-2)
+
+
+def random_signs(count: int, draws: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return signs as a tensor like another, shape (count, 1 + draws), those of the first column all 1."""
+    random = torch.randint(0, 2, (count, draws), generator=generator, device=like.device)
+    return torch.cat([torch.ones_like(random[:, :1]), 2 * random - 1], 1).to(like.dtype)
+
+
+def membership(units: Tensor, like: Tensor) -> Tensor:
+    """Return which block each draw is in, 1 there and 0 elsewhere; neighbouring units are joined to 100."""
+    found = int(units.max()) + 1
+    count = min(found, _MOST)
+    groups = units * count // found
+    return like.new_zeros(len(units), count).scatter_(1, groups[:, None], 1.0)
 
 
 def blocks_of_chains(name: str, chains: Tensor) -> Tensor:

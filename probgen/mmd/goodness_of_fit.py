@@ -11,9 +11,9 @@ from torch import Tensor
 from probgen.mmd.aggregation import by_smallest_p_value
 from probgen.mmd.algebra import Kernel
 from probgen.mmd.bandwidths import bandwidth_grid
-from probgen.mmd.blocks import blocks_of_chains
+from probgen.mmd.blocks import blocks_of_chains, membership, random_signs, signed_forms
 from probgen.mmd.kernels import InverseMultiquadric
-from probgen.mmd.pairwise import quadratic_forms, symmetric_product
+from probgen.mmd.pairwise import quadratic_forms
 from probgen.mmd.result import TestResult, drawn_result
 from probgen.mmd.stein import SteinKernel, Target, points_and_scores, smooth
 
@@ -92,18 +92,14 @@ def ksd_test(
 
     if chains:
         units = blocks_of_chains("x", points.unflatten(0, (chains, length)))
-        share = torch.nn.functional.one_hot(units).to(points.dtype)
-        gram = share.T @ symmetric_product(block, share, diagonal=True)
-        gram.diagonal(dim1=-2, dim2=-1).zero_()
-        signs = _signs(gram.shape[-1], bootstraps, points, generator)
-        forms = ((gram @ signs) * signs).sum(-2)
+        shares = membership(units, points)
+        count, forms = shares.shape[1], signed_forms(block, shares, bootstraps, generator)
     else:
-        signs = _signs(n, bootstraps, points, generator)
-        forms, _ = quadratic_forms(block, signs)
+        count, (forms, _) = n, quadratic_forms(block, random_signs(n, bootstraps, points, generator))
     statistics = forms / (n * (n - 1))
     largest = torch.stack([kernel.diagonal().abs().amax() for kernel in stein])
     rounding = 8 * n * torch.finfo(torch.float64).eps * largest
-    arrangements = 2.0 ** (len(signs) - 1) if len(signs) < 1000 else float("inf")
+    arrangements = 2.0 ** (count - 1) if count < 1000 else float("inf")
     if len(chosen) > 1:
         return by_smallest_p_value(statistics, rounding, arrangements=arrangements)
     return drawn_result(statistics[0], float(rounding[0]), arrangements=arrangements)
@@ -121,9 +117,3 @@ def _flattened(x: Any) -> tuple[tuple[int, int], Any]:
     chains, length = next(iter(sites.values())).shape[:2]
     flat = {name: site.flatten(0, 1) for name, site in sites.items()}
     return (chains, length), (flat if isinstance(x, Mapping) else flat["x"])
-
-
-def _signs(count: int, bootstraps: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Return signs, shape (count, 1 + bootstraps), those of the first column all 1."""
-    drawn = torch.randint(0, 2, (count, bootstraps), generator=generator, device=like.device)
-    return torch.cat([torch.ones_like(drawn[:, :1]), 2 * drawn - 1], 1).to(like.dtype)

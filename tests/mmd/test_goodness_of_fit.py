@@ -7,6 +7,7 @@ from torch.distributions import Gamma
 
 from probgen.core import Density
 from probgen.mmd import Gaussian, InverseMultiquadric, ksd2, ksd_test
+from probgen.mmd.blocks import blocks_of_chains, membership
 from probgen.mmd.stein import SteinKernel, points_and_scores
 
 REPEATS = 200
@@ -100,6 +101,16 @@ def test_power_for_chains(generator):
     few = autoregressive(2, 1000, 0.9, generator)
     assert ksd_test(few, normal_score, **options).p_value > 0.01
     assert ksd_test({"x": few[..., 0] + 0.8}, Density(lambda x: -(x**2) / 2), **options).p_value < 0.05
+
+
+def test_many_chains_fill_a_hundred_blocks(generator):
+    """Memory grows with the draws and not with draws times chains; a chain stays whole."""
+    units = blocks_of_chains("x", torch.randn(250, 3, 1, generator=generator))
+    member = membership(units, torch.zeros(()))
+    assert member.shape == (750, 100)
+    assert member.sum(1).eq(1).all()
+    assert member.reshape(250, 3, 100).std(1).max() == 0
+    assert set(member.sum(0).tolist()) == {6.0, 9.0}
 
 
 def test_a_mode_without_draws_is_not_missed(generator):
