@@ -27,7 +27,8 @@ def mmd2_loss(
     gradient in the same pass as their value; other kernels, and gradients that are differentiated again, cost
     a second pass. There is no control flow that depends on values, and no check of them: a NaN in a batch is
     a NaN in the loss. Distances are computed in the dtype of the batches, which are centred first: where a
-    cluster is 10⁴ times narrower than the whole, float32 no longer tells its points apart.
+    cluster is 10⁴ times narrower than the whole, float32 no longer tells its points apart. Under autocast the
+    kernel is computed in the wider dtype of the two batches, at least float32.
 
     Args:
         x, y: batches of shape (n, \*event) and (m, \*event), n and m at least 2; gradients flow to both.
@@ -47,6 +48,9 @@ def mmd2_loss(
     >>> x.grad
     tensor([ 0.5000, -1.0000])
     """
+    if torch.is_autocast_enabled(x.device.type):  # what a network returns then has fewer digits than data
+        common = torch.promote_types(x.dtype, y.dtype)
+        x, y = x.to(common), y.to(common)
     check_alike(x=x, y=y)
     for name, batch in (("x", x), ("y", y)):
         if len(batch) < 2:

@@ -155,6 +155,19 @@ def test_half_precision_is_not_used_for_distances(device, generator):
     torch.testing.assert_close(found[1], slope)
 
 
+def test_what_a_network_makes_under_autocast_is_compared_in_the_dtype_of_the_data(device, generator):
+    x, y = (normal(300, 5, device, torch.float32, generator, s) for s in (0.0, 0.5))
+    draws = y.bfloat16()
+    expected, slope = with_gradient(draws.float(), x, Gaussian(1.0))
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        found = with_gradient(draws, x, Gaussian(1.0))
+    assert found[0].dtype == torch.float32
+    assert float(found[0]) == float(expected)
+    torch.testing.assert_close(found[1], slope.bfloat16())
+    with pytest.raises(TypeError, match=r"same dtype but have torch\.bfloat16 and torch\.float32"):
+        mmd2_loss(draws, x, Gaussian(1.0))
+
+
 @pytest.mark.parametrize("kernel", [*RADIAL, lambda squared: torch.exp(-squared)], ids=named)
 def test_the_gradient_is_captured(kernel, device, dtype, generator):
     def slope(x, y):
