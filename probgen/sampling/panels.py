@@ -18,6 +18,10 @@ TAIL = 2.0**-100
 """Tails are resolved in relative terms down to this probability."""
 
 _ABSOLUTE, _RELATIVE = 5e-12, 1e-9  # what a panel may be off, of the total and of its own tail
+_LONGEST, _FAR = (
+    4.0,
+    24.0,
+)  # in t, so that derivatives are resolved which fall by a power faster; and up to where
 _ROUNDS, _MOST = 100, 4096
 _FIELDS = 7
 _CHUNK = 2**16
@@ -185,9 +189,10 @@ def _urgency(panels: Panels, measures: Tensor, looseness: float) -> Tensor:
     total = from_left[-1]
     inner = torch.minimum(from_left, from_right)
     steep = (inner > TAIL * total) & (inner - mass < 1e-4 * inner) & (inner < 0.1 * total)
+    long = (inner > TAIL * total) & (panels.stop - panels.start > _LONGEST) & (panels.start < _FAR)
     tolerance = looseness * (_RELATIVE * inner).clamp(_RELATIVE * TAIL * total, _ABSOLUTE * total)
     error = torch.maximum(measures[1:3].abs().sum(0), _hidden(panels, measures[3:]))
-    urgency = torch.maximum(error / tolerance, 2 * steep.to(mass.dtype))
+    urgency = torch.maximum(error / tolerance, 2 * (steep | long).to(mass.dtype))
     wide = panels.stop - panels.start > 1e-13 * looseness * (1 + panels.stop)
     return torch.where(wide & (panels.piece == 0), urgency, 0.0)
 

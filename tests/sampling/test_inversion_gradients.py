@@ -59,6 +59,46 @@ def test_gradients_of_far_quantiles_are_exact():
         torch.testing.assert_close(gradient, (-quantile / rate).detach(), rtol=1e-8, atol=0)
 
 
+HEAVY = {"student(0.5)": 0.5, "cauchy": 1.0, "student(1.5)": 1.5, "student(2.5)": 2.5}
+TAILS = torch.cat([torch.linspace(0.02, 0.5, 7, dtype=float64), torch.logspace(-27, -2, 60, dtype=float64)])
+
+
+@pytest.mark.parametrize("df", HEAVY.values(), ids=HEAVY)
+def test_gradients_of_heavy_tails_to_location_and_scale(df):
+    """Of any location-scale law ∂x/∂m = 1 and ∂x/∂s = (x − m) / s, though ∂F/∂m falls faster than F.
+
+    In the far tail ∂F/∂m is below the rounding of the normaliser: it is as good as x itself.
+    """
+    loc, scale = torch.tensor(0.3, dtype=float64), torch.tensor(1.5, dtype=float64)
+
+    def upper_quantiles(loc, scale):
+        law = InverseCDF(log_prob=lambda x: -(df + 1) / 2 * torch.log1p(((x - loc) / scale) ** 2 / df))
+        return law.isf(TAILS)
+
+    to_loc, to_scale = torch.autograd.functional.jacobian(upper_quantiles, (loc, scale))
+    standard = (upper_quantiles(loc, scale) - loc) / scale
+    assert ((to_loc - 1).abs() <= 1e-6 + 1e-13 * standard.abs()).all()
+    torch.testing.assert_close(to_scale, standard, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [0.3, 1.0, 4.0])
+def test_gradients_of_heavy_tails_to_shape(shape):
+    """The Lomax quantile is s (t^(−1/a) − 1) at the upper tail probability t."""
+    parameters = (torch.tensor(shape, dtype=float64), torch.tensor(2.0, dtype=float64))
+
+    def upper_quantiles(shape, scale):
+        law = InverseCDF(
+            log_prob=lambda x: -(shape + 1) * torch.log1p(x / scale), support=constraints.positive
+        )
+        return law.isf(TAILS)
+
+    def exact(shape, scale):
+        return scale * torch.expm1(-TAILS.log() / shape)
+
+    ours, theirs = (torch.autograd.functional.jacobian(f, parameters) for f in (upper_quantiles, exact))
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=0)
+
+
 @pytest.mark.parametrize("method", ["log_prob", "cdf", "icdf"])
 def test_gradients_to_values(method):
     law = gamma(2.5, 1.3)
