@@ -18,10 +18,7 @@ TAIL = 2.0**-100
 """Tails are resolved in relative terms down to this probability."""
 
 _ABSOLUTE, _RELATIVE = 5e-12, 1e-9  # what a panel may be off, of the total and of its own tail
-_LONGEST, _FAR = (
-    4.0,
-    24.0,
-)  # in t, so that derivatives are resolved which fall by a power faster; and up to where
+_LONGEST, _FAR = 4.0, 24.0  # in t, lest derivatives go astray that fall faster; and up to where
 _ROUNDS, _MOST = 100, 4096
 _FIELDS = 7
 _CHUNK = 2**16
