@@ -113,8 +113,8 @@ class GivenDensity:
         solve, table = self._inverse(mesh, found, n)
         if table is None or self._log_total(mesh, found).isnan().any():
             return None
-        x = drawn(table, n, solve, generator)
-        return self._columns.into(shape)(x.clamp_(mesh.first, mesh.last) if self._has_ends else x)
+        ends = (mesh.first, mesh.last) if self._has_ends else None
+        return self._columns.into(shape)(drawn(table, n, solve, generator, ends))
 
     def cdf(self, x: Tensor) -> Tensor:
         """Return F(x), with gradients."""

@@ -47,12 +47,15 @@ class Resolution(NamedTuple):
         return 2 * self.cells * (self.degree + 1 + len(_CHECKS))
 
 
-COARSE, FINE, STEEP = Resolution(3, 9), Resolution(10, 2), Resolution(8, 7)
+COARSE, FINE, STEEP = Resolution(3, 9), Resolution(8, 3), Resolution(8, 7)
 _DEGREE = 7  # in cells that were split
+_LOW = (
+    3  # up to this degree polynomials are in z itself, which is quick; rounding would show in higher powers
+)
 
 
 class Fit(NamedTuple):
-    """Polynomials in the bits of z beyond those that name its cell: (power, cell, law), NaN where wrong."""
+    """Polynomials in z, or in the share of the cell before it: (power, cell, law), NaN where wrong."""
 
     powers: Tensor
     wrong: Tensor  # (cell, law)
@@ -71,11 +74,12 @@ class QuantileTable:
     r"""The quantile functions of a batch of laws on cells of the signed tail probability z.
 
     That is z = u up to u = ½, and z = u − 1 beyond. The octaves of \|z\|, from 2⁻⁵⁴ to ½, are cut into equal
-    cells: the leading bits of z as a float64 number name its cell, and the others, read as a whole number,
-    are the argument of the cell's polynomial. A polynomial may be off by 1e-11 in u and by a share of 1e-7 of
-    the tail, unless other limits are ``allowed``. Where it is more, the cells of a single law are split,
-    ``levels`` times at most; what then is left, of the mass ``missing``, gives NaN. ``split`` is the mass of
-    the cells that were wrong at first.
+    cells: the leading bits of z as a float64 number name its cell, and the others say which share of the cell
+    lies before z; that is the argument of the cell's polynomial, or z itself where the degree is low. A
+    polynomial may be off by 1e-11 in u and by a share of 1e-7 of the tail, unless other limits are
+    ``allowed``. Where it is more, the cells of a single law are split, ``levels`` times at most; what then is
+    left, of the mass ``missing``, gives NaN. ``split`` is the mass of the cells that were wrong at first; a
+    table is ``whole`` where none was.
 
     Args:
         quantile: of z (n, batch) to x (n, batch).
@@ -107,6 +111,7 @@ class QuantileTable:
             table.view(batch, -1)[:, upper] = values[: resolution.cells].T
 
         self._parts: list[Part] = []
+        self.whole = not fit.wrong.any()
         missing = (fit.mass[:, None] * fit.wrong).sum(0).max()
         self.split = float(missing)
         while batch == 1 and len(self._parts) < levels:
@@ -147,37 +152,43 @@ class QuantileTable:
         """Put the quantiles at a block of z into x, both flat."""
         if len(z) < len(workspace[0]):
             workspace = tuple(room[: len(z)] for room in workspace)
-        cell, rest, step, part, law = workspace
+        cell, rest, share, part, law = workspace
         bits = z.view(torch.int64)
         torch.bitwise_right_shift(bits, self._shift, out=cell).bitwise_and_(
             (2 * _SIDE << 52 - self._shift) - 1
         )
         if self._first:
             cell.add_(law)
-        step.copy_(torch.bitwise_and(bits, (1 << self._shift) - 1, out=rest))
         *lower, highest = self._powers
-        if scaled := _scaled(len(lower), self._shift):
-            step.mul_(2.0**-scaled)
+        if len(lower) > _LOW:
+            torch.bitwise_and(bits, (1 << self._shift) - 1, out=rest)
+            argument = share.copy_(rest).mul_(2.0**-self._shift)
+        else:
+            argument = z
         torch.index_select(highest, 0, cell, out=x)
         for powers in reversed(lower):
             torch.index_select(powers, 0, cell, out=part)
-            torch.addcmul(part, x, step, out=x)
+            torch.addcmul(part, x, argument, out=x)
         if self._parts:
             self._fill_parts(x, z)
 
     def _fill_parts(self, x: Tensor, z: Tensor) -> None:
         """Put the quantiles in cells that were split into x."""
+        (where,) = x.isnan().nonzero(as_tuple=True)
         for names, shift, powers in self._parts:
-            (where,) = x.isnan().nonzero(as_tuple=True)
-            bits = z[where].view(torch.int64)
+            if not len(where):
+                return
+            bits = z.index_select(0, where).view(torch.int64)
             name, shift = bits >> shift, shift - _PARTS
             parent = torch.searchsorted(names, name).clamp(max=len(names) - 1)
             cell = (parent << _PARTS) + ((bits >> shift) & ((1 << _PARTS) - 1))
-            step = (bits & ((1 << shift) - 1)).to(torch.float64) * 2.0 ** -_scaled(_DEGREE, shift)
-            found = torch.zeros_like(step)
-            for row in powers.flip(0):
-                found = row[cell].addcmul(found, step)
-            x[where] = torch.where(names[parent] == name, found, torch.nan)
+            share = (bits & ((1 << shift) - 1)).to(torch.float64) * 2.0**-shift
+            *lower, found = powers.index_select(1, cell).unbind()
+            for power in reversed(lower):
+                found = power.addcmul(found, share)
+            found = torch.where(names.index_select(0, parent) == name, found, torch.nan)
+            x.index_copy_(0, where, found)
+            where = where[found.isnan()]
 
 
 def _fitted(
@@ -196,23 +207,25 @@ def _fitted(
     values = at(nodes)
     base = values[degree // 2]  # what is left varies little, so that its polynomial is not spoilt by rounding
     powers = series.apply(np.linalg.inv(np.vander(nodes, increasing=True)), values - base)
-    unit = 2.0 ** (shift - _scaled(degree, shift))  # of the argument ξ = 2 bits / 2^shift − 1
-    matrix = [[comb(k, j) * (-1) ** (k - j) * (2 / unit) ** j for k in range(size)] for j in range(size)]
-    in_bits = series.apply(np.array(matrix), powers)
-    found = series.apply(np.vander((_CHECKS + 1) / 2 * unit, size, increasing=True), in_bits)
     expected = at(_CHECKS)
     rate = series.apply(np.vander(_CHECKS, degree, increasing=True) * np.arange(1, size), powers[1:])
+    if degree > _LOW:
+        matrix = [[comb(k, j) * (-1) ** (k - j) * 2**j for k in range(size)] for j in range(size)]
+        powers = series.apply(np.array(matrix), powers)
+        found = series.apply(np.vander((_CHECKS + 1) / 2, size, increasing=True), powers)
+    else:
+        for low in range(degree):  # ξ = z / half − middle / half
+            for k in reversed(range(low, degree)):
+                powers[k] -= (middle / half)[:, None] * powers[k + 1]
+        powers /= (half ** series.column(np.arange(size), half))[:, :, None]
+        z = (middle + half * series.column(_CHECKS, middle))[..., None]
+        found = sum(power * z**k for k, power in enumerate(powers))
     absolute, relative = allowed
     room = (relative * middle.abs()).clamp(max=absolute) / half.abs()
     limit = room[:, None] * rate.abs() + torch.finfo(torch.float64).eps * expected.abs()
     wrong = ~((found - (expected - base)).abs() <= limit).all(0)
-    in_bits[0] = torch.where(wrong, torch.nan, in_bits[0] + base)
-    return Fit(in_bits, wrong, 2 * half.abs())
-
-
-def _scaled(degree: int, shift: int) -> int:
-    """Return by which power of two the bits are divided, lest high powers' coefficients underflow."""
-    return 0 if degree <= 3 else shift
+    powers[0] = torch.where(wrong, torch.nan, powers[0] + base)
+    return Fit(powers, wrong, 2 * half.abs())
 
 
 def table_for(
@@ -247,8 +260,14 @@ def quantiles(table: QuantileTable, z: Tensor, quantile: Quantile) -> Tensor:
     return x
 
 
-def drawn(table: QuantileTable, n: int, quantile: Quantile, generator: torch.Generator | None) -> Tensor:
-    """Return n draws of each law, (n, batch).
+def drawn(
+    table: QuantileTable,
+    n: int,
+    quantile: Quantile,
+    generator: torch.Generator | None,
+    ends: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Return n draws of each law, (n, batch), between the ends if there are any.
 
     On CPUs they are made in chunks by as many threads as torch has, each chunk from its own stream of random
     numbers (NumPy's, which are twice as fast as torch's), seeded by ``generator``.
@@ -276,9 +295,11 @@ def drawn(table: QuantileTable, n: int, quantile: Quantile, generator: torch.Gen
                 else:
                     torch.rand(z.shape, dtype=z.dtype, device=device, generator=generator, out=z)
                 table.fill(out.view(-1), z.sub_(0.5 - LOWEST).view(-1), workspace)
-                if out.sum().isnan():
+                if not table.whole and out.sum().isnan():
                     missing = out.isnan().any(1)
                     out[missing] = quantile(z[missing])
+                if ends is not None:
+                    out.clamp_(*ends)
 
     workers = torch.get_num_threads() if on_cpu else 1
     with ThreadPoolExecutor(workers) as pool:

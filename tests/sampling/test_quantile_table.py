@@ -52,6 +52,14 @@ def tiny(z):
     return normal(z) * 1e-250
 
 
+def cauchy(z):
+    return -1 / torch.tan(torch.pi * z)
+
+
+def far(z):
+    return 1e6 + normal(z) / 1e3
+
+
 def places(n=60_000):
     """Signed tail probabilities, evenly in u and evenly in its logarithm."""
     generator = torch.Generator().manual_seed(3)
@@ -61,7 +69,7 @@ def places(n=60_000):
 
 
 @pytest.mark.parametrize("resolution", [COARSE, FINE, STEEP])
-@pytest.mark.parametrize("quantile", [normal, bumps, atoms, pole, tiny])
+@pytest.mark.parametrize("quantile", [normal, bumps, atoms, pole, tiny, cauchy, far])
 def test_look_up(quantile, resolution):
     table = QuantileTable(quantile, 1, resolution, CPU)
     z = places()
@@ -97,6 +105,13 @@ def test_tables_of_a_family():
     torch.testing.assert_close(table.look_up(z), normal(z) * scale, rtol=1e-9, atol=1e-12)
 
 
+def test_draws_stay_between_the_ends():
+    ends = (torch.tensor(-1.0, dtype=float64), torch.tensor(2.0, dtype=float64))
+    table = QuantileTable(normal, 1, FINE, CPU)
+    draws = drawn(table, 100_000, normal, torch.Generator().manual_seed(1), ends)
+    assert (float(draws.min()), float(draws.max())) == (-1.0, 2.0)
+
+
 @pytest.mark.parametrize("n", [1, 2**18, 600_001])
 def test_draws_do_not_depend_on_threads(n):
     table = QuantileTable(bumps, 1, COARSE, CPU)
@@ -127,6 +142,7 @@ def test_a_table_is_made_where_it_pays():
     assert table_for(4 * COARSE.cost, 1, normal, CPU, kept) is kept[COARSE]
     assert table_for(8 * FINE.cost, 1, normal, CPU, kept) is kept[FINE]
     assert table_for(8 * FINE.cost, 1, pole, CPU, steep := {}) is steep[STEEP]
+    assert all(table_for(8 * FINE.cost, 1, quantile, CPU, {}).whole for quantile in (normal, cauchy))
     assert table_for(8 * FINE.cost, 2, lambda z: normal(z), CPU, kept) is kept[COARSE]
 
     def rough(z):
