@@ -17,7 +17,7 @@ from probgen.mmd.algebra import Features, PairKernel, Radial
 from probgen.mmd.pairwise import squared_distances
 from probgen.mmd.processes import is_shared, shared_input, summed, summed_with_gradient, turns
 
-_CPU_SIDE, _SIDE = 256, 4096  # of square tiles: on a CPU one that stays in the cache
+_CPU_SIDE, _SIDE = 512, 4096  # of square tiles: on a CPU one that stays in the cache
 
 
 def between(kernel: PairKernel, x: Features, y: Features, a: Tensor | None, b: Tensor | None) -> Tensor:
