@@ -1,4 +1,4 @@
-"""Level, power and time of two-sample tests: ``python -m tests.benchmarks.mmd_tests [--parts level ...]``.
+"""Level, power and time of tests: ``python -m tests.benchmarks.mmd_tests [--parts level ...] [--only KSD]``.
 
 Peers run where they are installed: ``pip install git+https://github.com/antoninschrab/mmdfuse`` (and mmdagg).
 """
@@ -13,7 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from probgen.mmd import Gaussian, deep_kernel_test, mmd_test, relative_mmd_test
+from probgen.evaluation import classifier_two_sample
+from probgen.mmd import Gaussian, deep_kernel_test, ksd_test, mmd_test, relative_mmd_test
 from tests.benchmarks.results import append
 
 LEVEL = 0.05
@@ -73,6 +74,27 @@ def opposite(x: Tensor, y: Tensor, rng: torch.Generator) -> float:
     return relative_mmd_test(x + 0.7, y - 0.7, reference, kernel=Gaussian(1.5)).p_value
 
 
+def ksd(method: str) -> Callable[..., float]:
+    """The KSD test of draws against N(0, 1)^d; the second sample has no part in it."""
+    return lambda x, _, rng: ksd_test(x, torch.neg, method=method, bootstraps=199, generator=rng).p_value
+
+
+def metropolis(chains: int, draws: int, d: int, rng: torch.Generator) -> Tensor:
+    """Stationary random-walk Metropolis chains with law N(0, 1)^d."""
+    z, kept = normal(chains, d, rng), []
+    for _ in range(draws):
+        proposal = z + 2.4 / math.sqrt(d) * normal(chains, d, rng)
+        log_ratio = (z.square() - proposal.square()).sum(1) / 2
+        accepted = torch.rand(chains, generator=rng).log() < log_ratio
+        z = torch.where(accepted[:, None], proposal, z)
+        kept.append(z)
+    return torch.stack(kept, 1)
+
+
+def classifier(x: Tensor, y: Tensor, rng: torch.Generator) -> float:
+    return classifier_two_sample(x, y, seed=int(torch.randint(2**31, (), generator=rng))).p_value
+
+
 POINTS: dict[str, Draw] = {
     "20 and 60 points, d = 2": lambda rng: (normal(20, 2, rng), normal(60, 2, rng)),
     "ties: 25 and 25 points of {−1, 1}³": lambda rng: (
@@ -98,6 +120,21 @@ CHAINS: dict[str, Draw] = {
         normal(200, 2, rng),
     ),
 }
+KSD_POINTS: dict[str, Draw] = {
+    "50 draws, d = 2": lambda rng: (normal(50, 2, rng),) * 2,
+    "200 draws, d = 10": lambda rng: (normal(200, 10, rng),) * 2,
+}
+KSD_CHAINS: dict[str, Draw] = {
+    "AR(1), ρ = 0.5, 2 × 400 draws": lambda rng: (ar1(2, 400, 2, 0.5, rng),) * 2,
+    "AR(1), ρ = 0.9, 8 × 400 draws": lambda rng: (ar1(8, 400, 2, 0.9, rng),) * 2,
+    "AR(1), ρ = 0.9, 20 × 50 draws": lambda rng: (ar1(20, 50, 2, 0.9, rng),) * 2,
+    "random-walk Metropolis, 20 × 50 draws, d = 2": lambda rng: (metropolis(20, 50, 2, rng),) * 2,
+}
+CLASSIFIER_POINTS: dict[str, Draw] = {
+    "50 and 50 points, d = 2": lambda rng: (normal(50, 2, rng), normal(50, 2, rng)),
+    "100 and 300 points, d = 10": lambda rng: (normal(100, 10, rng), normal(300, 10, rng)),
+    "ties: 50 and 50 points of {−1, 1}³": lambda rng: (normal(50, 3, rng).sign(), normal(50, 3, rng).sign()),
+}
 HUNDRED = "100 and 80 points, d = 2"
 WARNINGS = {"permutation of draws": as_points, "wild bootstrap, length 20": wild_bootstrap}
 OTHERS = {
@@ -121,12 +158,17 @@ LEVELS: dict[tuple[str, str], tuple[Callable[..., float], Draw]] = {
         for case, draw in CHAINS.items()
         for name, test in {"block": blocks, **WARNINGS}.items()
     },
+    **{("KSD independent", case): (ksd("independent"), draw) for case, draw in KSD_POINTS.items()},
+    **{("KSD block", case): (ksd("block"), draw) for case, draw in KSD_CHAINS.items()},
+    **{("classifier", case): (classifier, draw) for case, draw in CLASSIFIER_POINTS.items()},
 }
 
 
-def level(repeats: int) -> str:
+def level(repeats: int, only: list[str] | None) -> str:
     rows = ["| samples | test | rejected at 5 % | refused |", "|---" * 4 + "|"]
     for number, ((name, case), (test, draw)) in enumerate(LEVELS.items()):
+        if only and not any(words in f"{name}, {case}" for words in only):
+            continue
         of_this = repeats // 10 if name in WARNINGS else repeats
         rng = torch.Generator().manual_seed(number)
         rejected = refused = 0
@@ -249,12 +291,13 @@ def timing(n: int, permutations: int, repeats: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--parts", nargs="+", default=["level", "power", "time"])
+    parser.add_argument("--only", nargs="+", help='words in rows of the table of levels, such as "KSD block"')
     parser.add_argument("--repeats", type=int, default=2000, help="null repeats; a tenth of them for power")
     parser.add_argument("--small", action="store_true", help="few repeats, few points; nothing is recorded")
     given = parser.parse_args()
     repeats, n, size = (20, 60, 200) if given.small else (given.repeats, 150, 2000)
     parts = {
-        "level": lambda: level(repeats),
+        "level": lambda: level(repeats, given.only),
         "power": lambda: power(max(repeats // 10, 10), n),
         "time": lambda: timing(size, 1000, 3),
     }
