@@ -16,6 +16,7 @@ from probgen.core.contracts import (
     Transition,
 )
 from probgen.core.density import Density
+from probgen.core.faults import FaultFinder, NotFinite
 from probgen.core.model_density import ModelDensity
 from probgen.core.traces import (
     evaluating,
@@ -31,8 +32,10 @@ __all__ = [
     "Conditional",
     "Density",
     "Estimate",
+    "FaultFinder",
     "GenerativeModel",
     "ModelDensity",
+    "NotFinite",
     "Objective",
     "Pair",
     "Terms",

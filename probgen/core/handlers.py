@@ -49,11 +49,14 @@ def _is_latent(message: Any) -> bool:
 
 
 class Starter(Messenger):
-    """Starts each continuous latent site at a standard normal position; discrete ones are drawn."""
+    """Starts each continuous latent site at a standard normal position, or draws it from its prior.
 
-    def __init__(self, example: Tensor, gradients: bool) -> None:
+    Discrete sites are drawn, and sites with an improper prior have a standard normal position.
+    """
+
+    def __init__(self, example: Tensor, *, gradients: bool = False, prior: bool = False) -> None:
         super().__init__()
-        self._example, self._gradients = example, gradients
+        self._example, self._gradients, self._prior = example, gradients, prior
         self.positions: dict[str, Tensor] = {}
         self.values: dict[str, Tensor] = {}
         self.transforms: dict[str, Transform] = {}
@@ -69,10 +72,14 @@ class Starter(Messenger):
             return
         transform = bijector(name, law)
         try:
-            like = law.sample()
+            draw = law.sample()
         except NotImplementedError:  # an improper law
-            like = self._example
-        position = torch.randn(transform.inverse_shape(law.shape()), dtype=like.dtype, device=like.device)
+            draw = None
+        if self._prior and draw is not None:
+            position = transform.inv(draw)
+        else:
+            like = self._example if draw is None else draw
+            position = torch.randn(transform.inverse_shape(law.shape()), dtype=like.dtype, device=like.device)
         value = transform(position.requires_grad_(self._gradients))
         if value.shape != law.shape():
             raise ValueError(

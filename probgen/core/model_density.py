@@ -150,6 +150,29 @@ class ModelDensity(Density):
                     "every site should have a proper prior to draw from, but not all have"
                 ) from None
 
+    def prior_positions(self, n: int, *, seed: int | None = None) -> Tensor:
+        r"""Draw n positions of the latent sites from their priors, (n, dim), not looking at the data.
+
+        A site with an improper prior has a standard normal position.
+        """
+        data = self._row(0) if self.batch_shape else {}
+        numbers = {"": torch.zeros(n, device=self.device)}
+        with seeded(seed):
+            drawn = mapped(
+                lambda *_: self._story.prior(data), numbers, {}, 1, self.vectorised, self._chunk, draws=True
+            )
+        return torch.cat([drawn[name].reshape(n, -1).to(self.dtype) for name in self.names], -1)
+
+    def fault_at(self, position: Tensor, row: int = 0) -> str | None:
+        r"""Name the first site that is not finite at one position (dim,), and what of it; None where all are.
+
+        Args:
+            position: on the unconstrained scale.
+            row: which member of a family.
+        """
+        with tolerant(), torch.no_grad():
+            return self._story.fault_at(self._split(position), self._row(row) if self.batch_shape else {})
+
     def given(self, data: Values) -> ModelDensity:
         r"""Return the family of posteriors of n data sets, by site, (n, \*shape): its batch shape is (n,)."""
         return ModelDensity(*self._given, data=data)

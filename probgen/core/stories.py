@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Transform
 from torch.utils._pytree import tree_leaves
 
+from probgen.core.faults import FaultFinder, NotFinite
 from probgen.core.handlers import (
     Enumeration,
     Marked,
@@ -54,7 +55,7 @@ class Story:
 
     def start(self, data: Values, *, gradients: bool = False) -> Start:
         """Run the model from a standard normal position, which it need not have a prior for."""
-        starter = Starter(self._example(), gradients)
+        starter = Starter(self._example(), gradients=gradients)
         trace = self._trace(starter, _given(data))
         self._discrete = frozenset(starter.discrete)
         self._nesting = plate_nesting(trace)
@@ -74,6 +75,23 @@ class Story:
         """Return log p(values, data) + log |det| at unconstrained positions, a scalar."""
         transport = Transport(positions)
         return self._log_prob(transport, _given(data)) + transport.log_volume
+
+    def fault_at(self, positions: Values, data: Values) -> str | None:
+        """Name the first site whose law, value or log-probability is not finite at unconstrained positions.
+
+        Where discrete sites are summed out, one of their values may well be impossible, and is no fault.
+        """
+        try:
+            self._enumerated(FaultFinder(zero=not self.enumerates), Transport(positions), _given(data))
+        except NotFinite as fault:
+            return str(fault)
+        return None
+
+    def prior(self, data: Values) -> dict[str, Tensor]:
+        """Draw the latent sites' positions from their laws; standard normal ones where a law is improper."""
+        starter = Starter(self._example(), prior=True)
+        self._trace(starter, _given(data))
+        return starter.positions
 
     def values_at(self, positions: Values, data: Values) -> dict[str, Tensor]:
         """Return the values of the latent sites at unconstrained positions."""

@@ -8,13 +8,9 @@ from typing import Any
 
 import pyro
 import torch
-from pyro.distributions import Delta
-from pyro.distributions.util import scale_and_mask
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.distributions import Distribution
 
-from probgen.core import GenerativeModel, Objective
+from probgen.core import FaultFinder, GenerativeModel, NotFinite, Objective
 
 
 def where_not_finite(objective: Objective, *batch: Tensor) -> str | None:
@@ -38,7 +34,7 @@ def where_not_finite(objective: Objective, *batch: Tensor) -> str | None:
     >>> where_not_finite(pg.SVI(vae), torch.zeros(2, 3))
     "guide site 'z': its loc is nan at row 0"
     """
-    finder = _Finder()
+    finder = FaultFinder()
     with ExitStack() as stack:
         devices = {x.device for x in batch if x.device.type == "cuda"}
         stack.enter_context(torch.random.fork_rng(devices=devices))
@@ -49,7 +45,7 @@ def where_not_finite(objective: Objective, *batch: Tensor) -> str | None:
         stack.enter_context(finder)
         try:
             objective(*batch)
-        except _NotFinite as found:
+        except NotFinite as found:
             return str(found)
         except Exception as error:  # say, of a matrix that cannot be factorised
             message = (str(error).strip() or repr(error)).splitlines()[0]
@@ -57,35 +53,8 @@ def where_not_finite(objective: Objective, *batch: Tensor) -> str | None:
     return None
 
 
-class _NotFinite(Exception):
-    """Ends the run at the first site that is not finite, which it names."""
-
-
-class _Finder(Messenger):
-    """Looks at each site when it is drawn or observed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.story = ""
-        self.site = ""
-
-    def _pyro_post_sample(self, msg: Any) -> None:
-        law, value = msg["fn"], msg["value"]
-        if not isinstance(law, Distribution):  # the indices of a plate
-            return
-        self.site = f"{self.story} site {msg['name']!r}".strip()
-        log_prob = scale_and_mask(law.log_prob(value, *msg["args"], **msg["kwargs"]), 1.0, msg["mask"])
-        if value.isfinite().all() and log_prob.isfinite().all():
-            return
-        found = [(name, tensor, _event_dim(tensor, law)) for name, tensor in _parameters(law)]
-        found += [("value", value, len(law.event_shape)), ("log_prob", log_prob, 0)]
-        for name, tensor, event_dim in found:
-            if not tensor.isfinite().all():
-                raise _NotFinite(f"{self.site}: its {name} is {_first(tensor.detach(), event_dim)}")
-
-
 @contextmanager
-def _telling(part: GenerativeModel, finder: _Finder) -> Iterator[None]:
+def _telling(part: GenerativeModel, finder: FaultFinder) -> Iterator[None]:
     """Have the model and the guide of a part tell the finder which of them runs."""
 
     def telling(name: str, story: Callable[..., Any]) -> Callable[..., Any]:
@@ -107,29 +76,3 @@ def _telling(part: GenerativeModel, finder: _Finder) -> Iterator[None]:
         for name in stories:
             del part.__dict__[name]
         part.__dict__.update(own)
-
-
-def _parameters(law: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yield the parameters that a law, or the laws of which it is made, were given; a point has its value."""
-    for name in () if isinstance(law, Delta) else law.arg_constraints:
-        value = law.__dict__.get(name)
-        if isinstance(value, Tensor):
-            yield name, value
-    for inner in ("base_dist", "_mixture_distribution", "_component_distribution"):
-        if isinstance(law.__dict__.get(inner), Distribution):
-            yield from _parameters(law.__dict__[inner])
-
-
-def _event_dim(parameter: Tensor, law: Distribution) -> int | None:
-    """Return the number of a parameter's dimensions to the right of the batch's, if it has the batch's."""
-    dims = len(law.batch_shape)
-    return parameter.dim() - dims if parameter.shape[:dims] == law.batch_shape else None
-
-
-def _first(tensor: Tensor, event_dim: int | None) -> str:
-    """Return an element that is not finite, and the datum that it belongs to."""
-    first = (~tensor.isfinite()).nonzero()[0]
-    value = float(tensor[tuple(first)])
-    if event_dim is None or tensor.dim() <= event_dim:
-        return str(value)
-    return f"{value} at row {int(first[tensor.dim() - 1 - event_dim])}"

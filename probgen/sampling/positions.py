@@ -2,41 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from probgen.core import Density
-from probgen.sampling.metropolis import State
+from probgen.core import Density, ModelDensity
+from probgen.sampling.metropolis import standard_normal
 
-_TRIES = 100
+logger = logging.getLogger("probgen")
+
+_TRIES = 200
+_DRAWS = 256
+"""Draws of a prior; chains beyond share them."""
 
 
 @torch.no_grad()
-def initial_positions(density: Density, chains: int, *, generator: torch.Generator) -> Tensor:
-    r"""Draw standard normal positions (chains, \*batch, dim), each anew until its log-density is finite.
+def initial_positions(
+    density: Density, chains: int, *, prior: bool = False, generator: torch.Generator
+) -> Tensor:
+    r"""Draw positions (chains, \*batch, dim) to start from, where the log-density is finite.
+
+    They are standard normal. Where the log-density is not finite others are tried, every second time pulled
+    closer to their centre. That it was NaN is logged, with the place and, of a Pyro model, the site at fault.
+
+    Args:
+        density: the target.
+        chains: how many.
+        prior: draw from the prior of a Pyro model instead; at most 256 different ones, and standard normal
+            ones at sites with an improper prior. They lie wider than the posterior, as R-hat presupposes,
+            but a vague prior puts them where chains need a longer warm-up, and longer trajectories.
+        generator: source of randomness.
 
     Raises:
-        ValueError: where the log-density is NaN, or no finite one is found in 100 tries, with the sites.
+        ValueError: where no finite log-density is found in 200 tries, with the sites' values and, of a Pyro
+            model, the site at fault; for the prior of a density that is not a Pyro model's.
+
+    >>> import pyro, pyro.distributions as dist
+    >>> def broken(y):
+    ...     rate = pyro.sample("rate", dist.Gamma(2.0, 1.0))
+    ...     pyro.sample("y", dist.Normal(0.0, -rate), obs=y)
+    >>> density = Density.from_model(broken, torch.tensor(1.0))
+    >>> initial_positions(density, 8, generator=torch.Generator())  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: no initial point ... 'y': its scale is -..., not in GreaterThan(lower_bound=0.0); give init=
     """
-    shape = (chains, *density.batch_shape, density.dim)
-    position = torch.zeros(shape, dtype=density.dtype, device=density.device)
-    missing = torch.ones(shape[:-1], dtype=torch.bool, device=density.device)
-    for _ in range(_TRIES):
-        fresh = torch.randn(shape, dtype=density.dtype, device=density.device, generator=generator)
+    batch = density.batch_shape
+    position = torch.zeros(chains, *batch, density.dim, dtype=density.dtype, device=density.device)
+    missing = torch.ones(position.shape[:-1], dtype=torch.bool, device=density.device)
+    draw, centre = _draws(density, position, prior, generator)
+    for attempt in range(_TRIES):
+        pull = 0.9 ** (attempt // 2) if attempt % 2 else 1.0
+        fresh = centre + pull * (draw(attempt) - centre)
         position = torch.where(missing.unsqueeze(-1), fresh, position)
         log_prob = density.unconstrained_log_prob(position)
-        if log_prob.isnan().any():
-            require_finite(density, State(position, log_prob))
+        if attempt == 0 and (unknown := log_prob.isnan()).any():
+            logger.warning(
+                f"log_prob was NaN at {int(unknown.sum())} of {unknown.numel()} starting points, for which "
+                f"others are sought: {_place(density, position, unknown)}"
+            )
         missing = ~log_prob.isfinite()
         if not missing.any():
             return position
     raise ValueError(
-        f"no initial point with a finite log_prob was found in {_TRIES} tries; "
-        f"the last one was {_named(density, position, missing)}; give init="
+        f"no initial point with a finite log_prob was found in {_TRIES} tries; at the last one it was "
+        f"{float(log_prob[missing][0])} at {_place(density, position, missing)}; give init="
     )
+
+
+def _draws(
+    density: Density, like: Tensor, prior: bool, generator: torch.Generator
+) -> tuple[Callable[[int], Tensor], Tensor]:
+    """Return what draws positions at each attempt, and their centre."""
+    if not prior:
+        return lambda attempt: standard_normal(like, generator), like.new_zeros(density.dim)
+    if not isinstance(density, ModelDensity):
+        raise ValueError("only the density of a Pyro model has a prior to start from: see Density.from_model")
+    seed = int(torch.randint(2**62, (), device=generator.device, generator=generator))
+    pool = density.prior_positions(min(_DRAWS, max(len(like), 64)), seed=seed)
+    pool = torch.where(pool.isfinite(), pool, standard_normal(pool, generator))
+    places = torch.arange(len(like), device=like.device)
+    for size in density.batch_shape:
+        places = places.unsqueeze(-1) + torch.arange(size, device=like.device)
+    return lambda attempt: pool[(places + attempt) % len(pool)], pool.median(0).values
 
 
 def given_positions(density: Density, init: Tensor | Mapping[str, Tensor], chains: int) -> Tensor:
@@ -65,15 +115,19 @@ def require_finite(density: Density | None, state: Any) -> None:
     """Raise where a state's log-density, or its gradient, is not finite, with the sites' values there."""
     wrong = ~state.log_prob.isfinite()
     if wrong.any():
-        value, where = float(state.log_prob[wrong][0]), _named(density, state.position, wrong)
+        value, where = float(state.log_prob[wrong][0]), _place(density, state.position, wrong)
         raise ValueError(f"log_prob should be finite but is {value} at {where}")
     if "gradient" in state._fields and (wrong := ~state.gradient.isfinite().all(-1)).any():
-        value, where = state.gradient[wrong][0].tolist(), _named(density, state.position, wrong)
+        value, where = state.gradient[wrong][0].tolist(), _place(density, state.position, wrong)
         raise ValueError(f"the gradient of log_prob should be finite but is {value} at {where}")
 
 
-def _named(density: Density | None, position: Tensor, wrong: Tensor) -> str:
+def _place(density: Density | None, position: Tensor, wrong: Tensor) -> str:
+    """Name the first place that is wrong, and of a Pyro model the site at fault there."""
     place = tuple(wrong.nonzero()[0].tolist())
     values = {"position": position} if density is None else density.constrain(position)
     sites = ", ".join(f"{name} = {value[place].tolist()}" for name, value in values.items())
-    return f"{sites} (chain {place[0]}{''.join(f', batch row {i}' for i in place[1:])})"
+    found = f"{sites} (chain {place[0]}{''.join(f', batch row {i}' for i in place[1:])})"
+    if isinstance(density, ModelDensity) and (fault := density.fault_at(position[place], *place[1:])):
+        return f"{found}: {fault}"
+    return found

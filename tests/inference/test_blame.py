@@ -48,13 +48,13 @@ FAULTS = {
     ("guide loc", torch.nan): "guide site 'z': its loc is nan at row 2",
     ("guide loc", torch.inf): "guide site 'z': its loc is inf at row 2",
     ("guide scale", torch.inf): "guide site 'z': its scale is inf at row 2",
-    ("guide scale", 0.0): "guide site 'z': its log_prob is nan at row 2",
+    ("guide scale", 0.0): "guide site 'z': its scale is 0.0 at row 2, not in GreaterThan(lower_bound=0.0)",
     ("prior loc", torch.nan): "model site 'z': its loc is nan at row 2",
     ("prior scale", 1e-30): "model site 'z': its log_prob is -inf at row 2",
     ("named value", torch.nan): "model site 'twice': its value is nan at row 2",
     ("factor", -torch.inf): "model site 'reward': its log_factor is -inf at row 2",
     ("scale", torch.nan): "model site 'x': its scale is nan at row 2",
-    ("scale", 0.0): "model site 'x': its log_prob is nan at row 2",
+    ("scale", -1.0): "model site 'x': its scale is -1.0 at row 2, not in GreaterThan(lower_bound=0.0)",
     ("factorise", True): "after model site 'reward' it raised: linalg.cholesky: The factorization could",
 }
 

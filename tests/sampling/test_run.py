@@ -310,6 +310,8 @@ def test_draws_carry_no_graph():
         ({"warmup": 0}, "warm-up should have at least 20 steps but got 0"),
         ({"init": torch.zeros(3)}, r"init of site 'x' should have shape \(64,\) but has \(3,\)"),
         ({"init": {"y": torch.zeros(64)}}, r"init should name the sites \['x'\] but names \['y'\]"),
+        ({"init": "optimum"}, "init should be values or 'prior' but got 'optimum'"),
+        ({"init": "prior"}, "only the density of a Pyro model has a prior to start from"),
         ({"init": torch.full((64,), -1.0)}, "init of site 'x' should be in the support Greater"),
     ],
 )
@@ -324,9 +326,9 @@ def test_bad_options(options, message):
     [
         (
             lambda x: torch.full_like(x, -torch.inf),
-            r"no initial point .* 100 tries; the last one was x = .*init=",
+            r"no initial point .* 200 tries; at the last one it was -inf at x = .*init=",
         ),
-        (lambda x: torch.full_like(x, torch.nan), r"log_prob should be finite but is nan at x = "),
+        (lambda x: torch.full_like(x, torch.nan), r"no initial point .* it was nan at x = .*init="),
         (lambda x: torch.zeros(()), r"log_prob should return shape \(64,\)"),
     ],
 )
