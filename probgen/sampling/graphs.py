@@ -38,6 +38,10 @@ NODE_SECONDS, NUMBER_SECONDS = 3e-6, 1e-9
 COMPILE_SECONDS, COMPILE_NODE_SECONDS = 8.0, 0.04
 """What "auto" takes compilation to cost, once and for each operation."""
 
+COMPILER = {"cpp.vec_isa_ok": True, "compile_threads": 1}
+"""Options that save half of the compilation: instructions that the processor names are not tried out first,
+and no pool of workers is started for the few loops that there are."""
+
 
 def as_written(function: Function) -> Function:
     """Leave a function as it is."""
@@ -98,7 +102,9 @@ class Recorded:
                 if self._mode == "compile" or (self._mode == "auto" and _pays(graph, self._planned)):
                     from torch import _inductor
 
-                    self._graphs[form] = _inductor.compile(graph, list(args))
+                    graph = make_fx(_with_bytes(graph))(*args)
+                    compiled = _inductor.compile(graph, list(args), options=COMPILER)
+                    self._graphs[form] = _with_flags(compiled)
                 else:
                     self._graphs[form] = graph
         except Exception as error:  # whatever a user's function, or the compiler, may raise
@@ -110,6 +116,26 @@ class Recorded:
     def _give_up(self, reason: str) -> None:
         self._given_up = True
         logger.warning(f"the log-density runs as it is written, not as a graph: {reason}")
+
+
+def _with_bytes(graph: Function) -> Function:
+    """Return a function that gives flags as bytes: compiled loops store bools one at a time."""
+
+    def function(*args: Tensor) -> tuple[Tensor, ...]:
+        found = graph(*args)
+        return tuple(torch.where(x, 1.0, 0.0).to(torch.uint8) if x.dtype == torch.bool else x for x in found)
+
+    return function
+
+
+def _with_flags(compiled: Function) -> Function:
+    """Return the compiled function with its bytes, which are 0 and 1, as flags again."""
+
+    def function(*args: Tensor) -> tuple[Tensor, ...]:
+        found = compiled(*args)
+        return tuple(x.view(torch.bool) if x.dtype == torch.uint8 else x for x in found)
+
+    return function
 
 
 def _pays(graph: GraphModule, calls: int) -> bool:

@@ -25,6 +25,7 @@ from probgen.sampling.ladder import adapt_tempered
 from probgen.sampling.mala import mala_kernel
 from probgen.sampling.metropolis import Kernel
 from probgen.sampling.multiple_try import multiple_try_kernel
+from probgen.sampling.pieces import pieces
 from probgen.sampling.positions import given_positions, initial_positions
 from probgen.sampling.random_walk import random_walk_kernel
 from probgen.sampling.run import at_least, run, same_device
@@ -181,7 +182,7 @@ def sample(
         density,
         position,
         covariance="dense" if density.dim <= DENSE else "diagonal",
-        wrap=wrapper(compile, calls=calls * (expected + draws * thin)),
+        wrap=wrapper(compile, calls=calls * (expected + draws * thin * len(pieces(position)))),
         generator=generator,
         progress=progress,
     )

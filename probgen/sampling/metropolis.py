@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from probgen.core import Density, Transition
+from probgen.sampling.pieces import ByChain
 
 
 class State(NamedTuple):
@@ -44,9 +45,12 @@ class Kernel(NamedTuple):
 
 
 def fixed(density: Density, kernel: Kernel, scale: float | Tensor) -> Transition:
-    """Return the transition of a kernel at one scale, which is checked and never changes."""
+    """Return the transition of a kernel at one scale, which is checked and never changes.
+
+    The kernel moves each chain by itself.
+    """
     factor = checked_scale(density, scale)
-    return Transition(kernel.init, lambda state, generator: kernel.move(state, factor, generator))
+    return Transition(kernel.init, ByChain(lambda state, generator: kernel.move(state, factor, generator)))
 
 
 def judge(log_ratio: Tensor, proposed: Tensor, uniform: Tensor) -> Info:

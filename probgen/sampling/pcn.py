@@ -19,6 +19,7 @@ from probgen.core import Density, Transition
 from probgen.sampling.adaptation import WarmedUp, adapt_size
 from probgen.sampling.graphs import Wrap, as_written
 from probgen.sampling.metropolis import Info, Kernel, State, choose, judge, standard_uniform
+from probgen.sampling.pieces import ByChain
 from probgen.sampling.uniforms import drawing_from
 
 
@@ -62,7 +63,7 @@ def pcn(
     if wrong.any():
         raise ValueError(f"scale should be above 0 and at most 1 but got {float(scale[wrong].flatten()[0])}")
     kernel = pcn_kernel(prior, log_likelihood)
-    return Transition(kernel.init, lambda state, generator: kernel.move(state, scale, generator))
+    return Transition(kernel.init, ByChain(lambda state, generator: kernel.move(state, scale, generator)))
 
 
 def pcn_kernel(

@@ -18,6 +18,7 @@ from probgen.sampling.gradients import GradientState
 from probgen.sampling.interrupts import Interrupts
 from probgen.sampling.metropolis import State
 from probgen.sampling.metropolis_hastings import ValueState
+from probgen.sampling.pieces import ByChain, cut, joined, pieces
 from probgen.sampling.positions import require_finite
 from probgen.sampling.tempered import TemperedState
 from probgen.sampling.uniforms import default_generator
@@ -78,7 +79,10 @@ def run(
     same_device(generator, device)
     require_finite(density, state)
 
-    kept, statistics = _Kept(density, keep, draws), _Statistics(draws, thin)
+    by_chain = isinstance(transition.step, ByChain)
+    places = pieces(state.position) if by_chain else [slice(0, len(state.position))]
+    states = [state] if len(places) == 1 else [cut(state, rows) for rows in places]
+    kept, statistics = _Kept(density, keep, draws), _Statistics(draws, thin, len(state.position))
     reached = RunState(state, generator.get_state())
     interrupted = False
     agreement = Agreement() if progress else None
@@ -89,9 +93,11 @@ def run(
     ):
         try:
             for done in range(1, draws + 1):
-                for _ in range(thin):
-                    state, info = transition.step(state, generator)
-                    statistics.add(info)
+                for i, rows in enumerate(places):
+                    for _ in range(thin):
+                        states[i], info = transition.step(states[i], generator)
+                        statistics.add(info, rows)
+                state = joined(states)
                 kept.add(state.position)
                 statistics.end_draw(state.log_prob)
                 reached = RunState(state, generator.get_state())
@@ -155,21 +161,21 @@ class _Kept:
 class _Statistics:
     """What the steps between two draws said: flags are counted, acceptance is averaged."""
 
-    def __init__(self, draws: int, thin: int) -> None:
-        self._draws, self._thin = draws, thin
+    def __init__(self, draws: int, thin: int, chains: int) -> None:
+        self._draws, self._thin, self._chains = draws, thin, chains
         self._kept: dict[str, Tensor] = {}
         self.done = 0
 
-    def add(self, info: Any) -> None:
+    def add(self, info: Any, rows: slice) -> None:
         for name, value in info._asdict().items():
             if name == "accepted":
                 continue
             if value.dtype == torch.bool:
-                self._slot(name, value, torch.int32).add_(value)
+                self._slot(name, value, torch.int32)[rows].add_(value)
             elif name == "acceptance":
-                self._slot(name, value, value.dtype).add_(value, alpha=1 / self._thin)
+                self._slot(name, value, value.dtype)[rows].add_(value, alpha=1 / self._thin)
             else:
-                self._slot(name, value, value.dtype).copy_(value)
+                self._slot(name, value, value.dtype)[rows].copy_(value)
 
     def end_draw(self, log_prob: Tensor) -> None:
         self._slot("log_prob", log_prob, log_prob.dtype).copy_(log_prob)
@@ -188,7 +194,8 @@ class _Statistics:
 
     def _slot(self, name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
         if name not in self._kept:
-            self._kept[name] = torch.zeros(self._draws, *value.shape, dtype=dtype, device=value.device)
+            shape = (self._draws, self._chains, *value.shape[1:])
+            self._kept[name] = torch.zeros(shape, dtype=dtype, device=value.device)
         return self._kept[name][self.done]
 
 

@@ -39,10 +39,15 @@ def test_a_pair_is_recorded(logged):
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
 def test_a_compiled_density_agrees(logged):
-    density = Density.from_distribution(Normal(torch.tensor(1.0, dtype=torch.float64), 2.0))
-    eager = draws(density, compile="eager")
-    torch.testing.assert_close(eager["x"], draws(density, compile="compile")["x"])
-    assert not logged()
+    law = Normal(torch.tensor(1.0, dtype=torch.float64), 2.0)
+    density = Density(lambda x: law.log_prob(x).where(x < 4, torch.nan), dtype=torch.float64)
+    eager = draws(density, compile="eager", method="random_walk")
+    compiled = draws(density, compile="compile", method="random_walk")
+    torch.testing.assert_close(eager["x"], compiled["x"])
+    assert int(compiled.statistics["not_finite"].sum()) > 0
+    for name, values in eager.statistics.items():
+        torch.testing.assert_close(values, compiled.statistics[name])
+    assert all("was NaN" in message for message in logged())
 
 
 def test_what_cannot_be_recorded_runs_as_it_is_written(logged):
