@@ -29,7 +29,7 @@ def first_reaching(
     low, high = _finite_where_possible(increasing, level, low, high)
     zero = torch.zeros_like(level)
     crossing = (low < 0) & (high > 0)
-    at_zero = increasing(torch.where(crossing, zero, _before(high))) >= level
+    at_zero = increasing(torch.where(crossing, zero, before(high))) >= level
     negative = (high <= 0) | (crossing & at_zero)
     nearest = torch.where(negative, torch.minimum(high, zero).neg(), torch.maximum(low, zero))
     size, limit = _bits(nearest), _bits(torch.where(negative, low.neg(), high))
@@ -47,15 +47,16 @@ def _finite_where_possible(
 ) -> tuple[Tensor, Tensor]:
     """Replace infinite bounds by far finite ones that still bracket, so that overflow is seldom met."""
     start = torch.where(low.isfinite(), low, 0.0)
-    far = torch.where(high.isinf(), start + (1 + start.abs()) * _FAR, _before(high))
+    far = torch.where(high.isinf(), start + (1 + start.abs()) * _FAR, before(high))
     new_high = torch.where(high.isinf() & (increasing(far) >= level), far, high)
     start = torch.where(high.isfinite(), high, 0.0)
-    far = torch.where(low.isinf(), start - (1 + start.abs()) * _FAR, _before(new_high))
+    far = torch.where(low.isinf(), start - (1 + start.abs()) * _FAR, before(new_high))
     new_low = torch.where(low.isinf() & (increasing(far) < level), far, low)
     return new_low, new_high
 
 
-def _before(x: Tensor) -> Tensor:
+def before(x: Tensor) -> Tensor:
+    """Return the float64 numbers next below."""
     return torch.nextafter(x, torch.full_like(x, -torch.inf))
 
 

@@ -20,7 +20,9 @@ def slope(function: Callable[[Tensor], Tensor], x: Tensor, name: str) -> Tensor:
         x = x if x.requires_grad else x.detach().requires_grad_()
         y = function(x)
         if not y.requires_grad:
-            raise ValueError(f"{name} should be differentiable by autograd; else give log_prob=")
+            raise ValueError(
+                f"{name} should be differentiable by autograd, a step function is not; else give log_prob="
+            )
         (result,) = torch.autograd.grad(y.sum(), x, create_graph=keep)
     return result
 

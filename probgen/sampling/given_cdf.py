@@ -11,7 +11,7 @@ from torch.distributions.constraints import Constraint
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from probgen.sampling import verification
-from probgen.sampling.bisection import first_reaching
+from probgen.sampling.bisection import before, first_reaching
 from probgen.sampling.columns import Columns
 from probgen.sampling.derivatives import implicit, slope
 from probgen.sampling.quantile_table import QuantileTable, drawn, quantiles, table_for
@@ -45,6 +45,14 @@ class GivenCdf:
         self.cdf, self._log_density, self._validate = cdf, density, validate
         self._columns = Columns(self.shape)
 
+    @property
+    def rounding(self) -> float:
+        """How far u may be off: the precision in which the CDF computes."""
+        with torch.no_grad():
+            return torch.finfo(
+                self.cdf(torch.zeros(self.shape, dtype=torch.float64, device=self.device)).dtype
+            ).eps
+
     def quantile(self, u: Tensor) -> Tensor:
         with torch.no_grad():
             columns, restore = self._columns.of(u)
@@ -68,6 +76,8 @@ class GivenCdf:
                 f"rsample needs a positive density but the cdf has slope "
                 f"{verification.first(density, flat)} at x = {verification.first(x, flat)}"
             )
+        if self._validate:
+            self._check_continuous(x, (level - u).detach(), density, "a gradient")
         return implicit(x, u - level, density)
 
     @torch.no_grad()
@@ -76,6 +86,23 @@ class GivenCdf:
         n = shape.numel() // max(self._columns.count, 1)
         table = self._table(n)
         return None if table is None else self._columns.into(shape)(drawn(table, n, self._solve, generator))
+
+    def log_spacing(self, u: Tensor) -> Tensor:
+        """Return log dF⁻/du = −log F′(x) at x = F⁻(u), with gradients; raise at an atom."""
+        x = self.quantile(u)
+        density = slope(self.cdf, x, self.name)
+        with torch.no_grad():
+            self._check_continuous(x, self.cdf(x) - u, density, "entropy")
+        return -density.log()
+
+    def _check_continuous(self, x: Tensor, excess: Tensor, density: Tensor, what: str) -> None:
+        """Raise where F(x) exceeds u, x = F⁻(u), by more than the next float64 number explains."""
+        ulp = x.abs() - before(x.abs())
+        atom = excess > 4 * density * ulp + 64 * self.rounding
+        if atom.any():
+            raise ValueError(
+                f"{what} needs a continuous law but the cdf jumps at x = {verification.first(x, atom)}"
+            )
 
     def _solve(self, z: Tensor) -> Tensor:
         """Return quantiles at columns of signed tail probabilities by bisection."""

@@ -10,6 +10,7 @@ from torch.distributions.constraints import Constraint
 
 from probgen.sampling.bisection import first_reaching
 from probgen.sampling.derivatives import slope
+from probgen.sampling.verification import first
 
 
 class GivenIcdf:
@@ -31,8 +32,24 @@ class GivenIcdf:
         self.dtype = probe.dtype if dtype is None else dtype
         self._icdf, self._support = icdf, support
 
+    @property
+    def rounding(self) -> float:
+        """How far u may be off: the precision in which the quantile function computes."""
+        return torch.finfo(
+            self._icdf(torch.full(self.shape, 0.5, dtype=torch.float64, device=self.device)).dtype
+        ).eps
+
     def quantile(self, u: Tensor) -> Tensor:
         return self._icdf(u)
+
+    def log_spacing(self, u: Tensor) -> Tensor:
+        """Return log dF⁻/du, with gradients; raise at an atom."""
+        spacing = slope(self._icdf, u, self.name)
+        if (spacing == 0).any():
+            raise ValueError(
+                f"entropy needs a density but the law has an atom at x = {first(self._icdf(u), spacing == 0)}"
+            )
+        return spacing.log()
 
     def cdf(self, x: Tensor) -> Tensor:
         return self._level(x)[0]
