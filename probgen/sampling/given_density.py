@@ -209,7 +209,7 @@ class GivenDensity:
         for searches in range(_SEARCHES + 1):
             mesh = meshed(target)
             found = masses(self._height, mesh)
-            soundness.check_mass(target, mesh, found.power, self._evaluated)
+            soundness.check_mass(target, mesh, found, self._evaluated)
             places = soundness.overlooked(target, mesh, found)
             if places is None:
                 break

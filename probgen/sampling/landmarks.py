@@ -224,9 +224,9 @@ def _widths(target: Target, origin: Tensor, sign: Tensor, reach: Tensor, pole: T
 def _power_up_to(target: Target, origin: Tensor, sign: Tensor, reach: Tensor, pole: Tensor) -> Tensor:
     """Return how far from a pole the density is a power of the distance."""
     beside = torch.minimum(_beside(origin), reach * 2.0**-10)
-    for _ in range(3):
+    for most in (1e-8, 1e-4, 1e-4):
         x = torch.where(pole, origin + sign * beside * series.column(BESIDE, beside), target.somewhere)
         height, log_r = target.log_prob(x.flatten(0, 1)).unflatten(0, x.shape[:2]), (x - origin).abs().log()
         bend = (height.diff(dim=0) / log_r.diff(dim=0)).diff(dim=0)[0].abs()
-        beside = torch.where((bend > 1e-4) & (beside > origin.abs() * 2.0**-40), beside / 64, beside)
+        beside = torch.where((bend > most) & (beside > origin.abs() * 2.0**-40), beside / 64, beside)
     return (origin + sign * beside - origin).abs()  # without rounding from here on

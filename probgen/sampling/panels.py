@@ -180,7 +180,10 @@ def pieces(panels: Panels, power: Power) -> Tensor:
 
 
 def _urgency(panels: Panels, measures: Tensor, looseness: float) -> Tensor:
-    """Return how many times its tolerance each panel is off; in the tails, relative to the tail's mass."""
+    """Return how many times its tolerance each panel is off; in the tails, relative to the tail's mass.
+
+    Pieces are the least urgent of all: they stay whole.
+    """
     mass = measures[0]
     from_left, from_right = mass.cumsum(0), mass.flip(0).cumsum(0).flip(0)
     total = from_left[-1]
@@ -191,7 +194,7 @@ def _urgency(panels: Panels, measures: Tensor, looseness: float) -> Tensor:
     error = torch.maximum(measures[1:3].abs().sum(0), _hidden(panels, measures[3:]))
     urgency = torch.maximum(error / tolerance, 2 * (steep | long).to(mass.dtype))
     wide = panels.stop - panels.start > 1e-13 * looseness * (1 + panels.stop)
-    return torch.where(wide & (panels.piece == 0), urgency, 0.0)
+    return torch.where(panels.piece > 0, -1.0, torch.where(wide, urgency, 0.0))
 
 
 def _hidden(panels: Panels, ends: Tensor) -> Tensor:

@@ -9,18 +9,20 @@ from torch import Tensor
 from probgen.sampling import series
 from probgen.sampling.inversion import Masses, Mesh
 from probgen.sampling.landmarks import LOG_TAIL, Target, far_out, heavy_tail, zoomed
-from probgen.sampling.panels import LogDensity, Power, argument, distance, placed
+from probgen.sampling.panels import LogDensity, argument, distance, placed
 from probgen.sampling.verification import first
 
 _POINTS, _LEAST_POINTS = 2**20, 2**11  # in all, and for each law
 _HEAVY, _RUN = 16, 2**6
 _LOOKS = 8
 _BEND, _GAP = 1e-6, 1e-6
+_VAGUE = 1e-6  # of the mass: how far off the piece beside a pole may be
 
 
 @torch.no_grad()
-def check_mass(target: Target, mesh: Mesh, power: Power, log_prob: LogDensity) -> None:
+def check_mass(target: Target, mesh: Mesh, found: Masses, log_prob: LogDensity) -> None:
     """Raise where a density is zero everywhere or cannot be integrated; ``log_prob`` is NaN as given."""
+    power = found.power
     empty = mesh.peak == -torch.inf
     if empty.any():
         raise ValueError(
@@ -43,6 +45,15 @@ def check_mass(target: Target, mesh: Mesh, power: Power, log_prob: LogDensity) -
             f"log_prob should be integrable but the density grows like "
             f"|x - a|^({first(power.power, steep) - 1:.4g}) "
             f"at a = {first(mesh.panels.origin.gather(0, mesh.pieces), steep)}"
+        )
+    vague = power.error > _VAGUE * target.looseness * found.total
+    if vague.any():
+        pole = mesh.panels.take(mesh.pieces)
+        share = first(power.mass / found.total, vague)
+        raise ValueError(
+            f"log_prob should be told by float64 numbers beside a = {first(pole.origin, vague)} but {share:.2g} "
+            f"of the mass lies within {first(pole.log_width.exp(), vague):.1e} of it; shift or reflect the line "
+            f"so that the pole stands at 0"
         )
 
 
