@@ -59,6 +59,9 @@ class InverseCDF(TorchDistribution):
     included. With validation on (Pyro's default) an independent quadrature measures each new law, and one
     whose u-error is above 1e-10 raises with its place (1e-4 where log_prob computes in float32).
 
+    A pole is fitted as a power of the distance to it. At an end other than 0 much mass may lie nearer to it
+    than float64 numbers: it is drawn as the number next to the end. Reflect the line to tell it apart.
+
     What is found: features that stand at an end, at 0 or at a mode, however narrow; features in the stretch
     that holds most of the mass down to one part in 10⁵ of it; and others, anywhere, down to 1/500 of their
     distance from an end, from 0 or from a mode, where width is that of the stretch on which they dominate

@@ -49,11 +49,11 @@ def check_mass(target: Target, mesh: Mesh, found: Masses, log_prob: LogDensity) 
     vague = power.error > _VAGUE * target.looseness * found.total
     if vague.any():
         pole = mesh.panels.take(mesh.pieces)
-        share = first(power.mass / found.total, vague)
+        a, share = first(pole.origin, vague), first(power.mass / found.total, vague)
+        way_out = "" if a == 0 else "; shift or reflect the line so that the pole stands at 0"
         raise ValueError(
-            f"log_prob should be told by float64 numbers beside a = {first(pole.origin, vague)} but {share:.2g} "
-            f"of the mass lies within {first(pole.log_width.exp(), vague):.1e} of it; shift or reflect the line "
-            f"so that the pole stands at 0"
+            f"the density should grow like a power of |x - a| at its pole a = {a} but does not within "
+            f"{first(pole.log_width.exp(), vague):.1e}, where {share:.2g} of the mass lies{way_out}"
         )
 
 
