@@ -95,8 +95,9 @@ def tune(
 
     The warm-up has windows, short ones first. In each the step size follows dual averaging; at its end the
     shape is that of all chains' states in its second half (:class:`Moments`). In the first 15 %, when chains
-    are on their way, the better half of them count for the shape, and a chain that is left behind, its
-    log-density below the median by more than 50 + 10 dim, goes on from the place of one of the better half.
+    are on their way, the better half of them count for the shape. A chain that is left behind, its
+    log-density below the median by more than 50 + 10 dim, as on a plateau far below the posterior, goes on
+    from the place of one of the better half: after each of the first windows, and halfway in the last three.
 
     Args:
         density: the target.
@@ -138,10 +139,13 @@ def tune(
             end, early = round(share * steps), share <= EARLY
             moments = Moments(dense=covariance == "dense")
             sizes = DualAveraging(first, target)
+            half = (start + end) // 2
             for t in range(start, end):
+                if t == half and not early:
+                    state = catch_up(state, 50 + 10 * dim, generator)
                 state, acceptance = move(state, shape, sizes.size, generator)
                 sizes.update(acceptance)
-                if t >= (start + end) // 2:
+                if t >= half:
                     moments.add(better_half(state) if early else state)
             if end == 0:
                 moments.add(better_half(state))

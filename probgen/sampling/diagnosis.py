@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 _WIDENING = 1.5
 """How much wider than in their first third chains may lie in their last."""
 
+_SELDOM = 0.1
+"""The share of swaps below which two levels of tempered chains hardly meet."""
+
 _FAR = 1e12
 """Chains that come so far have run away."""
 
@@ -148,15 +151,27 @@ def of_swaps(statistics: Mapping[str, Tensor]) -> list[str]:
     if "round_trip" not in statistics or statistics["round_trip"].shape[1] < 20:
         return []
     trips, swapped = statistics["round_trip"], statistics["swapped"].to(torch.float64).mean((0, 1))
+    swapped = swapped.reshape(len(swapped), -1).amin(-1)
     total, chains = int(trips.sum((0, 1)).min()), len(trips)
-    if total >= chains:
-        return []
-    least = int(swapped.reshape(len(swapped), -1).amin(-1).argmin())
-    return [
-        f"There were {total} round trips between the target and the flattest level in {chains} chains, fewer "
-        f"than one each; levels {least} and {least + 1} swap least. The weights of separate modes are not to "
-        f"be trusted: take more draws, a longer warm-up or a ladder of more levels."
-    ]
+    found = []
+    if total < chains:
+        least = int(swapped.argmin())
+        found.append(
+            f"There were {total} round trips between the target and the flattest level in {chains} chains, "
+            f"{total / chains:.2g} each where it should be several; levels {least} and {least + 1} swap "
+            f"least. The weights of separate modes are not to be trusted: take more draws, a longer warm-up "
+            f"or a ladder of more levels."
+        )
+    if (swapped < _SELDOM).any():
+        pairs = ", ".join(
+            f"{k} and {k + 1} ({float(swapped[k]):.3f})" for k in torch.where(swapped < _SELDOM)[0].tolist()
+        )
+        found.append(
+            f"Levels {pairs} swap at fewer than {_SELDOM:.0%} of the steps: use a ladder with more levels "
+            f"there. If a ladder of equal swaps cannot be found, modes have very different widths: give "
+            f"tempered a reference."
+        )
+    return found
 
 
 def of_draws(draws: Mapping[str, Tensor]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from probgen.core import Density
 from probgen.sampling.adaptation import WarmedUp, sized, tune
@@ -17,7 +18,7 @@ from probgen.sampling.graphs import Wrap, as_written
 from probgen.sampling.metropolis import Kernel, State, fixed
 from probgen.sampling.positions import require_finite
 from probgen.sampling.random_walk import random_walk_kernel
-from probgen.sampling.tempered import at_powers, checked_ladder, on_levels, swapping, tempered
+from probgen.sampling.tempered import Swap, at_powers, checked_ladder, on_levels, swapping, tempered
 
 HOTTEST = 0.01
 """The last power of a ladder that is not given: barriers of a few hundred nats are a few nats high there."""
@@ -33,6 +34,7 @@ def adapt_tempered(
     *,
     make_kernel: Callable[..., Kernel] | None = None,
     ladder: Tensor | Sequence[float] | None = None,
+    reference: Distribution | None = None,
     steps: int = 1000,
     covariance: Literal["dense", "diagonal"] = "dense",
     target: float | None = None,
@@ -53,6 +55,7 @@ def adapt_tempered(
             where there are gradients, since it suffers scales that suit all modes together and none alone,
             and a random walk elsewhere, if not given.
         ladder: the first one, as for :func:`tempered`; of :func:`default_ladder`, if not given.
+        reference: as for :func:`tempered`.
         steps: length of the warm-up, at least 250.
         covariance, target, generator, wrap, progress: as for :func:`tune`.
 
@@ -71,10 +74,10 @@ def adapt_tempered(
     left = steps
     for share in (*ROUNDS, 1.0):
         last = share == 1.0
-        family = at_powers(density, powers)
+        family = at_powers(density, powers, reference)
         kernel = make_kernel(family, wrap=wrap if last else as_written)
         target = kernel.target if target is None else target
-        swaps = _Swaps(kernel, powers)
+        swaps = _Swaps(kernel, powers, swapping(kernel.init, powers, density, reference))
         many = left if last else round(share * steps)
         try:
             shape, size, position = tune(
@@ -97,7 +100,8 @@ def adapt_tempered(
         if not last:
             powers = equal_swaps(powers, swaps.refused(many // 2))
     scale = sized(shape, size, family.batch_shape)
-    return WarmedUp(tempered(density, lambda d: fixed(d, kernel, scale), ladder=powers), position, target)
+    transition = tempered(density, lambda d: fixed(d, kernel, scale), ladder=powers, reference=reference)
+    return WarmedUp(transition, position, target)
 
 
 def default_ladder(dim: int) -> Tensor:
@@ -140,8 +144,8 @@ def _default_kernel(density: Density, position: Tensor) -> Callable[..., Kernel]
 class _Swaps:
     """The step of a warm-up: a move at each level, then swaps, whose acceptance is kept."""
 
-    def __init__(self, kernel: Kernel, powers: Tensor) -> None:
-        self._kernel, self._batch, self._swap = kernel, powers.shape, swapping(kernel.init, powers)
+    def __init__(self, kernel: Kernel, powers: Tensor, swap: Swap) -> None:
+        self._kernel, self._batch, self._swap = kernel, powers.shape, swap
         self._accepted: list[Tensor] = []
         self.position = powers.new_zeros(1, *powers.shape, 1)
 

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import Distribution, constraints
 
 from probgen.core import Density, Transition
-from probgen.sampling.metropolis import standard_uniform
+from probgen.sampling.metropolis import judge, standard_uniform
+from probgen.sampling.uniforms import drawing_from
 
 LINEAR = {"position", "log_prob", "gradient"}
 """Fields of a state that are known at another temperature without calling the log-density."""
@@ -36,6 +37,7 @@ def tempered(
     make_transition: Callable[[Density], Transition],
     *,
     ladder: Tensor | Sequence[float],
+    reference: Distribution | None = None,
 ) -> Transition:
     r"""Return parallel tempering over a transition: chains at π^β for each β of a ladder, which swap places.
 
@@ -45,15 +47,22 @@ def tempered(
     back far sooner than swaps in random order. What is flattened is the density on the unconstrained scale;
     each π^β has to have a finite integral, which tails of powers, as Student's, have not for small β.
 
-    **Modes of very different width in many dimensions** are not weighed right in a run of common length, and
-    no diagnosis tells: the mass of the narrow one is nearly all at the levels near the target, and swaps
-    lead past it (widths 1 and ½ in 30 dimensions: found in no draw, though chains made round trips).
+    **Modes of very different width in many dimensions** are not weighed right by powers of π in a run of
+    common length, and no diagnosis tells: the mass of the narrow one is nearly all at the levels near the
+    target, and swaps lead past it (widths 1 and ½ in 30 dimensions: found in no draw, though chains made
+    round trips). The cure is a **reference** q with a component at each mode, from runs that found them: then
+    levels are at π^β q^(1−β), where each mode keeps about the mass that q and π give it, and at the last
+    level each step proposes an independent draw y of q, taken with min(1, (π(y) q(x) / (π(x) q(y)))^β). It
+    may be rough, in widths and in weights. One broad normal law is no cure: its path gives a mode of width s
+    among others of width 1 the mass s^(d (1 − β)), just as powers do.
 
     Args:
         density: the target π.
         make_transition: makes a transition of a density, as ``lambda d: random_walk(d, scale=1.0)``. It is
             given the family of all π^β, whose batch shape is (levels, \*batch); each may have its own scale.
         ladder: β₀ = 1 > β₁ > ... > 0, shape (levels,) or (levels, \*batch).
+        reference: q, a law of positions (dim,) on the unconstrained scale, nowhere 0; 1, if not given. With
+            it each step calls the log-density twice.
 
     The transition starts from positions (chains, \*batch, dim), for all levels the same, or from positions of
     each, (chains, levels, \*batch, dim). Its info is that of the target's chains, and
@@ -63,10 +72,11 @@ def tempered(
     - ``round_trip``: whether a replica came back to the target from the last level.
 
     Raises:
-        ValueError: for a ladder that does not fall from 1 towards 0.
+        ValueError: for a ladder that does not fall from 1 towards 0, or a reference of another shape or type.
 
     See Geyer (1991), Markov chain Monte Carlo maximum likelihood; Okabe et al. (2001), for even and odd
-    swaps; Syed et al. (2022), Non-reversible parallel tempering.
+    swaps; Syed et al. (2022), Non-reversible parallel tempering; Woodard, Schmidler and Huber (2009),
+    Sufficient conditions for torpid mixing of parallel and simulated tempering, for modes of different width.
 
     >>> from probgen.sampling import random_walk
     >>> density = Density(lambda x: torch.logaddexp(-0.5 * (x - 8) ** 2, -0.5 * (x + 8) ** 2))
@@ -77,8 +87,8 @@ def tempered(
     (torch.Size([5, 1]), torch.Size([5, 4, 1]), torch.Size([5, 3]))
     """
     powers = checked_ladder(density, ladder)
-    transition = make_transition(at_powers(density, powers))
-    swap = swapping(transition.init, powers)
+    transition = make_transition(at_powers(density, powers, reference))
+    swap = swapping(transition.init, powers, density, reference)
 
     def init(position: Tensor) -> TemperedState:
         levels = transition.init(on_levels(density, position, len(powers)))
@@ -130,11 +140,20 @@ def checked_ladder(density: Density, ladder: Tensor | Sequence[float]) -> Tensor
     return powers
 
 
-def at_powers(density: Density, powers: Tensor) -> Density:
-    r"""Return the family of all π^β on the unconstrained scale, with batch shape (levels, \*batch)."""
+def at_powers(density: Density, powers: Tensor, reference: Distribution | None = None) -> Density:
+    r"""Return the family of all π^β q^(1−β) of positions, with batch shape (levels, \*batch)."""
     own = powers.to(density.dtype)
+    if reference is None:
+        log_prob = lambda position: own * density.unconstrained_log_prob(position)  # noqa: E731
+    else:
+        _check_reference(density, reference)
+
+        def log_prob(position: Tensor) -> Tensor:
+            rest = torch.where(own < 1, (1 - own) * reference.log_prob(position), 0.0)
+            return own * density.unconstrained_log_prob(position) + rest
+
     return Density(
-        lambda position: own * density.unconstrained_log_prob(position),
+        log_prob,
         support=constraints.real_vector,
         event_shape=(density.dim,),
         batch_shape=powers.shape,
@@ -142,6 +161,17 @@ def at_powers(density: Density, powers: Tensor) -> Density:
         dtype=density.dtype,
         device=density.device,
     )
+
+
+def _check_reference(density: Density, reference: Distribution) -> None:
+    if reference.event_shape != (density.dim,) or reference.batch_shape:
+        raise ValueError(
+            f"reference should be a law of positions {(density.dim,)} but has batch shape "
+            f"{tuple(reference.batch_shape)} and event shape {tuple(reference.event_shape)}"
+        )
+    dtype = reference.sample().dtype
+    if dtype != density.dtype:
+        raise ValueError(f"reference should draw {density.dtype}, as the density does, but draws {dtype}")
 
 
 def on_levels(density: Density, position: Tensor, levels: int) -> Tensor:
@@ -154,8 +184,13 @@ def on_levels(density: Density, position: Tensor, levels: int) -> Tensor:
 Swap = Callable[[Any, torch.Generator], tuple[Any, Tensor, Tensor, Tensor]]
 
 
-def swapping(init: Callable[[Tensor], Any], powers: Tensor) -> Swap:
-    r"""Return the swaps of a state of all levels.
+def swapping(
+    init: Callable[[Tensor], Any],
+    powers: Tensor,
+    density: Density | None = None,
+    reference: Distribution | None = None,
+) -> Swap:
+    r"""Return the swaps of a state of all levels; with a reference, after the last level has drawn anew.
 
     They give the new state; the level that each level's replica comes from, (chains, levels, \*batch); and,
     for each pair of neighbours, (chains, levels − 1, \*batch), the probability of a swap and whether it was
@@ -166,7 +201,12 @@ def swapping(init: Callable[[Tensor], Any], powers: Tensor) -> Swap:
     numbers = torch.arange(len(powers), device=powers.device).reshape(-1, *[1] * (powers.dim() - 1))
 
     def swap(state: Any, generator: torch.Generator) -> tuple[Any, Tensor, Tensor, Tensor]:
-        height = state.log_prob / powers
+        position = state.position
+        if density is None or reference is None:
+            height = state.log_prob / powers
+        else:
+            height = (state.log_prob - reference.log_prob(position)) / powers
+            position, height = _drawn_anew(position, height, powers[-1], density, reference, generator)
         place = numbers.expand_as(height).contiguous()
         uniform = standard_uniform(height[:, 1:], generator)
         acceptance = torch.empty_like(uniform)
@@ -176,12 +216,30 @@ def swapping(init: Callable[[Tensor], Any], powers: Tensor) -> Swap:
             acceptance[:, pairs] = ratio.clamp(max=0).exp()
             accepted = uniform[:, pairs] < acceptance[:, pairs]
             height, place = (_exchanged(x, pairs, upper, accepted) for x in (height, place))
-        state = (
-            _moved(state, place, powers) if set(state._fields) <= LINEAR else init(_taken(state[0], place))
-        )
+        linear = reference is None and set(state._fields) <= LINEAR
+        state = _moved(state, place, powers) if linear else init(_taken(position, place))
         return state, place, acceptance, uniform < acceptance
 
     return swap
+
+
+def _drawn_anew(
+    position: Tensor,
+    height: Tensor,
+    power: Tensor,
+    density: Density,
+    reference: Distribution,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Move the last level by an independent draw of the reference; height is log π − log q."""
+    with drawing_from(generator):
+        fresh = reference.sample(height[:, -1].shape)
+    new = density.unconstrained_log_prob(fresh) - reference.log_prob(fresh)
+    accepted = judge(power * (new - height[:, -1]), new, standard_uniform(new, generator)).accepted
+    position, height = position.clone(), height.clone()
+    position[:, -1] = torch.where(accepted.unsqueeze(-1), fresh, position[:, -1])
+    height[:, -1] = torch.where(accepted, new.to(height.dtype), height[:, -1])
+    return position, height
 
 
 def _exchanged(x: Tensor, pairs: slice, upper: slice, accepted: Tensor) -> Tensor:
