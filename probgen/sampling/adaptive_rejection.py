@@ -15,6 +15,7 @@ from probgen.sampling.accept_reject import AcceptRejectOnLine
 from probgen.sampling.bulk import find_bulk
 from probgen.sampling.line import Line
 from probgen.sampling.secants import Proposals, hull_on
+from probgen.sampling.survey import check_concave, surveyed
 from probgen.sampling.uniforms import uniform
 
 _ENOUGH = 64
@@ -48,8 +49,11 @@ class AdaptiveRejection(AcceptRejectOnLine):
     law is drawn from once or twice, as in Gibbs sampling: give ``points`` there and no search is made. What a
     generator draws depends on the hat, and so on earlier calls.
 
-    What is not log-concave raises with its place where one of the values computed lies above the hat or
-    below the squeeze. ``log_prob`` of this law needs ``log_normaliser``; ``report()`` estimates it.
+    What is not log-concave raises with its place: at construction, with validation on (Pyro's default) and
+    without ``points``, on the nodes by which :class:`InverseCDF` integrates the density, wherever its mass
+    lies; and while drawing, where one of the values computed lies above the hat or below the squeeze. With
+    ``points`` only the latter is looked at: a mode between them that no draw meets may escape. ``log_prob``
+    of this law needs ``log_normaliser``; ``report()`` estimates it.
 
     Args:
         log_prob: the log-density, maybe unnormalised, (\*sample, \*batch) to (\*sample, \*batch).
@@ -93,6 +97,8 @@ class AdaptiveRejection(AcceptRejectOnLine):
         )
         with torch.no_grad():
             low, high, x = self._found() if points is None else self._given(points)
+            if points is None and self._validate_args:
+                check_concave(self._line, surveyed(log_prob, self._line, ()))
             self._state = {"hull": hull_on(self._line, x, self._line(x), low, high)}
 
     def report(self) -> AdaptiveReport:

@@ -157,6 +157,10 @@ class GivenDensity:
         """Find the law, and raise unless it is known as well as is promised."""
         self._found()
 
+    def nodes(self) -> Tensor:
+        """Return places, as columns, between which the densities are known; some may repeat."""
+        return self._found()[0].x
+
     def errors(self) -> accuracy.Errors:
         """Return what an independent quadrature says of the law."""
         mesh, found = self._found()

@@ -11,8 +11,9 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from probgen.sampling.accept_reject import AcceptRejectOnLine
-from probgen.sampling.bulk import find_bulk
+from probgen.sampling.bulk import Bulk, find_bulk
 from probgen.sampling.line import Line, rounding
+from probgen.sampling.survey import surveyed
 from probgen.sampling.uniforms import uniform
 
 _MARGIN = 1e-6
@@ -26,16 +27,18 @@ class RatioOfUniforms(AcceptRejectOnLine):
     u ≤ sup √p and inf (x − m) √p ≤ v ≤ sup (x − m) √p, m a mode, which exists where p is bounded and has
     tails no heavier than 1 / x²: of one mode or several, with kinks and jumps.
 
-    The bounds are found by search, on 1,281 places about a first mode, 8 to the octave of the distance, and
-    by zooming in on the 8 highest of their local maxima; a peak may escape it that is narrower than a tenth
-    of its distance from that mode. So **every** proposal is checked as well: where p reaches out of the
-    rectangle it raises, with place and ratio, as soon as a proposal falls there.
+    The bounds are found by search: on 1,281 places about a first mode, 8 to the octave of the distance, and,
+    with validation on (Pyro's default), on the nodes by which :class:`InverseCDF` integrates the density,
+    which finds what it says there, and what stands at ``points``; then by zooming in on the 8 highest of the
+    local maxima. **Every** proposal is checked as well: where p reaches out of the rectangle it raises, with
+    place and ratio, as soon as a proposal falls there.
 
     ``log_prob`` of this law needs ``log_normaliser``; ``report()`` estimates it.
 
     Args:
         log_prob: the log-density, maybe unnormalised, (\*sample, \*batch) to (\*sample, \*batch).
         support: an interval: ``real``, ``positive``, ``interval(a, b)``, ...
+        points: places inside the support, shape (n) or (n, \*batch_shape), where something narrow may stand.
         batch_shape: shape of the family of laws; broadcast with what ``log_prob`` returns.
         dtype, device: of the draws; those that ``log_prob`` returns where not given.
         log_normaliser: log ∫ p, where known.
@@ -58,6 +61,7 @@ class RatioOfUniforms(AcceptRejectOnLine):
         log_prob: Callable[[Tensor], Tensor],
         *,
         support: Constraint = constraints.real,
+        points: Sequence[float] | Tensor = (),
         batch_shape: Sequence[int] = (),
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
@@ -73,7 +77,9 @@ class RatioOfUniforms(AcceptRejectOnLine):
             validate_args=validate_args,
         )
         with torch.no_grad():
-            self._mode, self._top, self._log_left, self._log_right = _rectangle(self._line)
+            bulk, places, _ = find_bulk(self._line)
+            places = surveyed(log_prob, self._line, points) if self._validate_args else places[:, :0]
+            self._mode, self._top, self._log_left, self._log_right = _rectangle(self._line, bulk, places)
 
     def _draw(self, n: int, generator: torch.Generator | None) -> Tensor:
         return self._line.rounded(self._filled(n, lambda m: self._propose(m, generator)))
@@ -106,9 +112,11 @@ class RatioOfUniforms(AcceptRejectOnLine):
             )
 
 
-def _rectangle(line: Line) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the mode, log_prob there, and the logarithms of the bounds of |v| on both sides; u ≤ 1."""
-    bulk, _, _ = find_bulk(line)
+def _rectangle(line: Line, bulk: Bulk, places: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the mode, log_prob there, and the logarithms of the bounds of |v| on both sides; u ≤ 1.
+
+    They are sought about a mode and at places, rows x n.
+    """
     first, last = bulk.first[:, None], bulk.last[:, None]
     share = torch.arange(-160, 480, dtype=torch.float64, device=line.device).div(8).exp2()
     scale = torch.maximum(bulk.left, bulk.right)[:, None]
@@ -116,7 +124,10 @@ def _rectangle(line: Line) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     def around(mode: Tensor) -> Tensor:
         return torch.cat([mode - scale * share.flip(0), mode, mode + scale * share], -1).clamp(first, last)
 
-    mode, top = _highest(line, around(bulk.mode[:, None]), lambda x, log_prob: log_prob)
+    def everywhere(x: Tensor) -> Tensor:
+        return torch.cat([x, places], -1).sort(-1).values
+
+    mode, top = _highest(line, everywhere(around(bulk.mode[:, None])), lambda x, log_prob: log_prob)
     bounds = []
     for side in (-1, 1):
         x = around(mode)
@@ -125,7 +136,7 @@ def _rectangle(line: Line) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             distance = side * (x - mode)
             return torch.where(distance > 0, distance.log() + (log_prob - top) / 2, -torch.inf)
 
-        _, bound = _highest(line, x, reach)
+        _, bound = _highest(line, everywhere(x), reach)
         edge, octave = (x[:, :9] if side < 0 else x[:, -9:].flip(-1)), 8
         outer = reach(edge, line(edge))
         heavy = (outer[:, :1] - outer[:, octave:] > _MARGIN) & (edge[:, :1] != edge[:, octave:])

@@ -14,7 +14,8 @@ from probgen.core import Estimate
 from probgen.sampling.accept_reject import AcceptRejectOnLine
 from probgen.sampling.hat_table import HatTable
 from probgen.sampling.line import Line
-from probgen.sampling.strips import audit, check_between, cut_evenly, integration_parts
+from probgen.sampling.strips import audit, check_between, check_convex, cut_evenly, integration_parts
+from probgen.sampling.survey import surveyed
 
 
 class TransformedReport(NamedTuple):
@@ -49,7 +50,8 @@ class TransformedDensityRejection(AcceptRejectOnLine):
     ``log_prob`` is compared with its chords on a grid over the whole support and at all ends of strips, and,
     with validation on (Pyro's default), with hat and squeeze at 9 places in every strip and at 2¹⁷ in all;
     and while drawing, where at least one draw in 256 is compared with both. A departure on a stretch to which
-    the hat gives less than one part in 10⁵ (10⁴ in a batch of 10 laws) may escape, however high it is.
+    the hat gives less than one part in 10⁵ (10⁴ in a batch of 10 laws) may escape, however high it is: name
+    its place by ``points``, beside which the nodes by which :class:`InverseCDF` integrates are compared too.
 
     ``log_prob(x)`` of this law is normalised, by quadrature over the strips; ``report()`` says how well. It
     has gradients to x and to the parameters that the function closes over, the normaliser's included; the
@@ -58,6 +60,7 @@ class TransformedDensityRejection(AcceptRejectOnLine):
     Args:
         log_prob: the log-density, maybe unnormalised, (\*sample, \*batch) to (\*sample, \*batch).
         support: an interval: ``real``, ``positive``, ``interval(a, b)``, ...
+        points: places inside the support, shape (n) or (n, \*batch_shape), where something narrow may stand.
         batch_shape: shape of the family of laws; broadcast with what ``log_prob`` returns.
         dtype, device: of the draws; those that ``log_prob`` returns where not given.
         ratio: the largest ratio of the hat's area to the squeeze's, above 1.
@@ -80,6 +83,7 @@ class TransformedDensityRejection(AcceptRejectOnLine):
         log_prob: Callable[[Tensor], Tensor],
         *,
         support: Constraint = constraints.real,
+        points: Sequence[float] | Tensor = (),
         batch_shape: Sequence[int] = (),
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
@@ -106,6 +110,9 @@ class TransformedDensityRejection(AcceptRejectOnLine):
             self._integrated()
             with torch.no_grad():
                 audit(self._line, self._strips, self._top)
+                if len(points):
+                    x = surveyed(log_prob, self._line, points)
+                    check_convex(self._line, x, self._line(x), self._top)
 
     def report(self) -> TransformedReport:
         """Return what is known of the law, and what draws of it and of its expansions have shown."""

@@ -7,6 +7,7 @@ from torch.distributions import constraints
 
 from probgen.sampling.adaptive_rejection import AdaptiveRejection
 from tests import laws
+from tests.gallery import GALLERY
 from tests.laws import of_scipy
 
 float64 = torch.float64
@@ -102,9 +103,22 @@ def test_the_hat_sharpens():
     ],
 )
 def test_what_is_not_log_concave_raises(log_prob):
-    law = AdaptiveRejection(log_prob)
+    law = AdaptiveRejection(log_prob, validate_args=False)
     with pytest.raises(ValueError, match=r"log-concave but at x = \S+ it is \S+ times its (hat|squeeze)$"):
         law.sample((1000,))
+    with pytest.raises(
+        ValueError, match=r"log-concave but at x = \S+ it is \S+ times what its values beside it"
+    ):
+        AdaptiveRejection(log_prob)
+
+
+@pytest.mark.parametrize(
+    "name", ["double well", "two bumps with a gap", "two bumps far apart", "spike of 1e-6 on a normal"]
+)
+def test_modes_that_draws_would_not_meet_are_seen_at_set_up(name):
+    """Without validation all draws come from under a hat on one of the modes, and nothing is said."""
+    with pytest.raises(ValueError, match="the density should be log-concave but at x ="):
+        AdaptiveRejection(GALLERY[name].log_prob, dtype=float64)
 
 
 @pytest.mark.parametrize(

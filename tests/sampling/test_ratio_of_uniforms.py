@@ -7,6 +7,7 @@ from torch.distributions import constraints
 
 from probgen.sampling.ratio_of_uniforms import RatioOfUniforms
 from tests import laws
+from tests.gallery import GALLERY
 from tests.laws import of_scipy
 
 float64 = torch.float64
@@ -101,12 +102,31 @@ def test_a_wrong_rectangle_raises(bound, name):
 
 def test_a_peak_that_the_search_misses_raises():
     hidden = RatioOfUniforms(
-        lambda x: torch.logaddexp(-(x**2) / 2, -(((x - 1.2345) / 1e-3) ** 2) / 2 + 2), dtype=float64
+        lambda x: torch.logaddexp(-(x**2) / 2, -(((x - 1.2345) / 1e-3) ** 2) / 2 + 2),
+        dtype=float64,
+        validate_args=False,
     )
     with pytest.raises(
         ValueError, match=r"at x = 1\.23\d+ it reaches 1\.\d+ times the bound of u: the search"
     ):
         hidden.sample((N,))
+
+
+@pytest.mark.parametrize(
+    ("name", "peaks"),
+    [
+        ("two bumps far apart", [-1e3, 2e4]),
+        ("three bumps", [-3.0, 0.1, 40.0]),
+        ("spike of 1e-6 on a normal", [0.3]),
+        ("spike of 1e-9, named", [0.3]),
+    ],
+)
+def test_the_rectangle_holds_peaks_that_draws_would_not_meet(name, peaks):
+    """What draws from a rectangle that leaves out such a peak seldom or never fall on."""
+    target = GALLERY[name]
+    law = RatioOfUniforms(target.log_prob, points=target.points, dtype=float64)
+    x = torch.tensor(peaks, dtype=float64) + torch.linspace(-3e-6, 3e-6, 601, dtype=float64)[:, None]
+    law._check(x.reshape(1, -1), target.log_prob(x).reshape(1, -1))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from torch.distributions import Gamma, Normal, constraints
 
 from probgen.sampling.transformed_rejection import TransformedDensityRejection
 from tests import laws
+from tests.gallery import GALLERY
 from tests.laws import of_scipy
 
 float64 = torch.float64
@@ -277,6 +278,15 @@ def test_the_check_at_set_up_sees_a_narrow_bump_far_away():
     )
     with pytest.raises(ValueError, match="1 / √density convex"):
         TransformedDensityRejection(bumps, dtype=float64)
+
+
+def test_a_spike_whose_place_is_named_is_seen():
+    """Half of the mass within 6e-9 of 0.3, where the hat has less than one part in 10⁸ of its area."""
+    spike = GALLERY["spike of 1e-9, named"]
+    with pytest.raises(ValueError, match=r"T-concave .* at x = 0\.(2999|3000)\d+ it is \S+ times what"):
+        TransformedDensityRejection(spike.log_prob, points=spike.points, dtype=torch.float64)
+    law = TransformedDensityRejection(lambda x: -(x**2) / 2, points=torch.tensor([0.3, -1.0]))
+    laws.check_goodness_of_fit(law.sample((10_000,)), torch.special.ndtr)
 
 
 @pytest.mark.parametrize("ratio", [1.0, 0.5, math.nan])
