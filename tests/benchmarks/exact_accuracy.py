@@ -182,7 +182,7 @@ def law_by_law(law: Law) -> dict[str, Judged]:
 
     def hat(scalar: Scalar) -> Callable[[int], Any]:
         law = TransformedDensityRejection(
-            scalar.law.log_prob, support=scalar.law.support, dtype=torch.float64
+            scalar.law.log_prob, support=scalar.law.support, points=scalar.law.points, dtype=torch.float64
         )
         return lambda n: law.sample((n,))
 
