@@ -10,6 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from probgen.sampling import quantile_moments, verification
 from probgen.sampling.given_cdf import GivenCdf
@@ -315,7 +316,10 @@ class InverseCDF(TorchDistribution):
         if near.dtype == x.dtype or self._support is constraints.real:
             return near
         with torch.no_grad():
-            left = self._support.check(x) & ~self._support.check(near)
+            kept = self._support.check(near)
+            if get_proxy_mode() is None and kept.all():
+                return near
+            left = self._support.check(x) & ~kept
             side = torch.where(x > near, torch.inf, -torch.inf).to(near.dtype)
             inside = torch.nextafter(near, side)
         return torch.where(left, inside, near)
