@@ -14,6 +14,7 @@ from probgen.sampling.verification import first
 
 _POINTS, _LEAST_POINTS = 2**20, 2**11  # in all, and for each law
 _HEAVY, _RUN = 16, 2**6
+_TOGETHER = 2**9 - 2**3  # runs, whose points are too few for torch to share among threads: that costs more
 _LOOKS = 8
 _BEND, _GAP = 1e-6, 1e-6
 _VAGUE = 1e-6  # of the mass: how far off the piece beside a pole may be
@@ -70,7 +71,7 @@ def overlooked(target: Target, mesh: Mesh, found: Masses) -> Tensor | None:
     heavy = mass.topk(min(_HEAVY, len(mass)), 0).indices
     edges, _, _ = placed(mesh.panels.take(heavy), np.linspace(-1, 1, runs + 1))
     low, width = edges[:-1].flatten(0, 1), edges.diff(dim=0).flatten(0, 1) / _RUN
-    parts = zip(*(a.split(max(1, 2**9 // batch)) for a in (low, width)), strict=True)
+    parts = zip(*(a.split(max(1, _TOGETHER // batch)) for a in (low, width)), strict=True)
     sharpest = torch.cat([_bend(target, *part).amax(0) for part in parts])
     sharpest, run = sharpest.topk(min(_LOOKS, len(sharpest)), 0)
     if not (sharpest > _BEND * target.looseness).any():
