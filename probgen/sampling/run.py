@@ -63,16 +63,22 @@ def run(
             divergences where there are any.
 
     Raises:
-        ValueError: for bad counts, an unknown site, or a log-density that is not finite at the start, with
-            its place.
+        ValueError: for bad counts, an unknown site, a log-density that is not finite at the start, with its
+            place, or a state whose fields are not what the transition makes of its positions.
     """
     at_least("draws", draws, 1)
     at_least("thin", thin, 1)
     if isinstance(init, RunState):
         state, device = init.state, init.state.position.device
+        _require_own(transition, state)
         if generator is None:
             generator = torch.Generator(device)
-            generator.set_state(init.generator_state)
+            try:
+                generator.set_state(init.generator_state)
+            except (RuntimeError, TypeError) as error:
+                raise ValueError(
+                    f"the generator's state should be one of torch's but is not: {error}"
+                ) from None
     else:
         state, device = transition.init(init), init.device
         generator = default_generator(device) if generator is None else generator
@@ -119,6 +125,33 @@ def run(
     chains = Chains(draws_of_sites, statistics=found, state=reached, density=density, interrupted=interrupted)
     chains.transition = transition
     return chains
+
+
+def _require_own(transition: Transition, state: Any) -> None:
+    """Raise for a state of another transition or density, or one that was damaged."""
+    levels = getattr(state, "levels", None)
+    own = transition.init(state.position if levels is None else levels.position)
+    if type(own) is not type(state) or _forms(own) != _forms(state):
+        raise ValueError(f"the state should be one of this transition, {_forms(own)}, but is {_forms(state)}")
+    for name in ("position", "log_prob", "gradient"):
+        given, expected = getattr(state, name, None), getattr(own, name, None)
+        if given is None or expected is None:
+            continue
+        tolerance = torch.finfo(expected.dtype).eps ** 0.5 * (1 + expected.abs().max())
+        wrong = ~((given - expected).abs() <= tolerance)  # rounding differs where the log-density is compiled
+        if wrong.any():
+            raise ValueError(
+                f"the state should be one of this transition but in chain {int(wrong.nonzero()[0, 0])} its "
+                f"{name} is {float(given[wrong][0]):.6g} where the transition makes "
+                f"{float(expected[wrong][0]):.6g} of its positions: is the density another one?"
+            )
+
+
+def _forms(state: Any) -> dict[str, str]:
+    return {
+        name: f"{tuple(x.shape)} {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
+        for name, x in state._asdict().items()
+    }
 
 
 class _Kept:

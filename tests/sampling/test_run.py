@@ -6,7 +6,7 @@ import torch
 from torch.distributions import Dirichlet, Gamma, Normal, constraints
 
 from probgen.core import Density
-from probgen.sampling import random_walk, run, sample
+from probgen.sampling import RunState, mala, random_walk, run, sample
 from probgen.sampling.adaptation import WarmedUp
 from probgen.sampling.agreement import Agreement, warm_up_until_agreed
 from tests.pairs import LinearGaussian
@@ -133,6 +133,33 @@ def test_an_interrupted_run_goes_on_to_the_bit():
     assert first["x"].shape == (4, 12)
     rest = run(transition, first.state, draws=8, thin=3, density=density)
     assert torch.equal(torch.cat([first["x"], rest["x"]], 1), start(20)["x"])
+
+
+BROKEN = {
+    "log_prob": (lambda s, g: (s._replace(log_prob=s.log_prob + 0.01), g), "in chain 0 its log_prob is"),
+    "gradient": (lambda s, g: (s._replace(gradient=s.gradient * 1.01), g), "in chain . its gradient is"),
+    "position": (lambda s, g: (s._replace(position=s.position.flip(0)), g), "in chain . its log_prob is"),
+    "chains": (lambda s, g: (s._replace(log_prob=s.log_prob[:2]), g), r"'log_prob': '\(4,\) .* but is"),
+    "type": (lambda s, g: (s._replace(gradient=s.gradient.double()), g), r"\(4, 1\) torch.float64"),
+    "generator": (lambda s, g: (s, g[:100]), "the generator's state should be one of torch's"),
+}
+
+
+@pytest.mark.parametrize(("damage", "message"), BROKEN.values(), ids=BROKEN)
+def test_a_state_that_was_damaged_on_disk_is_refused(damage, message, tmp_path, generator):
+    transition = mala(NORMAL, scale=1.0)
+    state, noise = run(transition, torch.randn(4, 1, generator=generator), draws=5, generator=generator).state
+    torch.save(RunState(*damage(state, noise)), tmp_path / "state.pt")
+    read = torch.load(tmp_path / "state.pt", weights_only=True)
+    with pytest.raises(ValueError, match=message):
+        run(transition, read, draws=5)
+
+
+def test_a_state_of_another_density_is_refused(generator):
+    state = run(random_walk(NORMAL, scale=1.0), torch.randn(4, 1), draws=5, generator=generator).state
+    other = Density(lambda x: -0.7 * x**2)
+    with pytest.raises(ValueError, match="of its positions: is the density another one"):
+        run(random_walk(other, scale=1.0), state, draws=5)
 
 
 def interrupted_at(calls, draws, generator):
