@@ -37,32 +37,25 @@ DENSE = 100
 
 
 class Method(NamedTuple):
-    """A warm-up, whether it needs gradients, and about how often a step calls the log-density."""
+    """A warm-up, and what it is like.
+
+    Whether it needs gradients, about how often a step calls the log-density, and whether the warm-up finds a
+    shape, whose form it is then told by ``covariance``.
+    """
 
     warm_up: Callable[..., WarmedUp]
     gradient: bool
     calls: int
+    shape: bool = True
 
 
-def _tuned(make_kernel: Callable[..., Kernel]) -> Callable[..., WarmedUp]:
+def _tuned(
+    make_kernel: Callable[..., Kernel], tuning: Callable[..., WarmedUp] = adapt
+) -> Callable[..., WarmedUp]:
     def warm_up(density: Density, position: Tensor, *, wrap: Wrap, **options: Any) -> WarmedUp:
-        return adapt(density, make_kernel(density, wrap=wrap), position, **options)
+        return tuning(density, make_kernel(density, wrap=wrap), position, **options)
 
     return warm_up
-
-
-def _sized(make_kernel: Callable[..., Kernel]) -> Callable[..., WarmedUp]:
-    def warm_up(density: Density, position: Tensor, *, wrap: Wrap, **options: Any) -> WarmedUp:
-        return adapt_size(density, make_kernel(density, wrap=wrap), position, **options)
-
-    return _without_shape(warm_up)
-
-
-def _without_shape(warm_up: Callable[..., WarmedUp]) -> Callable[..., WarmedUp]:
-    def without(density: Density, position: Tensor, *, covariance: str, **options: Any) -> WarmedUp:
-        return warm_up(density, position, **options)
-
-    return without
 
 
 METHODS = {
@@ -70,11 +63,13 @@ METHODS = {
     "mala": Method(_tuned(mala_kernel), gradient=True, calls=1),
     "barker": Method(_tuned(barker_kernel), gradient=True, calls=1),
     "random_walk": Method(_tuned(random_walk_kernel), gradient=False, calls=1),
-    "component_wise": Method(_without_shape(adapt_component_wise), gradient=False, calls=10),
-    "stretch": Method(_sized(stretch_kernel), gradient=False, calls=2),
-    "differential_evolution": Method(_sized(differential_evolution_kernel), gradient=False, calls=2),
-    "haario": Method(_without_shape(adapt_haario), gradient=False, calls=1),
-    "robust": Method(_without_shape(adapt_robust), gradient=False, calls=1),
+    "component_wise": Method(adapt_component_wise, gradient=False, calls=10, shape=False),
+    "stretch": Method(_tuned(stretch_kernel, adapt_size), gradient=False, calls=2, shape=False),
+    "differential_evolution": Method(
+        _tuned(differential_evolution_kernel, adapt_size), gradient=False, calls=2, shape=False
+    ),
+    "haario": Method(adapt_haario, gradient=False, calls=1, shape=False),
+    "robust": Method(adapt_robust, gradient=False, calls=1, shape=False),
     "delayed_rejection": Method(_tuned(delayed_rejection_kernel), gradient=False, calls=1),
     "multiple_try": Method(_tuned(multiple_try_kernel), gradient=False, calls=2),
     "tempered": Method(adapt_tempered, gradient=False, calls=1),
@@ -169,7 +164,7 @@ def sample(
     smooth = has_gradient(density, position)
     if method is None:
         method = "component_wise" if density.cells is not None else "hmc" if smooth else "random_walk"
-    warm_up, gradient, calls = METHODS[method]
+    warm_up, gradient, calls, shape = METHODS[method]
     if gradient and not smooth:
         raise ValueError(f"method {method!r} needs a log_prob with gradients: use method='random_walk'")
     if target_acceptance is not None:
@@ -178,10 +173,11 @@ def sample(
         warm_up, expected = partial(warm_up_until_agreed, warm_up), 1000
     else:
         warm_up, expected = partial(warm_up, steps=warmup), warmup
+    if shape:
+        warm_up = partial(warm_up, covariance="dense" if density.dim <= DENSE else "diagonal")
     transition, position, acceptance = warm_up(
         density,
         position,
-        covariance="dense" if density.dim <= DENSE else "diagonal",
         wrap=wrapper(compile, calls=calls * (expected + draws * thin * len(pieces(position)))),
         generator=generator,
         progress=progress,
