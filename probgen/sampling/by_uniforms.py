@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
-from probgen.sampling.tails import support_of
+from probgen.core.density import support_of
 from probgen.sampling.uniforms import uniform
 
 

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
 
+from probgen.core.density import support_of
 from probgen.sampling.by_uniforms import ByUniforms, joint_support, same_support
-from probgen.sampling.tails import example, quantile, support_of, tails
+from probgen.sampling.tails import example, quantile, tails
 
 Conditional = Distribution | Callable[..., Distribution]
 

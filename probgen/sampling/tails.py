@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 import torch.distributions as td
 from torch import Tensor
-from torch.distributions import Distribution, constraints
-from torch.distributions.constraints import Constraint
+from torch.distributions import Distribution
 
 from probgen.core import seeded
+from probgen.core.density import support_of
 from probgen.sampling.by_inversion import ByInversion
 from probgen.sampling.given_density import GivenDensity
 from probgen.sampling.inverse_cdf import InverseCDF
@@ -79,13 +79,6 @@ def example(law: Distribution) -> Tensor:
         return example(inner)
     with seeded(0), torch.no_grad():
         return law.sample()
-
-
-def support_of(law: Distribution) -> Constraint:
-    """Return the interval on which a law lives; the real line where it does not say."""
-    if isinstance(law, td.MixtureSameFamily):
-        return support_of(law.component_distribution)
-    return law.support or constraints.real
 
 
 def normal_log_tails(z: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
+from probgen.core.density import support_of
 from probgen.sampling.by_inversion import ByInversion
 from probgen.sampling.given_density import GivenDensity
 from probgen.sampling.inverse_cdf import InverseCDF
 from probgen.sampling.quantiles import with_quantiles
-from probgen.sampling.tails import example, support_of, tails
+from probgen.sampling.tails import example, tails
 from probgen.sampling.two_tails import log1mexp
 from probgen.sampling.verification import first, somewhere
 
