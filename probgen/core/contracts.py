@@ -94,7 +94,13 @@ class Pair(GenerativeModel):
 
 
 class Objective(nn.Module, ABC):
-    """What :func:`probgen.fit` minimises: a module whose forward pass is the loss."""
+    """What :func:`probgen.fit` minimises: a module whose forward pass is the loss.
+
+    Attributes:
+        least_rows: how many rows a batch needs at least, say 2 for a loss on pairs.
+    """
+
+    least_rows = 1
 
     @abstractmethod
     def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:

@@ -54,8 +54,9 @@ class Rows:
 
     own_batches = False
 
-    def __init__(self, parts: tuple[Indexable, ...], name: str) -> None:
+    def __init__(self, parts: tuple[Indexable, ...], name: str, least_rows: int = 1) -> None:
         self.parts = parts
+        self._least_rows = least_rows
         self.rows: int | None = len(parts[0])
         self.batch_size: int | None = None
         resident = tuple(part for part in parts if isinstance(part, Tensor))
@@ -64,7 +65,7 @@ class Rows:
 
     def steps(self, batch_size: int | None = None) -> int | None:
         """Return the number of batches in an epoch."""
-        return -(-len(self.parts[0]) // _at_least_one(batch_size))
+        return len(self._starts(_at_least_one(batch_size)))
 
     def batches(
         self,
@@ -85,7 +86,13 @@ class Rows:
             order = torch.randperm(n, generator=generator, device=source)
         else:
             order = torch.arange(n, device=places[0])
-        return self._cut(order, places, range(skip * size, n, size), size, shard, device)
+        return self._cut(order, places, self._starts(size)[skip:], size, shard, device)
+
+    def _starts(self, size: int) -> range:
+        """Return the first rows of batches, less that of a last one that is too small."""
+        n = len(self.parts[0])
+        left_out = n % size if n > size and n % size < self._least_rows else 0
+        return range(0, n - left_out, size)
 
     def _cut(
         self,

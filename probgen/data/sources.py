@@ -77,7 +77,7 @@ class Source(Protocol):
         """
 
 
-def source(data: Any, *, name: str = "data") -> Source:
+def source(data: Any, *, name: str = "data", least_rows: int = 1) -> Source:
     r"""Check ``data`` and return where its batches come from; ``name`` is what messages call it.
 
     Args:
@@ -89,6 +89,9 @@ def source(data: Any, *, name: str = "data") -> Source:
               such a tuple. A ``TensorDataset``, also a ``Subset`` of one, is read as its tensors;
             - a ``DataLoader``, with its own batch size, order, workers and ``collate_fn``.
 
+        least_rows: leave out the last batch of an epoch where it has fewer rows, unless it is the only one;
+            a ``DataLoader`` has ``drop_last`` for this.
+
     Raises:
         TypeError: where ``data`` is none of these, or x is not floating point.
         ValueError: where it is empty, its parts differ in length, or a tensor holds NaN or infinity.
@@ -99,7 +102,8 @@ def source(data: Any, *, name: str = "data") -> Source:
     if isinstance(data, DataLoader):
         return Loader(data, name)
     parts = data if isinstance(data, tuple | list) else (data,)
-    return Rows(check_data([row for part in parts for row in _by_row(part, name)], name=name), name)
+    rows = check_data([row for part in parts for row in _by_row(part, name)], name=name)
+    return Rows(rows, name, least_rows)
 
 
 class Loader:

@@ -37,6 +37,8 @@ class CodeMMD(Objective):
     and Ermon (2019), InfoVAE.
     """
 
+    least_rows = 2
+
     def __init__(
         self,
         pair: Pair,

@@ -79,7 +79,8 @@ def fit(
             :class:`probgen.data.Ragged` sequences: see :func:`probgen.data.source`.
         epochs, steps: how long, in passes over the data or in optimizer steps; give exactly one.
         batch_size: data per step, over all processes, 128 if not given; the last batch of an epoch may be
-            smaller. A ``DataLoader`` has its own.
+            smaller, and is left out where a process would get fewer than ``objective.least_rows``. A
+            ``DataLoader`` has its own.
         optimizer: a torch optimizer over the objective's parameters, or a function that makes one from them;
             fused Adam with learning rate 1e-3 by default.
         validation: held-out data of the same form, evaluated at each report on the same noise.
@@ -117,16 +118,19 @@ def fit(
             f"objective should be a probgen.Objective, such as SVI(pair), but is a {type(objective).__name__}"
         )
     _check_options(accumulate=accumulate, max_gradient_norm=max_gradient_norm)
-    rows, held_out = source(data), None if validation is None else source(validation, name="validation")
+    processes = Processes(fabric)
+    least = objective.least_rows * processes.world
+    rows = source(data, least_rows=least * accumulate)
+    held_out = None if validation is None else source(validation, name="validation", least_rows=least)
     if patience is not None and held_out is None:
         raise ValueError("patience needs validation data, on which a better loss is judged")
     size = _batch_size(rows, batch_size)
     total, interval = _length(epochs, steps, rows, size)
     folder = _run_folder(checkpoint, resume=resume)
-    processes = Processes(fabric)
     if processes.device is not None:
         objective.to(processes.device)
-        rows, held_out = _moved(rows, processes.device), held_out and _moved(held_out, processes.device)
+        rows = _moved(rows, processes.device, least * accumulate)
+        held_out = held_out and _moved(held_out, processes.device, least)
     _check_alike(objective, rows, "data")
     _check_alike(objective, held_out, "validation")
 
@@ -253,9 +257,11 @@ def _length(epochs: int | None, steps: int | None, data: Source, batch_size: int
     return epochs * per_epoch, per_epoch
 
 
-def _moved(data: Source, device: torch.device) -> Source:
+def _moved(data: Source, device: torch.device, least_rows: int) -> Source:
     """Return data that lie in tensors with their tensors on a device, other data as they are."""
-    return source(tuple(tensor.to(device) for tensor in data.tensors)) if data.tensors else data
+    if not data.tensors:
+        return data
+    return source(tuple(tensor.to(device) for tensor in data.tensors), least_rows=least_rows)
 
 
 def _optimizer(

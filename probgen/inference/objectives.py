@@ -54,6 +54,7 @@ class Sum(Objective):
                     f"the name of a part should be an identifier that Sum has no use for but is {name!r}"
                 )
             self.add_module(name, part)
+            self.least_rows = max(self.least_rows, part.least_rows)
         self._weights = {name: float(weights.get(name, 1.0)) for name in parts}
         for name, weight in self._weights.items():
             if not math.isfinite(weight):

@@ -46,6 +46,8 @@ class MMDGAN(Objective):
     ['mmd2', 'slope']
     """
 
+    least_rows = 2
+
     def __init__(
         self, model: GenerativeModel, critic: nn.Module, kernel: Kernel, *, penalty: float = 1.0
     ) -> None:

@@ -286,3 +286,46 @@ def test_data_of_another_type_than_the_weights_are_named():
         fit(Square(), x_of().double(), steps=1, progress=False)
     with pytest.raises(TypeError, match=r"validation should be torch.float32"):
         fit(Square(), x_of(), steps=1, validation=x_of().double(), progress=False)
+
+
+class OfPairs(Square):
+    """A loss that needs two rows, and keeps how many it got."""
+
+    least_rows = 2
+
+    def __init__(self):
+        super().__init__()
+        self.rows = []
+
+    def forward(self, *batch: Tensor):
+        if len(batch[0]) < 2:
+            raise ValueError("a batch should hold at least 2 rows")
+        self.rows.append((self.training, len(batch[0])))
+        return super().forward(*batch)
+
+
+@pytest.mark.parametrize(
+    ("n", "accumulate", "steps", "sizes"),
+    [(9, 1, 2, {4}), (10, 1, 3, {4, 2}), (11, 2, 2, {2}), (12, 2, 3, {2})],
+    ids=["one row", "two rows", "halves too small", "no rest"],
+)
+def test_a_last_batch_with_too_few_rows_is_left_out(n, accumulate, steps, sizes):
+    objective = OfPairs()
+    history = fit(
+        Sum({"pairs": objective}),
+        torch.randn(n, 3),
+        epochs=2,
+        batch_size=4,
+        accumulate=accumulate,
+        validation=torch.randn(1025, 3),
+        compile="eager",
+        progress=False,
+    )
+    assert history.step == 2 * steps
+    assert {size for training, size in objective.rows if training} == sizes
+    assert {size for training, size in objective.rows if not training} == {1024}
+
+
+def test_the_only_batch_is_not_left_out():
+    with pytest.raises(ValueError, match="at least 2 rows"):
+        fit(OfPairs(), torch.randn(1, 3), steps=1, compile="eager", progress=False)
