@@ -99,13 +99,19 @@ class OfDistance(Radial):
         self.function = function
 
     def __call__(self, squared_distance: Tensor) -> Tensor:
-        return self.function(squared_distance)
+        values = self.function(squared_distance)
+        if values.shape != squared_distance.shape:
+            raise ValueError(
+                "kernel should map squared distances element by element but made shape "
+                f"{tuple(values.shape)} of {tuple(squared_distance.shape)}"
+            )
+        return values
 
     def value_and_slope(self, squared_distance: Tensor) -> tuple[Tensor, Tensor]:
         differentiated = torch.is_grad_enabled() and squared_distance.requires_grad
         with torch.enable_grad():
             leaf = squared_distance if differentiated else squared_distance.detach().requires_grad_()
-            values = self.function(leaf)
+            values = self(leaf)
             (slope,) = torch.autograd.grad(values.sum(), leaf, create_graph=differentiated)
         return (values if differentiated else values.detach()), slope
 

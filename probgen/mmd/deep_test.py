@@ -12,7 +12,7 @@ from probgen.mmd.bandwidths import bandwidths_between_quantiles
 from probgen.mmd.feature_kernels import Deep
 from probgen.mmd.kernels import Gaussian
 from probgen.mmd.pairwise import check_finite, squared_distances
-from probgen.mmd.result import TestResult
+from probgen.mmd.result import TestResult, check_count
 from probgen.mmd.two_sample import mmd_test
 
 _SHALLOW = 0.1  # the share of the kernel that is the plain Gaussian
@@ -68,10 +68,8 @@ def deep_kernel_test(
     check_finite(x=x, y=y)
     if not 0 < share < 1:
         raise ValueError(f"share should be between 0 and 1 but got {share}")
-    if steps < 1:
-        raise ValueError(f"steps should be at least 1 but got {steps}")
-    if permutations < 1:
-        raise ValueError(f"permutations should be at least 1 but got {permutations}")
+    check_count("steps", steps)
+    check_count("permutations", permutations)
     (u, held_x), (v, held_y) = (_split(name, z, share, generator) for name, z in (("x", x), ("y", y)))
     shallow = _best_gaussian(u, v)
     learner = _default_network(torch.cat([u, v]), generator) if network is None else copy.deepcopy(network)

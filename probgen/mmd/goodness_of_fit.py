@@ -14,7 +14,7 @@ from probgen.mmd.bandwidths import bandwidth_grid
 from probgen.mmd.blocks import blocks_of_chains, membership, random_signs, signed_forms
 from probgen.mmd.kernels import InverseMultiquadric
 from probgen.mmd.pairwise import quadratic_forms
-from probgen.mmd.result import TestResult, drawn_result
+from probgen.mmd.result import TestResult, check_count, drawn_result
 from probgen.mmd.stein import SteinKernel, Target, points_and_scores, smooth
 
 
@@ -71,8 +71,7 @@ def ksd_test(
     """
     if method not in ("independent", "block"):
         raise ValueError(f"method should be 'independent' or 'block' but got {method!r}")
-    if bootstraps < 1:
-        raise ValueError(f"bootstraps should be at least 1 but got {bootstraps}")
+    check_count("bootstraps", bootstraps)
     chains, length = 0, 1
     if method == "block":
         (chains, length), x = _flattened(x)

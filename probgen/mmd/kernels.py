@@ -23,7 +23,12 @@ class OfBandwidths(Radial):
 
     def __init__(self, bandwidth: float | Sequence[float]) -> None:
         several = bandwidth if isinstance(bandwidth, Sequence) else (bandwidth,)
-        self.bandwidth = tuple(float(width) for width in several)
+        try:
+            self.bandwidth = tuple(float(width) for width in several)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"bandwidth should be a number or a sequence of numbers but got {bandwidth!r}"
+            ) from None
         if not self.bandwidth:
             raise ValueError("bandwidth should hold at least one value but is empty")
         for width in self.bandwidth:
@@ -76,6 +81,7 @@ class Gaussian(OfBandwidths):
             with equal weights.
 
     Raises:
+        TypeError: if a bandwidth is not a number.
         ValueError: if there is no bandwidth, or one outside [1e-15, 1e15], where float32 would overflow.
 
     >>> Gaussian([1.0, 2.0])(torch.tensor([0.0, 8.0]))

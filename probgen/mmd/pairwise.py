@@ -59,13 +59,16 @@ def check_finite(**samples: Tensor) -> None:
     check_alike(**samples)
     for name, sample in samples.items():
         if not torch.isfinite(sample).all():
-            raise ValueError(f"{name} should be finite but holds NaN or infinite values")
+            row = int((~torch.isfinite(sample.reshape(len(sample), -1))).any(1).nonzero()[0])
+            raise ValueError(f"{name} should be finite but holds NaN or infinite values in row {row}")
 
 
 def check_alike(**samples: Tensor) -> None:
     """Raise unless the samples are floating-point, not empty, and alike in event, dtype and device."""
     (first_name, first), *others = samples.items()
     for name, sample in samples.items():
+        if not isinstance(sample, Tensor):
+            raise TypeError(f"{name} should be a tensor but is a {type(sample).__name__}")
         if not sample.is_floating_point():
             raise TypeError(f"{name} should be a floating-point tensor but has dtype {sample.dtype}")
         if sample.dim() == 0 or sample.numel() == 0:

@@ -88,6 +88,8 @@ def checked_share(name: str, weights: Tensor | None, points: Tensor) -> Tensor:
         return points.new_full((len(points),), 1 / len(points), dtype=torch.float64)
     shares = share(name, weights, points)
     assert shares is not None
+    if not weights.any():
+        raise ValueError(f"{name} should not all be 0")
     if not torch.isfinite(weights).all() or (weights < 0).any():
         raise ValueError(f"{name} should be finite and not negative")
     effective = 1 / float(shares.square().sum())

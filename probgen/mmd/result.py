@@ -45,6 +45,15 @@ class TestResult(NamedTuple):
             )
         return self.p_value <= level
 
+    def __repr__(self) -> str:
+        """Show the result in a line, with how many values of the null there are."""
+        each = ", ".join(f"{p:.3g}" for p in self.kernel_p_values)
+        return (
+            f"TestResult(statistic={self.statistic:.6g}, p_value={self.p_value:.4g}, "
+            f"null=<{len(self.null)} values>, smallest_p_value={self.smallest_p_value:.3g}, "
+            f"kernel_p_values=({each}))"
+        )
+
 
 TestResult.__test__ = False  # type: ignore[attr-defined]  # pytest should not take it for a test case
 
@@ -69,6 +78,14 @@ def drawn_result(
     reached = int((null >= observed - rounding).sum())
     smallest = max(1 / len(statistics), 1 / arrangements)
     return TestResult(float(observed), (reached + 1) / len(statistics), null, smallest)
+
+
+def check_count(name: str, value: int) -> None:
+    """Raise unless a number of draws or steps is a positive integer."""
+    if not isinstance(value, int):
+        raise TypeError(f"{name} should be an integer but got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} should be at least 1 but got {value}")
 
 
 def check_statistics(statistics: Tensor) -> None:

@@ -17,7 +17,7 @@ from probgen.mmd.kernels import Gaussian, Laplace
 from probgen.mmd.null_laws import gamma_test, spectral_test
 from probgen.mmd.pairwise import quadratic_forms
 from probgen.mmd.pooled import Pooled
-from probgen.mmd.result import TestResult, drawn_result
+from probgen.mmd.result import TestResult, check_count, drawn_result
 
 Method = Literal["permutation", "aggregated", "fuse", "block", "gamma", "spectral"]
 
@@ -97,8 +97,7 @@ def mmd_test(
     >>> found.rejects(0.01)
     True
     """
-    if permutations < 1:
-        raise ValueError(f"permutations should be at least 1 but got {permutations}")
+    check_count("permutations", permutations)
     _check_method(method, weights_x, weights_y)
     if method == "block":
         shares = block_shares(x, y, weights_x, weights_y, generator)

@@ -285,3 +285,9 @@ def test_what_is_no_kernel():
         mmd2_loss(torch.ones(4, 2), torch.ones(3, 2), 3)
     with pytest.raises(TypeError, match="unsupported operand"):
         Gaussian(1.0) + 1
+
+
+@pytest.mark.parametrize("bandwidth", ["a", torch.ones(2), [1.0, None]], ids=["text", "tensor", "None"])
+def test_bandwidths_should_be_numbers(bandwidth):
+    with pytest.raises(TypeError, match="bandwidth should be a number or a sequence of numbers but got"):
+        Gaussian(bandwidth)

@@ -157,8 +157,30 @@ X = torch.arange(8.0).reshape(4, 2)
             "x and y should hold at least two different points for a median bandwidth",
         ),
         (lambda: TestResult(0.0, 0.5, X).rejects(0.0), "level should be between 0 and 1 but got 0"),
+        (lambda: mmd_test(X, X, permutations=0), "permutations should be at least 1 but got 0"),
     ],
 )
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: mmd_test(X, X, permutations=9.5), "permutations should be an integer but got 9.5"),
+        (lambda: mmd_test(X.tolist(), X), "x should be a tensor but is a list"),
+        (lambda: mmd_test(X, X.numpy()), "y should be a tensor but is a ndarray"),
+    ],
+)
+def test_bad_types(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+def test_a_result_is_shown_in_a_line():
+    shown = repr(TestResult(0.123456789, 0.05, torch.zeros(1000), 0.001, (0.05, 0.25)))
+    assert shown == (
+        "TestResult(statistic=0.123457, p_value=0.05, null=<1000 values>, smallest_p_value=0.001, "
+        "kernel_p_values=(0.05, 0.25))"
+    )
