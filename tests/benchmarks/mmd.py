@@ -7,7 +7,6 @@ Peers run where they are installed (``pip install geomloss``, ``pip install pyke
 import argparse
 import importlib.util
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -94,18 +93,23 @@ def timed(call: Callable[[], object], device: str) -> dict[str, float]:
     return medians | {"repeats": len(seconds)}
 
 
-def peak(device: str) -> float:
-    """The peak memory in GB: of the process, or of the GPU."""
+def in_use(device: str) -> float:
+    """The memory in use in GB, of the process or of the GPU, from which its peak is counted anew."""
     if device != "cpu":
-        return torch.cuda.max_memory_allocated() / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-
-
-def held(device: str) -> float:
-    """The memory in use in GB."""
-    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated() / 1e9
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e9
+    Path("/proc/self/clear_refs").write_text("5")
+    return _status("VmRSS")
+
+
+def peak(device: str) -> float:
+    """The peak of the memory in GB since then."""
+    return torch.cuda.max_memory_allocated() / 1e9 if device != "cpu" else _status("VmHWM")
+
+
+def _status(name: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / 1e9
 
 
 def loss_case(name: str, n: int, d: int, device: str, *, learns: bool) -> dict[str, float]:
@@ -125,7 +129,7 @@ def loss_case(name: str, n: int, d: int, device: str, *, learns: bool) -> dict[s
     if learns:
         few.backward()
     y.requires_grad_(learns)
-    before = held(device)
+    before = in_use(device)
     found = timed(step, device)
     return found | {"memory": peak(device) - before, "slope": float(slope.double().norm())}
 
@@ -185,7 +189,7 @@ def worker(case: str, n: int, d: int, device: str) -> dict[str, float]:
         return gradient_case(n, d, device)
     if case == "test":
         x, y = samples(n, d, device)
-        before = held(device)
+        before = in_use(device)
         found = timed(lambda: mmd_test(x, y, permutations=1000), device)
         return found | {"memory": peak(device) - before}
     name, learns = case.removesuffix(", value"), not case.endswith(", value")
