@@ -267,7 +267,7 @@ X = torch.arange(8.0).reshape(4, 2)
         (torch.tensor([1.0, 1, 1, -1]), ValueError, "weights_x should be finite and not negative"),
         (torch.tensor([1.0, 1, 1, torch.nan]), ValueError, "weights_x should be finite and not negative"),
         (torch.tensor([1.0, 0, 0, 0]), ValueError, "weights_x should spread over at least 2 points"),
-        (torch.zeros(4), ValueError, "weights_x should spread over at least 2 points"),
+        (torch.zeros(4), ValueError, "weights_x should not all be 0"),
     ],
 )
 def test_bad_weights(weights, error, message):
