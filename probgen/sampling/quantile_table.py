@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from math import comb
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -278,6 +278,7 @@ def drawn(
     x = empty(n * batch, dtype=torch.float64, device=device).view(n, batch)
     seed = torch.randint(2**63 - 1, (4,), device=device, generator=generator).tolist() if on_cpu else []
     chunks = iter(range(0, n, chunk))
+    limits: list[Any] = [float(end) if batch == 1 else end for end in ends or ()]  # numbers are faster
 
     @torch.no_grad()
     def work() -> None:
@@ -298,8 +299,8 @@ def drawn(
                 if not table.whole and out.sum().isnan():
                     missing = out.isnan().any(1)
                     out[missing] = quantile(z[missing])
-                if ends is not None:
-                    out.clamp_(*ends)
+                if limits:
+                    out.clamp_(*limits)
 
     workers = torch.get_num_threads() if on_cpu else 1
     with ThreadPoolExecutor(workers) as pool:
