@@ -16,9 +16,7 @@ from probgen.mmd.processes import summed, turns
 
 _CPU_ELEMENTS, _ELEMENTS = 2**17, 2**22  # of a tile: on a CPU one that stays in the cache
 _CPU_COLUMNS, _COLUMNS = 2**10, 2**14
-_NEAR = (
-    2e-6  # below this share of ‖x‖², which is then nearly ‖y‖², the Gram expansion has fewer than nine digits
-)
+_NEAR = 2e-6  # below this share of ‖x‖², then nearly ‖y‖², the Gram expansion has fewer than nine digits
 
 
 def centred(**samples: Tensor) -> tuple[Tensor, ...]:

@@ -49,6 +49,8 @@ class ConditionalMomentMatching(Objective):
     torch.Size([])
     """
 
+    least_rows = 2
+
     def __init__(
         self, model: GenerativeModel, kernel: Kernel, context_kernel: Kernel, *, ridge: float | None = None
     ) -> None:

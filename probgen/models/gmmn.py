@@ -68,6 +68,8 @@ class MomentMatching(Objective):
         squared: minimise the unbiased MMD², which may be negative, in the place of √MMD²_V.
     """
 
+    least_rows = 2
+
     def __init__(self, model: GenerativeModel, kernel: Kernel, *, squared: bool = False) -> None:
         super().__init__()
         self.model = model

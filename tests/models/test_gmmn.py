@@ -96,3 +96,9 @@ def test_noise_is_uniform_on_the_cube(device):
 def test_bad_noise_is_named():
     with pytest.raises(ValueError, match="noise should be at least 1 but got 0"):
         GMMN(nn.Identity(), noise=0)
+
+
+def test_a_last_batch_of_one_row_is_left_out(device):
+    model = GMMN(nn.Linear(2, 3).to(device), noise=2)
+    x = torch.randn(65, 3, device=device)
+    assert fit(MomentMatching(model, Gaussian(1.0)), x, epochs=1, batch_size=32, progress=False).step == 2
