@@ -12,7 +12,17 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 from probgen.sampling import accuracy, expectations, soundness, verification
 from probgen.sampling.columns import Columns
 from probgen.sampling.derivatives import implicit
-from probgen.sampling.inversion import Masses, Mesh, Table, masses, meshed, quantile, tabulated, tails
+from probgen.sampling.inversion import (
+    Masses,
+    Mesh,
+    Table,
+    masses,
+    meshed,
+    of_laws,
+    quantile,
+    tabulated,
+    tails,
+)
 from probgen.sampling.landmarks import Target
 from probgen.sampling.panels import TAIL
 from probgen.sampling.quantile_table import Quantile, QuantileTable, Resolution, drawn, quantiles, table_for
@@ -53,6 +63,8 @@ class GivenDensity:
         inside = verification.somewhere(low, high).to(device=device)
         inside = inside.expand(torch.broadcast_shapes(tuple(batch_shape), inside.shape))
         probe = log_prob(inside.to(dtype or torch.get_default_dtype()))
+        if not isinstance(probe, Tensor):
+            raise TypeError(f"log_prob should return a tensor but returned {type(probe).__name__}")
         self.shape, self.device = torch.broadcast_shapes(tuple(batch_shape), probe.shape), probe.device
         self.dtype = probe.dtype if dtype is None else dtype
         self.given, self._support, self._validate = log_prob, support, validate
@@ -190,10 +202,16 @@ class GivenDensity:
         table = self._tabulated(mesh, found)
 
         def solve(z: Tensor) -> Tensor:
-            parts = z.split(max(1, _BLOCK // z.shape[1]))
-            return (
-                torch.cat([quantile(table, part) for part in parts]) if len(parts) > 1 else quantile(table, z)
-            )
+            """Find a block at a time, of as few laws as can be: their part of the table fits the cache."""
+            if z.numel() <= _BLOCK:
+                return quantile(table, z)
+            laws = max(1, _BLOCK // len(z))
+            columns = []
+            for first in range(0, z.shape[1], laws):
+                some = z[:, first : first + laws]
+                theirs = of_laws(table, first, first + some.shape[1])
+                columns.append(torch.cat([quantile(theirs, part) for part in some.split(_BLOCK // laws)]))
+            return torch.cat(columns, 1)
 
         if self._graph is not None:
             return solve, None

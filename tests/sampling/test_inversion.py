@@ -323,6 +323,11 @@ def test_bad_densities(message):
         InverseCDF(**BAD[message])
 
 
+def test_a_density_that_is_no_tensor():
+    with pytest.raises(TypeError, match="log_prob should return a tensor but returned"):
+        InverseCDF(log_prob=lambda x: -(x.numpy() ** 2))
+
+
 def test_nothing_wrong_is_silent_without_validation():
     for log_prob in (torch.zeros_like, lambda x: torch.where(x > 1, torch.nan, -(x**2))):
         law = InverseCDF(log_prob=log_prob, validate_args=False)
