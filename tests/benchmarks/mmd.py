@@ -274,6 +274,8 @@ class Cases:
             at, seconds, memory = zip(*drawn, strict=True)
             axis.loglog(at, seconds, "o-", label="processor s")
             axis.loglog(at, memory, "s--", label="GB")
+            axis.minorticks_off()
+            axis.set_xticks(at, [f"{size:,}" for size in at])
             axis.set_xlabel("n = m, d = 32" if axis is axes[0] else "d, n = m = 4,000")
         axes[0].legend()
         if self.less == 1:
