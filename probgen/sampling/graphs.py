@@ -35,7 +35,7 @@ RECORD_CALLS = 500
 """Calls from which "auto" records: making a graph costs what about two hundred calls save."""
 NODE_SECONDS, NUMBER_SECONDS = 3e-6, 1e-9
 """What "auto" takes an operation of a graph to cost, and each number that it computes."""
-COMPILE_SECONDS, COMPILE_NODE_SECONDS = 8.0, 0.04
+COMPILE_SECONDS, COMPILE_NODE_SECONDS = 5.0, 0.04
 """What "auto" takes compilation to cost, once and for each operation."""
 
 COMPILER = {"cpp.vec_isa_ok": True, "compile_threads": 1}

@@ -1,149 +1,35 @@
-"""Markov chains beside NumPyro, BlackJAX, emcee and Pyro: effective draws per second, and how cost grows.
+"""A million random walks beside compiled JAX, and how the cost of a step grows.
 
-Run as ``PROBGEN_DATA=... python -m tests.benchmarks.mcmc [--only posteriors|mixture|growth] [--names ...]
-[--samplers ...] [--figure FILE]``, with jax, numpyro, blackjax, emcee and optax; it uses two CPU cores.
-
-The effective sample size is the least of ArviZ's bulk and tail sizes of all numbers of the reference draws.
-Seconds count all, from the data to the draws; what building, recording and compiling took of them is shown
-apart: for peers on JAX, a run of 20 + 1 steps beforehand, compiled anew in the run that counts.
+Run as ``python -m tests.benchmarks.mcmc [--only mixture|growth] [--chains 1000000] [--steps 1000]
+[--threads 1] [--figure FILE]``, the mixture with jax and what the module mcmc_jax needs. Both run in this
+process, on as many cores as threads; seconds are those of the processor, so that other work on the machine
+does not count. The posteriors of posteriordb have a module of their own, mcmc_posteriors.
 """
 
 import argparse
-import logging
 import os
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-import arviz
 import numpy as np
-import pyro
 import torch
 from torch import Tensor
 
 from probgen import Density
-from probgen.sampling import run, sample
-from probgen.sampling.graphs import Recorded, wrapper
+from probgen.core import Transition
+from probgen.sampling import run
+from probgen.sampling.graphs import wrapper
+from probgen.sampling.hmc import hmc_kernel, leapfrog
 from probgen.sampling.metropolis import fixed
 from probgen.sampling.random_walk import random_walk_kernel
-from tests.benchmarks import mcmc_jax
-from tests.benchmarks.results import append
-from tests.posteriors import NAMES, posterior, reference
+from tests.benchmarks.results import append, cpu_seconds
 
-PARTS = ("posteriors", "mixture", "growth")
-SLOW = ("eight_schools", "kilpisjarvi")
-"""The posteriors on which Pyro's own samplers run: a minute or more each."""
-Named = dict[str, np.ndarray]
-
-
-class Recording:
-    """Counts the seconds that recording and compiling take."""
-
-    def __init__(self) -> None:
-        self.seconds, make = 0.0, Recorded._make
-
-        def timed(recorded: Recorded, *args) -> bool:
-            start = time.perf_counter()
-            made = make(recorded, *args)
-            self.seconds += time.perf_counter() - start
-            return made
-
-        Recorded._make = timed
-
-
-def ours(name: str, recording: Recording, **options) -> tuple[Named, float]:
-    recording.seconds, start = 0.0, time.perf_counter()
-    density = posterior(name)
-    built = time.perf_counter() - start
-    chains = sample(density, generator=torch.Generator().manual_seed(1), **options)
-    drawn = {site: chains[site].numpy() for site in (*chains.names, *chains.derived())}
-    return drawn, built + recording.seconds
-
-
-def peer(name: str, recording: Recording, *, sampler: Callable, **options) -> tuple[Named, float]:
-    start = time.perf_counter()
-    sampler(name, **options | {"warmup": 20, "draws": 1})
-    beforehand = time.perf_counter() - start
-    return sampler(name, **options), beforehand
-
-
-def of_pyro(
-    name: str, recording: Recording, *, kernel: Callable, warmup: int, draws: int
-) -> tuple[Named, float]:
-    from pyro.infer import MCMC
-
-    model, args, kwargs = posterior(name)._given
-    pyro.set_rng_seed(0)
-    mcmc = MCMC(kernel(model), num_samples=draws, warmup_steps=warmup, disable_progbar=True)
-    mcmc.run(*args, **kwargs)
-    drawn = {site: x[None].numpy() for site, x in mcmc.get_samples().items()}
-    if "tau" in drawn:
-        drawn["theta"] = drawn["mu"][..., None] + drawn["tau"][..., None] * drawn["t"]
-    return drawn, 0.0
-
-
-def samplers() -> dict[str, Callable[[str, Recording], tuple[Named, float]]]:
-    """Return the samplers by name, each a function of a posterior's name that gives draws and set-up time."""
-    from pyro.infer import NUTS
-    from pyro.infer.mcmc import RandomWalkKernel
-
-    def vectorised(sampler: Callable, chains: int, warmup: int = 500, draws: int = 1000) -> Callable:
-        return partial(peer, sampler=sampler, chains=chains, warmup=warmup, draws=draws)
-
-    return {
-        "probgen hmc": partial(ours, chains=64, warmup=500, draws=1000),
-        "probgen random walk": partial(
-            ours, method="random_walk", chains=256, warmup=1000, draws=200, thin=20
-        ),
-        "NumPyro NUTS, 8": vectorised(mcmc_jax.numpyro_nuts, 8),
-        "NumPyro NUTS, 64": vectorised(mcmc_jax.numpyro_nuts, 64),
-        "BlackJAX NUTS, 8": vectorised(mcmc_jax.blackjax_nuts, 8),
-        "BlackJAX ChEES, 64": vectorised(mcmc_jax.blackjax_chees, 64),
-        "emcee, 64": vectorised(mcmc_jax.emcee_walkers, 64, warmup=1000, draws=4000),
-        "Pyro NUTS": partial(of_pyro, kernel=NUTS, warmup=200, draws=300),
-        "Pyro RandomWalkKernel": partial(of_pyro, kernel=RandomWalkKernel, warmup=1000, draws=4000),
-    }
-
-
-def quality(name: str, drawn: Named) -> tuple[float, float]:
-    """Return the least effective sample size and the largest R-hat of a posterior's numbers."""
-    sizes, r_hats = [], []
-    for key in reference(name):
-        site, _, index = key.rstrip("]").partition("[")
-        x = drawn[site][..., int(index) - 1] if index else drawn[site]
-        sizes += [arviz.ess(x, method="bulk"), arviz.ess(x, method="tail")]
-        r_hats.append(arviz.rhat(x) if len(x) > 1 else arviz.rhat(x.reshape(2, -1)))
-    return float(np.min(sizes)), float(np.max(r_hats))
-
-
-def of_posteriors(names: list[str], chosen: list[str]) -> str:
-    recording = Recording()
-    rows = ["| posterior | sampler | ESS | R-hat | s | set-up s | ESS/s | ESS/s after set-up | ours / this |"]
-    rows.append("|---" * 9 + "|")
-    for name in names:
-        rate_of_ours = float("nan")
-        for label, sampler in samplers().items():
-            if not any(part.lower() in label.lower() for part in chosen):
-                continue
-            if label.startswith("Pyro") and not name.startswith(SLOW):
-                continue
-            start = time.perf_counter()
-            drawn, set_up = sampler(name, recording)
-            seconds = time.perf_counter() - start
-            if "probgen" not in label and not label.startswith("Pyro"):
-                seconds -= set_up  # the run beforehand
-            size, r_hat = quality(name, drawn)
-            rate = size / seconds
-            rate_of_ours = rate if label == "probgen hmc" else rate_of_ours
-            after = f"{size / (seconds - set_up):.0f}" if seconds > set_up else "–"
-            rows.append(
-                f"| {name.split('-')[0]} | {label} | {size:.0f} | {r_hat:.3f} | {seconds:.1f} | {set_up:.1f} "
-                f"| {rate:.0f} | {after} | {rate_of_ours / rate:.1f} |"
-            )
-            print(rows[-1], flush=True)
-    return "\n".join(rows)
+PARTS = ("mixture", "growth")
+LEAPS = 5
+"""Leapfrog steps of a trajectory where the cost of a step is measured."""
 
 
 def four_normals(x: Tensor) -> Tensor:
@@ -151,48 +37,50 @@ def four_normals(x: Tensor) -> Tensor:
     return (-0.5 * (x.unsqueeze(-1) - means) ** 2).logsumexp(-1)
 
 
-def of_mixture(chains: int = 10**6, steps: int = 1000) -> str:
-    """Compare a million random walks, compiled, with the same in JAX."""
+def walked(chains: int, steps: int) -> Tensor:
+    """Return where compiled random walks are after so many steps."""
     density = Density(four_normals, dtype=torch.float32)
-    start = time.perf_counter()
-    theirs = mcmc_jax.mixture_walk(chains, steps)()
-    seconds = {"JAX": time.perf_counter() - start}
-    start = time.perf_counter()
-    kernel = random_walk_kernel(density, wrap=wrapper("compile", calls=steps))
-    drawn = run(
-        fixed(density, kernel, 2.0),
-        torch.zeros(chains, 1),
-        draws=1,
-        thin=steps,
-        generator=torch.Generator().manual_seed(0),
-    )
-    seconds["probgen"] = time.perf_counter() - start
-    spread = {"JAX": float(theirs.std()), "probgen": float(drawn["position"].std())}
-    rows = ["| | s | M steps/s | sd of the last draws (21^½ = 4.583) |", "|---|---|---|---|"]
-    rows += [
-        f"| {k} | {s:.1f} | {chains * steps / s / 1e6:.0f} | {spread[k]:.3f} |" for k, s in seconds.items()
-    ]
+    transition = fixed(density, random_walk_kernel(density, wrap=wrapper("compile", calls=steps)), 2.0)
+    generator = torch.Generator().manual_seed(0)
+    return run(transition, torch.zeros(chains, 1), draws=1, thin=steps, generator=generator)["position"]
+
+
+def of_mixture(chains: int, steps: int) -> str:
+    """Compare random walks, compiled, with the same in JAX: what a first step costs, and each later one."""
+    from tests.benchmarks import mcmc_jax
+
+    of: dict[str, Callable[[int], np.ndarray]] = {
+        "JAX": lambda steps: mcmc_jax.mixture_walk(chains, steps)(),
+        "probgen": lambda steps: walked(chains, steps).numpy(),
+    }
+    rows = ["| | CPU s | of them compilation and first step | ns a step and chain | sd of the last draws |"]
+    rows.append("|---" * 5 + "|")
+    for name, walk in of.items():
+        times, spread = [cpu_seconds()], 0.0
+        for count in (1, 1, 1 + steps):
+            spread = float(walk(count).std())
+            times.append(cpu_seconds())
+        first, again, many = np.diff(times)
+        total, each = first + many - again, 1e9 * (many - again) / steps / chains
+        rows.append(f"| {name} | {total:.1f} | {first:.1f} | {each:.1f} | {spread:.3f} |")
+        print(rows[-1], flush=True)
     return "\n".join(rows)
 
 
-def step_seconds(density: Density, chains: int, *, method: str, steps: int) -> float:
-    """Return the seconds of one step of all chains, from the difference of a long and a short run."""
-    times = []
-    for draws in (1, 1 + steps):
-        start = time.perf_counter()
-        generator = torch.Generator().manual_seed(0)
-        sample(
-            density,
-            method=method,
-            chains=chains,
-            warmup=20,
-            thin=draws,
-            draws=1,
-            compile="graph",
-            generator=generator,
-        )
-        times.append(time.perf_counter() - start)
-    return (times[1] - times[0]) / steps
+def step_seconds(transition: Transition, position: Tensor, steps: int) -> float:
+    """Return the CPU seconds of one step of all chains."""
+    generator = torch.Generator().manual_seed(0)
+    first = run(transition, position, draws=1, thin=2, generator=generator)
+    start = time.process_time()
+    run(transition, first.state, draws=1, thin=steps, generator=generator)
+    return (time.process_time() - start) / steps
+
+
+def transitions(density: Density, scale: float) -> tuple[Transition, Transition]:
+    """Return a random walk and Hamiltonian Monte Carlo, recorded."""
+    wrap = wrapper("graph", calls=1000)
+    hmc = hmc_kernel(density, leapfrog(density, wrap=wrap), steps=LEAPS, jitter=0.2)
+    return fixed(density, random_walk_kernel(density, wrap=wrap), scale), fixed(density, hmc, scale)
 
 
 def normal(dim: int) -> Density:
@@ -222,13 +110,18 @@ def of_growth(figure: Path | None) -> str:
         "dimension (64 chains)": [(d, normal(d), 64) for d in (1, 10, 100, 1000)],
         "data (64 chains)": [(n, regression(n), 64) for n in (10, 100, 1000, 10**4, 10**5)],
     }
-    rows, lines = ["| grows | n | random walk, ms/step | hmc, ms/step |", "|---|---|---|---|"], {}
+    rows = [
+        "| grows | n | random walk, ms a step | HMC of five leapfrog steps, ms a step |",
+        "|---" * 4 + "|",
+    ]
+    lines: dict[str, list[tuple[int, float, float]]] = {}
     for axis, cases in axes.items():
         for n, density, chains in cases:
-            steps = 20 if max(n, chains) >= 10**5 else 100
-            found = [step_seconds(density, chains, method=m, steps=steps) for m in ("random_walk", "hmc")]
-            lines.setdefault(axis, []).append((n, *found))
-            rows.append(f"| {axis} | {n} | {1e3 * found[0]:.3g} | {1e3 * found[1]:.3g} |")
+            steps = max(2, min(200, 10**6 // max(n, chains)))
+            start = torch.zeros(chains, density.dim)
+            walk, hmc = (step_seconds(one, start, steps) for one in transitions(density, 0.1 / n**0.5))
+            lines.setdefault(axis, []).append((n, walk, hmc))
+            rows.append(f"| {axis} | {n:,} | {1e3 * walk:.3g} | {1e3 * hmc:.3g} |")
             print(rows[-1], flush=True)
     if figure is not None:
         plotted(lines, figure)
@@ -242,39 +135,39 @@ def plotted(lines: dict[str, list[tuple[int, float, float]]], figure: Path) -> N
     for axis, (title, points) in zip(drawing.subplots(1, 3, sharey=True), lines.items(), strict=True):
         n, walk, hmc = zip(*points, strict=True)
         axis.loglog(n, 1e3 * np.array(walk), "o-", label="random walk")
-        axis.loglog(n, 1e3 * np.array(hmc), "s-", label="HMC")
+        axis.loglog(n, 1e3 * np.array(hmc), "s-", label="HMC, 5 leapfrog steps")
         axis.set_xlabel(title)
     axis.legend()
-    drawing.axes[0].set_ylabel("milliseconds a step")
+    drawing.axes[0].set_ylabel("CPU milliseconds a step")
     drawing.savefig(figure)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", default=PARTS, choices=PARTS)
-    parser.add_argument("--names", nargs="*", default=[""], help="parts of posteriors' names")
-    parser.add_argument("--samplers", nargs="*", default=[""], help="parts of samplers' names")
     parser.add_argument("--chains", type=int, default=10**6, help="of the mixture")
+    parser.add_argument("--steps", type=int, default=1000, help="of the mixture")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--figure", type=Path, help="where to save the plot of growth")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    logging.getLogger("arviz").setLevel(logging.ERROR)
-    packages = ("jax", "numpyro", "blackjax", "emcee", "arviz")
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
-    if "posteriors" in options.only:
-        names = [name for name in NAMES if any(part in name for part in options.names)]
-        table = of_posteriors(names, options.samplers)
-        protocol = (
-            "Least bulk or tail ESS over all numbers, per second of the whole run, float64, 1,000 draws a "
-            "chain after 500 steps of warm-up; emcee 1,000 + 4,000, "
-            "probgen's random walk 256 chains x 200 draws, thinned by 20, after 1,000."
-        )
-        append("Markov chains: posteriors of posteriordb", protocol, table, packages=packages)
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
+    torch.set_num_threads(options.threads)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.mkdtemp()  # nothing is compiled beforehand
     if "mixture" in options.only:
-        protocol = f"{options.chains:,} chains x 1,000 random-walk steps, four normals, float32, compiled."
-        append("Markov chains: a mixture", protocol, of_mixture(options.chains), packages=("jax",))
+        protocol = (
+            f"`python -m tests.benchmarks.mcmc --only mixture`: {options.chains:,} chains x "
+            f"{options.steps:,} random-walk steps on four normals, float32, compiled, compilation counted; "
+            f"{options.threads} thread(s) each, in turn in one process. The exact sd is 21^½ = 4.583."
+        )
+        table = of_mixture(options.chains, options.steps)
+        append("Markov chains: a mixture", protocol, table, packages=("jax",))
     if "growth" in options.only:
-        append("Markov chains: growth", "Recorded graphs, float32.", of_growth(options.figure))
+        protocol = (
+            "`python -m tests.benchmarks.mcmc --only growth`: CPU milliseconds of one step of all chains, "
+            f"recorded graphs, float32, {options.threads} thread(s)."
+        )
+        append("Markov chains: growth", protocol, of_growth(options.figure))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,11 @@ import torch
 RESULTS = Path(__file__).parent / "RESULTS.md"
 
 
+def cpu_seconds() -> float:
+    """Return the seconds of the processor that this process, its threads and its ended children have used."""
+    return sum(os.times()[:4])
+
+
 def append(title: str, protocol: str, body: str, *, packages: tuple[str, ...] = ()) -> None:
     """Append a section: what was done, where, and what came out."""
     named = {name: version(name) for name in ("torch", "pyro-ppl", *packages)}
