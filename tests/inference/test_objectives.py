@@ -299,3 +299,8 @@ class Square(Objective):
 def test_bad_arguments_are_named(call, error, sentence):
     with pytest.raises(error, match=sentence):
         call()
+
+
+def test_a_last_batch_of_one_code_is_left_out(pair, x):
+    history = fit(CodeMMD(pair, KERNEL), x[:9], epochs=1, batch_size=4, compile="eager", progress=False)
+    assert history.step == 2
