@@ -311,18 +311,23 @@ class InverseCDF(TorchDistribution):
         return self._rounded(x)
 
     def _rounded(self, x: Tensor) -> Tensor:
-        """Round to the law's dtype, without leaving the support: a tiny positive x does not become 0."""
+        """Round to the law's dtype; what lies inside the support stays inside: a tiny x does not become 0."""
         near = x.to(self._source.dtype)
         if near.dtype == x.dtype or self._support is constraints.real:
             return near
         with torch.no_grad():
-            kept = self._support.check(near)
-            if get_proxy_mode() is None and kept.all():
+            ends = [getattr(self._support, f"{side}_bound", None) for side in ("lower", "upper")]
+            low, high = (
+                torch.as_tensor(open_end if end is None else end, dtype=x.dtype, device=x.device)
+                for end, open_end in zip(ends, (-torch.inf, torch.inf), strict=True)
+            )
+            inside = (near > low.to(near.dtype)) & (near < high.to(near.dtype))
+            if get_proxy_mode() is None and inside.all():
                 return near
-            left = self._support.check(x) & ~kept
-            side = torch.where(x > near, torch.inf, -torch.inf).to(near.dtype)
-            inside = torch.nextafter(near, side)
-        return torch.where(left, inside, near)
+            wide = near.to(x.dtype)
+            below, above = (wide <= low) & (x > low), (wide >= high) & (x < high) & wide.isfinite()
+            inside = torch.nextafter(near, torch.where(below, torch.inf, -torch.inf).to(near.dtype))
+        return torch.where(below | above, inside, near)
 
     def _grid(self) -> tuple[Tensor, Tensor]:
         u = torch.linspace(-16, 16, 129, dtype=torch.float64, device=self._source.device).sigmoid()

@@ -299,6 +299,20 @@ def test_a_pole_where_float64_numbers_are_sparse(a):
     assert between[0] - 0.006 < share < between[1] + 0.006  # 4.5 standard errors
 
 
+def test_draws_in_float32_do_not_round_to_a_pole():
+    """A third of the mass of x^-0.99 lies below the least float32 number: there the density is infinite."""
+    law = InverseCDF(log_prob=lambda x: -0.99 * x.log(), support=constraints.unit_interval)
+    mirrored = InverseCDF(log_prob=lambda x: -0.99 * torch.log1p(-x), support=constraints.unit_interval)
+    for one, end in ((law, 0.0), (mirrored, 1.0)):
+        x = one.sample((100_000,))
+        assert x.dtype == torch.float32
+        assert (x != end).all()
+        assert one.log_prob(x).isfinite().all()
+        assert one.icdf(torch.tensor(end)) == end
+    beside = torch.nextafter(torch.tensor(0.0), torch.tensor(1.0))
+    assert (law.sample((100_000,)) == beside).double().mean() == pytest.approx(0.357, abs=0.01)
+
+
 @pytest.mark.parametrize("validate_args", [True, False])
 def test_poles_at_both_ends_in_a_batch(validate_args):
     """Neighbours that need many more panels must not cut what was fitted beside the poles."""
