@@ -313,7 +313,16 @@ class InverseCDF(TorchDistribution):
     def _rounded(self, x: Tensor) -> Tensor:
         """Round to the law's dtype; what lies inside the support stays inside: a tiny x does not become 0."""
         near = x.to(self._source.dtype)
-        if near.dtype == x.dtype or self._support is constraints.real:
+        if near.dtype == x.dtype:
+            return near
+        if self._validate_args and near.detach().isinf().any():
+            beyond = near.isinf() & x.isfinite()
+            if beyond.any():
+                raise ValueError(
+                    f"quantiles should be finite in {near.dtype} but {verification.first(x, beyond):.3g} "
+                    f"is not; give dtype=torch.float64"
+                )
+        if self._support is constraints.real:
             return near
         with torch.no_grad():
             ends = [getattr(self._support, f"{side}_bound", None) for side in ("lower", "upper")]

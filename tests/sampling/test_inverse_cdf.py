@@ -336,3 +336,12 @@ def test_nothing_wrong_is_silent_without_validation():
     assert law.log_prob(torch.tensor([9.5, -41.0])).isnan().all()
     broken = InverseCDF(cdf=lambda x: torch.where(x > 0, torch.nan, x.sigmoid()), validate_args=False)
     assert broken.icdf(torch.tensor([0.1, 0.9])).isnan().tolist() == [False, True]
+
+
+def test_quantiles_beyond_the_range_of_float32():
+    law = InverseCDF(icdf=lambda u: torch.sinh(40 * torch.special.ndtri(u)))
+    with pytest.raises(
+        ValueError, match=r"finite in torch.float32 but -?\d.*e\+\d+ is not; give dtype=torch.float64"
+    ):
+        law.sample((10_000,))
+    assert law.icdf(torch.tensor(0.5)) == 0
