@@ -118,7 +118,9 @@ class JointTest(NamedTuple):
         _check_alpha(alpha)
         wrong = self.table[self.table.p_value < alpha / len(self.table)]
         return [
-            f"{name}: p = {row.p_value:.2g}, laws {row.distance:.3f} apart." for name, row in wrong.iterrows()
+            f"{name}: p = {row.p_value:.2g}; after the transition its law is {row.distance:.3f} from the model's "
+            f"(Kolmogorov–Smirnov distance)."
+            for name, row in wrong.iterrows()
         ]
 
 

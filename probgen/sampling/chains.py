@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from probgen.core import Density, ModelDensity, Transition
@@ -159,7 +160,19 @@ class Chains:
         found += diagnosis.of_swaps(self.statistics)
         if log_prob.shape[1] < 4:
             return [*found, f"R-hat and ESS need at least 4 draws a chain but there are {log_prob.shape[1]}."]
-        return found + diagnosis.of_draws(self._draws) + diagnosis.of_agreement(self.summary())
+        return (
+            found + diagnosis.of_draws(self._draws, self._settled()) + diagnosis.of_agreement(self.summary())
+        )
+
+    def _settled(self) -> dict[str, Tensor]:
+        """Return which numbers of continuous sites are the same at all positions."""
+        density = self.density
+        if density is None:
+            return {}
+        apart = torch.linspace(-1, 1, 3, dtype=density.dtype, device=density.device)
+        shape = (3, *density.batch_shape, density.dim)
+        values = density.constrain(apart.reshape(-1, *[1] * (len(shape) - 1)).expand(shape).contiguous())
+        return {name: (x == x[0]).all(0) for name, x in values.items() if x.is_floating_point()}
 
     def _model(self) -> ModelDensity | None:
         """Return the density, where it is a model's and all its sites were kept."""

@@ -174,8 +174,11 @@ def of_swaps(statistics: Mapping[str, Tensor]) -> list[str]:
     return found
 
 
-def of_draws(draws: Mapping[str, Tensor]) -> list[str]:
-    """Say which sites are not finite, never vary, or spread as the chains go on."""
+def of_draws(draws: Mapping[str, Tensor], settled: Mapping[str, Tensor]) -> list[str]:
+    """Say which sites are not finite, never vary, or spread as the chains go on.
+
+    ``settled`` says by site which numbers the support leaves no choice, as the zeros of a Cholesky factor.
+    """
     found = []
     for name, value in draws.items():
         x = value.detach().to(torch.float64).flatten(2) if value.dim() > 2 else value.double().unsqueeze(-1)
@@ -183,9 +186,10 @@ def of_draws(draws: Mapping[str, Tensor]) -> list[str]:
             found.append(f"{name} is not finite in {int((~x.isfinite()).sum())} places: its draws are lost.")
             continue
         constant = (x == x[:1, :1]).all(0).all(0)
-        if constant.any():
+        stuck = constant & ~settled[name].flatten() if name in settled else constant
+        if stuck.any():
             found.append(
-                f"{name} has the same value in all draws of all chains, in {int(constant.sum())} of "
+                f"{name} has the same value in all draws of all chains, in {int(stuck.sum())} of "
                 f"{len(constant)} coordinates."
             )
         farthest = float(x.abs().max())

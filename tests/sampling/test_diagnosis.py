@@ -188,3 +188,13 @@ def test_nothing_is_found_in_independent_draws():
     for _ in range(20):
         energy = torch.randn(8, 200)
         assert chains_of({"x": torch.randn(8, 200)}, energy=energy).diagnose() == []
+
+
+def test_the_zeros_of_a_cholesky_factor_are_no_finding(generator):
+    """Of the 9 numbers of a factor the support settles 4; a fifth that stands still is said."""
+    density = Density.from_distribution(dist.LKJCholesky(3, 2.0), name="L")
+    chains = sample(density, chains=8, warmup=50, draws=20, generator=generator)
+    assert not [finding for finding in chains.diagnose() if "same value" in finding]
+    chains["L"][..., 1, 0] = 0.5
+    (said,) = (finding for finding in chains.diagnose() if "same value" in finding)
+    assert said == "L has the same value in all draws of all chains, in 1 of 9 coordinates."
