@@ -118,8 +118,8 @@ class JointTest(NamedTuple):
         _check_alpha(alpha)
         wrong = self.table[self.table.p_value < alpha / len(self.table)]
         return [
-            f"{name}: p = {row.p_value:.2g}; after the transition its law is {row.distance:.3f} from the model's "
-            f"(Kolmogorov–Smirnov distance)."
+            f"{name}: p = {row.p_value:.2g}; after the transition its law is {row.distance:.3f} from the "
+            f"model's (Kolmogorov–Smirnov distance)."
             for name, row in wrong.iterrows()
         ]
 
