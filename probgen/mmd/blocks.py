@@ -163,8 +163,8 @@ def blocks_of_chains(name: str, chains: Tensor) -> Tensor:
         if cuts * count < _FEWEST:
             raise ValueError(
                 f"{name} should hold at least {_FEWEST} blocks of {_TIMES} autocorrelation times, or "
-                f"{_CHAINS} chains, but its {count} chains have {length} draws and an autocorrelation "
-                f"time of {time:.3g}: draw more"
+                f"{_CHAINS} chains, but has {count} x {length} draws with an autocorrelation time of "
+                f"{time:.3g}: draw more"
             )
     within = torch.arange(length, device=chains.device) * cuts // length
     first = torch.arange(count, device=chains.device) * cuts

@@ -164,7 +164,7 @@ X = torch.arange(40.0).reshape(20, 2)
     [
         (
             lambda: mmd_test(X.reshape(1, 20, 2), X, method="block"),
-            "x should hold at least 8 blocks of 10 autocorrelation times, or 20 chains, but its 1 chains",
+            "x should hold at least 8 blocks of 10 autocorrelation times, or 20 chains, but has 1 x",
         ),
         (
             lambda: mmd_test(X, X[None, None], method="block"),
