@@ -173,7 +173,10 @@ def child(name: str, label: str, cap: float, out: multiprocessing.SimpleQueue) -
     logging.getLogger("arviz").setLevel(logging.ERROR)
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
-    out.put(measured(name, label, cap))
+    try:
+        out.put(measured(name, label, cap))
+    except Exception as error:  # what a peer may raise is its result
+        out.put({"failed": f"{type(error).__name__}: {error}".split("\n")[0]})
 
 
 def in_a_process(name: str, label: str, cap: float) -> dict[str, float]:
@@ -194,40 +197,44 @@ def in_a_process(name: str, label: str, cap: float) -> dict[str, float]:
     return found
 
 
+def rate(label: str, row: dict[str, float]) -> float:
+    """Return the effective draws per second, at most: a run that was cut off gets the number of its draws.
+
+    Pyro's own have one chain, stopped early, and are not charged with their warm-up.
+    """
+    if "ess" in row:
+        return row["ess"] / (row["seconds"] - (row["set_up"] if label.startswith("Pyro") else 0))
+    return float(label.rpartition(", ")[2]) * 1000 / row["seconds"] if "," in label else float("nan")
+
+
 def table(found: dict[str, dict[str, float]], names: list[str]) -> str:
     """Return the rows and what they say of the targets."""
-    head = (
-        "posterior",
-        "sampler",
-        "ESS",
-        "R-hat",
-        "CPU s",
-        "of them set-up",
-        "ESS/s",
-        "after set-up",
-        "ours / this",
-    )
+    head = ("posterior", "sampler", "ESS", "R-hat", "CPU s", "of them set-up", "ESS/s", "ours / this")
     rows = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     ratios: dict[str, list[float]] = {}
     for name in names:
-        rates = {}
-        for label in samplers():
-            row = found.get(f"{name}: {label}")
-            if row is None:
+        of = {label: found[f"{name}: {label}"] for label in samplers() if f"{name}: {label}" in found}
+        rates = {label: rate(label, row) for label, row in of.items() if "failed" not in row}
+        for label, row in of.items():
+            short = f"| {name.split('-')[0]} | {label} | "
+            if "failed" in row:
+                rows.append(f"{short}does not run: {row['failed']} |" + " |" * 5)
                 continue
-            if "ess" not in row:
-                rows.append(f"| {name} | {label} | – | – | > {row['seconds']:.0f}, cut off | – | – | – | – |")
-                continue
-            alone = label.startswith("Pyro")  # one chain, stopped early: its warm-up is not held against it
-            seconds = row["seconds"] - (row["set_up"] if alone else 0)
-            rates[label] = row["ess"] / seconds
             base = rates.get("probgen random walk" if "Random" in label else "probgen hmc", float("nan"))
             ratio = base / rates[label]
+            if "ess" not in row:
+                bounds = f"> {row['seconds']:.0f}, cut off | – | < {rates[label]:.3g} | > {ratio:.3g}"
+                rows.append(f"{short}– | – | {bounds} |")
+                continue
             ratios.setdefault(label, []).append(ratio)
-            after = row["ess"] / max(row["seconds"] - row["set_up"], 1e-2)
             rows.append(
-                f"| {name} | {label} | {row['ess']:.0f} | {row['r_hat']:.3f} | {row['seconds']:.1f} "
-                f"| {row['set_up']:.1f} | {rates[label]:.3g} | {after:.3g} | {ratio:.3g} |"
+                f"{short}{row['ess']:.0f} | {row['r_hat']:.3f} | {row['seconds']:.1f} | {row['set_up']:.1f} "
+                f"| {rates[label]:.3g} | {ratio:.3g} |"
+            )
+        theirs = [value for label, value in rates.items() if label.startswith("NumPyro")]
+        if theirs and "probgen hmc" in rates:
+            ratios.setdefault("the better of NumPyro's, at least", []).append(
+                rates["probgen hmc"] / max(theirs)
             )
     rows.append("")
     for label, values in ratios.items():
@@ -241,7 +248,7 @@ def table(found: dict[str, dict[str, float]], names: list[str]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--names", nargs="*", default=[""], help="parts of posteriors' names")
-    parser.add_argument("--samplers", nargs="*", default=[""], help="parts of samplers' names")
+    parser.add_argument("--samplers", nargs="*", default=[""], help="how samplers' names begin")
     parser.add_argument("--cap", type=float, default=60.0, help="CPU seconds of a run")
     parser.add_argument("--found", type=Path, default=Path("mcmc_posteriors.json"))
     parser.add_argument("--table", action="store_true")
@@ -249,7 +256,7 @@ def main() -> None:
     names = [name for name in NAMES if any(part in name for part in options.names)]
     found = json.loads(options.found.read_text()) if options.found.exists() else {}
     for label in samplers():
-        if not any(part.lower() in label.lower() for part in options.samplers):
+        if not any(label.lower().startswith(part.lower()) for part in options.samplers):
             continue
         for name in names:
             key = f"{name}: {label}"
