@@ -49,8 +49,8 @@ def run(
     draw; a second Ctrl-C ends it at once, with nothing. Proposals whose log-density is NaN or +∞ are refused,
     counted in the statistic ``not_finite`` and logged.
 
-    On a CPU, chains that do not look at one another, of more than a hundred thousand numbers in all, are moved a
-    piece at a time, each through all steps of a draw, so that it stays in the cache.
+    On a CPU, chains that do not look at one another, of more than a hundred thousand numbers in all, are
+    moved a piece at a time, each through all steps of a draw, so that it stays in the cache.
 
     Args:
         transition: how chains move.
