@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,13 +96,24 @@ def _same(node: Node) -> Node | None:
 def _known(module: GraphModule, node: Node) -> Tensor | None:
     """Return the value of a node that does not depend on the inputs."""
     made = node.meta.get("val")
-    if node.target in _FILLED and isinstance(made, Tensor):
+    if not isinstance(made, Tensor):
+        return None
+    if node.target in _FILLED:
         return torch.full(made.shape, _FILLED[node.target], dtype=made.dtype, device=made.device)
-    if not isinstance(made, Tensor) or any(one.op != "get_attr" for one in node.all_input_nodes):
+    if node.target is operator.getitem:  # one of several results, as those of a sort
+        several, index = node.args
+        found = _computed(module, several) if isinstance(several, Node) else None
+        return found[index] if isinstance(found, tuple | list) and isinstance(index, int) else None
+    found = _computed(module, node)
+    return found if isinstance(found, Tensor) else None
+
+
+def _computed(module: GraphModule, node: Node) -> Any:
+    """Return what an operation makes of tensors that are known; None where some are not."""
+    if node.op != "call_function" or any(one.op != "get_attr" for one in node.all_input_nodes):
         return None
     known = {one: getattr(module, str(one.target)) for one in node.all_input_nodes}
     if not all(isinstance(value, Tensor) for value in known.values()):
         return None
     args, kwargs = tree_map(lambda x: known.get(x, x) if isinstance(x, Node) else x, (node.args, node.kwargs))
-    result = node.target(*args, **kwargs)  # type: ignore[operator]
-    return result if isinstance(result, Tensor) else None
+    return node.target(*args, **kwargs)  # type: ignore[operator]
