@@ -85,7 +85,7 @@ def sample(
     draws: int = 1000,
     thin: int = 1,
     keep: Collection[str] | None = None,
-    init: Tensor | Mapping[str, Tensor] | Literal["prior"] | None = None,
+    init: Tensor | Mapping[str, Tensor] | Literal["prior", "optimum"] | None = None,
     target_acceptance: float | None = None,
     compile: str = "auto",
     generator: torch.Generator | None = None,
@@ -125,8 +125,8 @@ def sample(
         thin: steps per kept draw.
         keep: names of the sites to keep, where not all.
         init: where to start, on the constrained scale, (chains, \*batch, \*event) or a mapping of such by
-            site; ``"prior"`` draws from the prior of a Pyro model; where not given, standard normal draws on
-            the unconstrained scale (:func:`initial_positions`).
+            site; ``"prior"`` draws from the prior of a Pyro model, ``"optimum"`` are modes, jittered; where
+            not given, standard normal draws on the unconstrained scale (:func:`initial_positions`).
         target_acceptance: what the step size is tuned for; the method's own where not given.
         compile: ``"eager"`` runs the log-density as it is written, ``"graph"`` records it as operations
             without Python, to the same bits, ``"compile"`` compiles them; ``"auto"`` chooses by the length
@@ -155,10 +155,10 @@ def sample(
     at_least("thin", thin, 1)
     generator = default_generator(density.device) if generator is None else generator
     same_device(generator, density.device)
-    if isinstance(init, str) and init != "prior":
-        raise ValueError(f"init should be values or 'prior' but got {init!r}")
+    if isinstance(init, str) and init not in ("prior", "optimum"):
+        raise ValueError(f"init should be values, 'prior' or 'optimum' but got {init!r}")
     if init is None or isinstance(init, str):
-        position = initial_positions(density, chains, prior=init == "prior", generator=generator)
+        position = initial_positions(density, chains, start=init or "normal", generator=generator)
     else:
         position = given_positions(density, init, chains)
     smooth = has_gradient(density, position)

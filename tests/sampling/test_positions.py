@@ -41,7 +41,7 @@ LAWS = {
 def test_starts_are_draws_of_the_prior(generator):
     """Kolmogorov–Smirnov at 1e-4 for each of 3 sites; standard normal starts would fail at two of them."""
     density = Density.from_model(gamma_normal, Y)
-    starts = density.constrain(initial_positions(density, 256, prior=True, generator=generator))
+    starts = density.constrain(initial_positions(density, 256, start="prior", generator=generator))
     plain = density.constrain(initial_positions(density, 256, generator=generator))
     for name, law in LAWS.items():
         assert stats.kstest(starts[name].numpy(), law.cdf).pvalue > 1e-4
@@ -50,7 +50,7 @@ def test_starts_are_draws_of_the_prior(generator):
 
 def test_starts_of_sites_whose_support_depends_on_another(generator):
     density = Density.from_model(dependent, torch.tensor(1.0))
-    starts = density.constrain(initial_positions(density, 256, prior=True, generator=generator))
+    starts = density.constrain(initial_positions(density, 256, start="prior", generator=generator))
     assert stats.kstest(starts["top"].numpy(), stats.uniform(1, 2).cdf).pvalue > 1e-4
     shares = starts["share"] / starts["top"].unsqueeze(-1)
     assert stats.kstest(shares.flatten().numpy(), stats.uniform().cdf).pvalue > 1e-4
@@ -58,7 +58,7 @@ def test_starts_of_sites_whose_support_depends_on_another(generator):
 
 def test_starts_of_a_family_differ_from_chain_to_chain(generator):
     density = Density.from_model(gamma_normal, Y).given({"y": torch.stack([Y, Y + 1, Y + 2])})
-    starts = initial_positions(density, 64, prior=True, generator=generator)
+    starts = initial_positions(density, 64, start="prior", generator=generator)
     assert starts.shape == (64, 3, 3)
     for row in range(3):
         assert len(starts[:, row].unique(dim=0)) == 64
@@ -66,7 +66,7 @@ def test_starts_of_a_family_differ_from_chain_to_chain(generator):
 
 def test_many_chains_share_draws_of_the_prior(generator):
     density = Density.from_model(gamma_normal, Y)
-    starts = initial_positions(density, 1000, prior=True, generator=generator)
+    starts = initial_positions(density, 1000, start="prior", generator=generator)
     assert len(starts.unique(dim=0)) == 256
 
 
@@ -93,13 +93,13 @@ def test_starts_are_pulled_in_until_the_density_is_finite(prior, generator):
         pyro.factor("near", torch.where(near, 0.0, -math.inf))
 
     density = Density.from_model(narrow, Y)
-    starts = initial_positions(density, 64, prior=prior, generator=generator)
+    starts = initial_positions(density, 64, start="prior" if prior else "normal", generator=generator)
     assert density.unconstrained_log_prob(starts).isfinite().all()
 
 
 def test_nan_at_some_starts_is_logged_with_the_site(generator, caplog):
     density = Density.from_model(gamma_normal, Y, scale=lambda rate: rate - 0.5)
-    starts = initial_positions(density, 64, prior=True, generator=generator)
+    starts = initial_positions(density, 64, start="prior", generator=generator)
     assert density.unconstrained_log_prob(starts).isfinite().all()
     (message,) = caplog.messages
     share = stats.gamma(3.0, scale=0.5).cdf(0.5)

@@ -337,7 +337,7 @@ def test_draws_carry_no_graph():
         ({"warmup": 0}, "warm-up should have at least 20 steps but got 0"),
         ({"init": torch.zeros(3)}, r"init of site 'x' should have shape \(64,\) but has \(3,\)"),
         ({"init": {"y": torch.zeros(64)}}, r"init should name the sites \['x'\] but names \['y'\]"),
-        ({"init": "optimum"}, "init should be values or 'prior' but got 'optimum'"),
+        ({"init": "mode"}, "init should be values, 'prior' or 'optimum' but got 'mode'"),
         ({"init": "prior"}, "only the density of a Pyro model has a prior to start from"),
         ({"init": torch.full((64,), -1.0)}, "init of site 'x' should be in the support Greater"),
     ],
