@@ -39,8 +39,8 @@ COMPILE_SECONDS, COMPILE_NODE_SECONDS = 5.0, 0.04
 """What "auto" takes compilation to cost, once and for each operation."""
 
 COMPILER = {"cpp.vec_isa_ok": True, "compile_threads": 1, "cpp.min_chunk_size": 2**15}
-"""Instructions that the processor names are not tried out first, and no pool of workers is started for the
-few loops that there are: both save half of the compilation. Short loops stay on one core, as torch's own do."""
+"""Instructions that the processor names are not tried out first, and no pool of workers is started for a few
+loops: both save half of the compilation. Short loops stay on one core, as torch's own do."""
 
 
 def as_written(function: Function) -> Function:
