@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from math import comb
 from typing import Any, NamedTuple
 
@@ -26,8 +27,8 @@ _PARTS, _LEVELS = 5, 4  # cells that fail are split into 2⁵, so many times
 _LIGHT, _MOST = 1e-8, 2**13  # but not those that hold less mass, nor more cells than this
 _MISSING = 0.02  # of the mass: a table that lacks more is not used
 _SPLIT = 0.05  # of the mass: a table that splits more of its cells is given a higher degree
-_BLOCK = 2**15 - 2**9  # quantiles found at a time: below what torch would share among threads
-_CHUNK = 16 * _BLOCK  # draws from one stream of random numbers
+_BLOCK = 2**16  # quantiles found at a time
+_CHUNK = 2**19  # draws from one stream of random numbers
 
 
 class Resolution(NamedTuple):
@@ -131,9 +132,10 @@ class QuantileTable:
         """Return quantiles at signed tail probabilities z (n, batch) of at least 2⁻⁵⁴."""
         x = empty(z.numel(), dtype=z.dtype, device=z.device).view(z.shape)
         workspace = self.workspace(len(z))
-        for start in range(0, len(z), self.rows(len(z))):
-            part = slice(start, start + self.rows(len(z)))
-            self.fill(x[part].view(-1), z[part].reshape(-1), workspace)
+        with one_thread_an_operation():
+            for start in range(0, len(z), self.rows(len(z))):
+                part = slice(start, start + self.rows(len(z)))
+                self.fill(x[part].view(-1), z[part].reshape(-1), workspace)
         return x
 
     def rows(self, n: int) -> int:
@@ -302,8 +304,20 @@ def drawn(
                 if limits:
                     out.clamp_(*limits)
 
-    workers = torch.get_num_threads() if on_cpu else 1
-    with ThreadPoolExecutor(workers) as pool:
-        for worker in [pool.submit(work) for _ in range(workers)]:
+    with one_thread_an_operation() as threads, ThreadPoolExecutor(threads if on_cpu else 1) as pool:
+        for worker in [pool.submit(work) for _ in range(threads if on_cpu else 1)]:
             worker.result()
     return x
+
+
+@contextmanager
+def one_thread_an_operation() -> Iterator[int]:
+    """Keep torch from sharing operations on blocks among its threads, and say how many it has."""
+    threads = torch.get_num_threads()
+    if threads > 1:
+        torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        if threads > 1:
+            torch.set_num_threads(threads)
