@@ -161,7 +161,7 @@ def a_markov_chain_you_can_trust(v: SimpleNamespace) -> None:
     assert [f"{acceptance:.1f}" for _, acceptance in v.walks.values()] == ["0.9", "0.3", "0.0"]
 
     worth = [found.summary()[["ess_bulk", "ess_tail"]].min(axis=None) for found in (v.walked, v.followed)]
-    assert 500 < worth[0] < 2000
+    assert 200 < worth[0] < 2000  # 360 to 960 over a dozen seeds
     assert worth[1] > 7000
     assert v.followed.autocorrelation("x")[10].abs().max() < 0.05
     assert "diverged" in v.fits[v.centred].diagnose()[0]

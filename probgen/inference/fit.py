@@ -119,9 +119,9 @@ def fit(
         )
     _check_options(accumulate=accumulate, max_gradient_norm=max_gradient_norm)
     processes = Processes(fabric)
-    least = objective.least_rows * processes.world
-    rows = source(data, least_rows=least * accumulate)
-    held_out = None if validation is None else source(validation, name="validation", least_rows=least)
+    least = _least_rows(objective, processes.world * accumulate), _least_rows(objective, processes.world)
+    rows = source(data, least_rows=least[0])
+    held_out = None if validation is None else source(validation, name="validation", least_rows=least[1])
     if patience is not None and held_out is None:
         raise ValueError("patience needs validation data, on which a better loss is judged")
     size = _batch_size(rows, batch_size)
@@ -129,8 +129,8 @@ def fit(
     folder = _run_folder(checkpoint, resume=resume)
     if processes.device is not None:
         objective.to(processes.device)
-        rows = _moved(rows, processes.device, least * accumulate)
-        held_out = held_out and _moved(held_out, processes.device, least)
+        rows = _moved(rows, processes.device, least[0])
+        held_out = held_out and _moved(held_out, processes.device, least[1])
     _check_alike(objective, rows, "data")
     _check_alike(objective, held_out, "validation")
 
@@ -232,6 +232,11 @@ def _batch_size(data: Source, batch_size: int | None) -> int | None:
         if data.own_batches:
             raise ValueError(f"a DataLoader has its own batch_size: leave out batch_size={batch_size}")
     return None if data.own_batches else batch_size or 128
+
+
+def _least_rows(objective: Objective, parts: int) -> int:
+    """Return how many rows a batch needs that is cut into parts; those of one row may be fewer."""
+    return objective.least_rows * parts if objective.least_rows > 1 else 1
 
 
 def _rows_at_once(batch_size: int | None, processes: Processes, accumulate: int) -> int | None:

@@ -14,7 +14,7 @@ from probgen.sampling import verification
 from probgen.sampling.bisection import before, first_reaching
 from probgen.sampling.columns import Columns
 from probgen.sampling.derivatives import implicit, slope
-from probgen.sampling.quantile_table import QuantileTable, drawn, quantiles, table_for
+from probgen.sampling.quantile_table import TABLE_ERROR, QuantileTable, drawn, quantiles, table_for
 
 
 class GivenCdf:
@@ -96,9 +96,9 @@ class GivenCdf:
         return -density.log()
 
     def _check_continuous(self, x: Tensor, excess: Tensor, density: Tensor, what: str) -> None:
-        """Raise where F(x) exceeds u, x = F⁻(u), by more than the next float64 number explains."""
+        """Raise where F(x) exceeds u, x = F⁻(u), by more than the next float64 number or a table explains."""
         ulp = x.abs() - before(x.abs())
-        atom = excess > 4 * density * ulp + 64 * self.rounding
+        atom = excess > 4 * density * ulp + 64 * self.rounding + 2 * TABLE_ERROR
         if atom.any():
             raise ValueError(
                 f"{what} needs a continuous law but the cdf jumps at x = {verification.first(x, atom)}"

@@ -21,7 +21,9 @@ LOWEST = 2.0**-54
 """The least tail probability that a table knows."""
 
 _CHECKS = np.array([-1.0, -0.52, 0.23, 1.0])  # where, in a cell, the polynomial is held against the quantile
-_ALLOWED = (5e-12, 1e-7)  # what u may be off there, and its share of the tail
+TABLE_ERROR = 5e-12
+"""What u may be off in a table."""
+_ALLOWED = (TABLE_ERROR, 1e-7)  # this, and its share of the tail
 _SIDE = 2048  # exponents of float64, after which the negative numbers come
 _PARTS, _LEVELS = 5, 4  # cells that fail are split into 2⁵, so many times
 _LIGHT, _MOST = 1e-8, 2**13  # but not those that hold less mass, nor more cells than this

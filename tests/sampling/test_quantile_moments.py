@@ -155,3 +155,14 @@ def test_a_jump_that_moves_has_no_gradient():
     with torch.no_grad():
         assert float(coin.mean) == pytest.approx(0.3, rel=1e-10)
         assert float(inflated.mean) == pytest.approx(0.0, abs=1e-10)
+
+
+def test_the_error_of_a_table_is_no_jump():
+    """So many draws come from a table, where F(x) is u to 5e-12 only."""
+    gap = torch.tensor(2.0, dtype=float64, requires_grad=True)
+    law = InverseCDF(
+        cdf=lambda x: (torch.special.ndtr(x - gap) + torch.special.ndtr(x + gap)) / 2, dtype=float64
+    )
+    x = law.rsample((50_000,), generator=torch.Generator().manual_seed(1))
+    (slope,) = torch.autograd.grad(x.square().mean(), gap)
+    assert float(slope) == pytest.approx(4.0, abs=0.1)  # of E x² = 1 + gap²
