@@ -142,15 +142,15 @@ def checked_ladder(density: Density, ladder: Tensor | Sequence[float]) -> Tensor
 
 def at_powers(density: Density, powers: Tensor, reference: Distribution | None = None) -> Density:
     r"""Return the family of all π^β q^(1−β) of positions, with batch shape (levels, \*batch)."""
-    own = powers.to(density.dtype)
-    if reference is None:
-        log_prob = lambda position: own * density.unconstrained_log_prob(position)  # noqa: E731
-    else:
+    if reference is not None:
         _check_reference(density, reference)
+    own = powers.to(density.dtype)
 
-        def log_prob(position: Tensor) -> Tensor:
-            rest = torch.where(own < 1, (1 - own) * reference.log_prob(position), 0.0)
-            return own * density.unconstrained_log_prob(position) + rest
+    def log_prob(position: Tensor) -> Tensor:
+        flattened = own * density.unconstrained_log_prob(position)
+        if reference is None:
+            return flattened
+        return flattened + torch.where(own < 1, (1 - own) * reference.log_prob(position), 0.0)
 
     return Density(
         log_prob,
