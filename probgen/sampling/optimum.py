@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
 from probgen.core import Density
@@ -41,6 +40,8 @@ def _climbed(density: Density, start: Tensor) -> Tensor:
 
 def _climb(density: Density, start: Tensor, length: float) -> tuple[Tensor, bool]:
     """Return where L-BFGS leads, and whether the log-density was finite at all that it looked at."""
+    from scipy.optimize import minimize
+
     inside = True
 
     def position(units: Any) -> Tensor:

@@ -52,9 +52,8 @@ class Resolution(NamedTuple):
 
 COARSE, FINE, STEEP = Resolution(3, 9), Resolution(8, 3), Resolution(8, 7)
 _DEGREE = 7  # in cells that were split
-_LOW = (
-    3  # up to this degree polynomials are in z itself, which is quick; rounding would show in higher powers
-)
+_LOW = 3
+"""Up to this degree polynomials are in z itself, which is quick; rounding would show in higher powers."""
 
 
 class Fit(NamedTuple):
@@ -282,7 +281,8 @@ def drawn(
     x = empty(n * batch, dtype=torch.float64, device=device).view(n, batch)
     seed = torch.randint(2**63 - 1, (4,), device=device, generator=generator).tolist() if on_cpu else []
     chunks = iter(range(0, n, chunk))
-    limits: list[Any] = [float(end) if batch == 1 else end for end in ends or ()]  # numbers are faster
+    quick = on_cpu and batch == 1  # where numbers are faster than tensors, and cost no wait
+    limits: list[Any] = [float(end) if quick else end for end in ends or ()]
 
     @torch.no_grad()
     def work() -> None:
