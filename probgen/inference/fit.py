@@ -79,8 +79,8 @@ def fit(
             :class:`probgen.data.Ragged` sequences: see :func:`probgen.data.source`.
         epochs, steps: how long, in passes over the data or in optimizer steps; give exactly one.
         batch_size: data per step, over all processes, 128 if not given; the last batch of an epoch may be
-            smaller, and is left out where a process would get fewer than ``objective.least_rows``. A
-            ``DataLoader`` has its own.
+            smaller, and is left out where a part of it would have fewer rows than the ``least_rows`` of an
+            objective that needs several. A ``DataLoader`` has its own.
         optimizer: a torch optimizer over the objective's parameters, or a function that makes one from them;
             fused Adam with learning rate 1e-3 by default.
         validation: held-out data of the same form, evaluated at each report on the same noise.
