@@ -52,6 +52,11 @@ def mapped(
         return _stacked([rows(one, data) for one in _unstacked(values)])
 
 
+def is_mapped(*values: Tensor) -> bool:
+    """Say whether a tensor is one of many under ``torch.vmap``: no ``if`` can then ask for its value."""
+    return any(torch._C._functorch.is_batchedtensor(value) for value in values)
+
+
 def _unstacked(values: Values) -> list[Named]:
     return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 

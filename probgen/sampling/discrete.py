@@ -77,14 +77,29 @@ class Empirical(StepLaw):
         mean = (self.mass * self._values).sum(-1, keepdim=True)
         return (self.mass * (self._values - mean) ** 2).sum(-1).to(self._dtype).expand(self.batch_shape)
 
+    @property
+    def mode(self) -> Tensor:
+        """The value of the largest mass, the least of them where several are."""
+        mass = self._mass_of_values()
+        largest = mass >= mass.amax(-1, keepdim=True) - 2.0**-40  # but for rounding
+        return take(self._values, largest.to(torch.uint8).argmax(-1))
+
+    def entropy(self) -> Tensor:
+        """Return −Σ P log P in nats over the distinct values."""
+        terms = torch.where(self.mass > 0, -self.mass * self._mass_of_values().log(), 0.0)
+        return terms.sum(-1).to(self._dtype).expand(self.batch_shape)
+
     def cdf(self, value: Tensor) -> Tensor:
         """Return F at x."""
+        if self._validate_args:
+            self._validate_sample(value)
         return self._level(value, right=True).to(self._dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log of the probability mass at x."""
-        mass = self._level(value, right=True) - self._level(value, right=False)
-        return mass.log().to(self._dtype)
+        if self._validate_args:
+            self._validate_sample(value)
+        return self._mass(value).log().to(self._dtype)
 
     def smoothed(self, bandwidth: Tensor | float | None = None) -> SmoothedEmpirical:
         """Return the law of X + bandwidth · ε, ε standard normal; see :class:`SmoothedEmpirical`."""
@@ -94,9 +109,14 @@ class Empirical(StepLaw):
     def _dtype(self) -> torch.dtype:
         return self._values.dtype if self._values.is_floating_point() else torch.get_default_dtype()
 
+    def _mass(self, value: Tensor) -> Tensor:
+        return self._level(value, right=True) - self._level(value, right=False)
+
+    def _mass_of_values(self) -> Tensor:
+        r"""Return the mass at each of the sorted samples, \*batch x n."""
+        return self._mass(self.values.movedim(-1, 0)).movedim(0, -1)
+
     def _level(self, value: Tensor, *, right: bool) -> Tensor:
-        if self._validate_args:
-            self._validate_sample(value)
         value = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape))
         both = torch.promote_types(self._values.dtype, value.dtype)
         count = search(self._values.to(both), value.to(both), right=right)
@@ -132,16 +152,16 @@ class DiscreteInverse(StepLaw):
     (tensor([0, 0, 2, 3]), tensor(1.2500))
     """
 
-    _tables = ("probs", "mass", "_cumulative")
+    _tables = ("probs", "_shares", "mass", "_cumulative")
     has_enumerate_support = True
 
     def __init__(self, probs: Tensor, *, validate_args: bool | None = None) -> None:
         if probs.dim() == 0 or probs.shape[-1] == 0:
             raise ValueError(f"probs should have shape (*batch, K), K ≥ 1, but has {tuple(probs.shape)}")
-        self.mass = shares(probs.detach(), "probs")
+        self._shares = shares(probs, "probs")
+        self.mass = self._shares.detach()
         self._cumulative = cumulated(self.mass)
-        dtype = probs.dtype if probs.is_floating_point() else torch.get_default_dtype()
-        self.probs = (probs / probs.sum(-1, keepdim=True, dtype=torch.float64)).to(dtype)
+        self.probs = self._shares.to(probs.dtype if probs.is_floating_point() else torch.get_default_dtype())
         super().__init__(probs.shape[:-1], validate_args=validate_args)
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
@@ -154,8 +174,18 @@ class DiscreteInverse(StepLaw):
 
     @property
     def variance(self) -> Tensor:
-        distance = self._categories - self._mean(self._categories).unsqueeze(-1)
+        distance = self._categories - (self._shares * self._categories).sum(-1, keepdim=True)
         return self._mean(distance**2)
+
+    @property
+    def mode(self) -> Tensor:
+        """The most probable category, the first of them where several are."""
+        return self.mass.argmax(-1).expand(self.batch_shape)
+
+    def entropy(self) -> Tensor:
+        """Return −Σ p log p in nats, with gradients to ``probs``; what is impossible adds nothing."""
+        terms = torch.special.entr(torch.where(self._shares > 0, self._shares, 1.0))
+        return terms.sum(-1).to(self.probs.dtype).expand(self.batch_shape)
 
     def cdf(self, value: Tensor) -> Tensor:
         """Return F at x, any number."""
@@ -170,7 +200,7 @@ class DiscreteInverse(StepLaw):
         if self._validate_args:
             self._validate_sample(value)
         index = value.long().expand(torch.broadcast_shapes(value.shape, self.batch_shape))
-        return take(self.probs, index).log()
+        return take(self._shares, index).log().to(self.probs.dtype)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         values = torch.arange(self.probs.shape[-1], device=self.probs.device)
@@ -182,7 +212,7 @@ class DiscreteInverse(StepLaw):
         return torch.arange(self.probs.shape[-1], dtype=torch.float64, device=self.probs.device)
 
     def _mean(self, values: Tensor) -> Tensor:
-        return (self.probs * values).sum(-1).to(self.probs.dtype).expand(self.batch_shape)
+        return (self._shares * values).sum(-1).to(self.probs.dtype).expand(self.batch_shape)
 
     def _value(self, place: Tensor) -> Tensor:
         return place

@@ -10,6 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+from probgen.core.mapped import is_mapped
 from probgen.sampling.alias import AliasTable
 from probgen.sampling.guide import GuideTable, guide_pays
 from probgen.sampling.uniforms import uniform
@@ -85,14 +86,15 @@ class StepLaw(TorchDistribution):
 
 
 def shares(weights: Tensor, name: str) -> Tensor:
-    """Return weights as probabilities along the last dimension, in float64."""
+    """Return weights as probabilities along the last dimension, in float64, with gradients."""
     weights = weights.to(torch.float64)
-    wrong = ~(weights.isfinite() & (weights >= 0))
-    if wrong.any():
-        raise ValueError(f"{name} should be finite and at least 0 but hold {float(weights[wrong][0])}")
-    largest = weights.amax(-1, keepdim=True)
-    if not (largest > 0).all():
-        raise ValueError(f"{name} should have a positive sum but sum to 0")
+    largest = weights.detach().amax(-1, keepdim=True)
+    if not is_mapped(weights):
+        wrong = ~(weights.isfinite() & (weights >= 0))
+        if wrong.any():
+            raise ValueError(f"{name} should be finite and at least 0 but hold {float(weights[wrong][0])}")
+        if not (largest > 0).all():
+            raise ValueError(f"{name} should have a positive sum but sum to 0")
     weights = weights / largest
     return weights / weights.sum(-1, keepdim=True)
 

@@ -266,6 +266,52 @@ def test_gradient_to_probabilities_is_finite_beside_a_zero():
     torch.testing.assert_close(probs.grad, torch.tensor([-1.0, -1.0, 1.0]))
 
 
+@pytest.mark.parametrize(
+    "probs",
+    [
+        torch.tensor([1e308, 1e308], dtype=float64),
+        torch.tensor([1e-320, 1e-320], dtype=float64),
+        torch.tensor([3e38, 3e38, 3e38]),
+        torch.tensor([1e-30, 1e30]),
+        torch.tensor([6e4, 3e4], dtype=torch.float16),
+        torch.tensor([1, 3]),
+    ],
+)
+def test_probabilities_of_any_scale(probs):
+    """Sums beyond the range of their dtype, and shares below it."""
+    law, logs = DiscreteInverse(probs), probs.to(float64).log()
+    expected = (logs - logs.logsumexp(0)).to(law.probs.dtype)
+    torch.testing.assert_close(law.log_prob(torch.arange(len(probs))), expected)
+    torch.testing.assert_close(law.probs, expected.exp())
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+def test_moments_are_those_of_a_categorical_law(shape, device):
+    own = torch.rand(*shape[-1:], 5, dtype=float64, generator=torch.Generator().manual_seed(1)).to(device)
+    probs = own.requires_grad_()
+    law, known = DiscreteInverse(probs).expand(shape), torch.distributions.Categorical(probs).expand(shape)
+    assert torch.equal(law.mode, known.mode)
+    mean = (known.probs * torch.arange(5, device=device)).sum(-1)
+    for ours, theirs in ((law.entropy(), known.entropy()), (law.mean, mean)):
+        assert ours.shape == shape
+        torch.testing.assert_close(ours, theirs)
+    gradients = [torch.autograd.grad(one.entropy().sum(), probs)[0] for one in (law, known)]
+    torch.testing.assert_close(*gradients)
+    with_zero = DiscreteInverse(torch.tensor([0.5, 0.0, 0.5], device=device))
+    torch.testing.assert_close(with_zero.entropy(), torch.tensor(math.log(2), device=device))
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+def test_entropy_and_mode_of_a_sample_are_those_of_its_distinct_values(shape):
+    x = torch.randint(0, 4, (50, *shape[-1:]), generator=torch.Generator().manual_seed(2))
+    weights = torch.rand(50, dtype=float64, generator=torch.Generator().manual_seed(3))
+    mass = (torch.nn.functional.one_hot(x, 4).movedim(0, -1).to(float64) @ weights) / weights.sum()
+    law = Empirical(x.double(), weights=weights).expand(shape)
+    known = torch.distributions.Categorical(mass).expand(shape)
+    torch.testing.assert_close(law.entropy(), known.entropy())
+    assert torch.equal(law.mode, known.mode.double())
+
+
 def test_enumeration_in_pyro():
     probs = torch.tensor([0.2, 0.8], requires_grad=True)
     place = torch.tensor([-1.0, 1.0])
