@@ -122,7 +122,8 @@ class Density:
 
         Args:
             model: a function or module with ``pyro.sample``; a module is run in evaluation mode. Positions
-                have the dtype and device that its priors draw in, and its data where priors are improper.
+                have the dtype and device that its priors draw in, and its data where priors are improper; a
+                wider dtype where the log-density has one, as for float64 data, and the model can run in it.
             args, kwargs: what the model is called with; the data are what it observes.
 
         Raises:

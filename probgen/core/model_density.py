@@ -68,7 +68,7 @@ class ModelDensity(Density):
             },
             event_shape={name: law.shape() for name, law in laws.items()},
             batch_shape=rows,
-            dtype=functools.reduce(torch.promote_types, (x.dtype for x in first.values.values())),
+            dtype=self._widest(first),
             device=next(iter(first.values.values())).device,
         )
         self.enumerates = self._story.enumerates
@@ -228,12 +228,33 @@ class ModelDensity(Density):
         return starts
 
     @torch.no_grad()
+    def _widest(self, start: Start) -> torch.dtype:
+        """Return the dtype of the priors' draws, or that of the log-density where it is wider.
+
+        Data of float64 under priors of float32 so have positions that can tell as many places apart as they
+        do; a model that runs in the priors' dtype alone, as with a matrix of float32, keeps that.
+        """
+        own = functools.reduce(torch.promote_types, (x.dtype for x in start.values.values()))
+        positions, data = {n: x.detach().to(own) for n, x in start.positions.items()}, self._row(0)
+        with tolerant():
+            wide = torch.promote_types(own, self._story.log_joint_at(positions, data).dtype)
+            if wide != own:
+                try:
+                    self._story.log_joint_at({n: x.to(wide) for n, x in positions.items()}, data)
+                except RuntimeError as error:
+                    reason = str(error).splitlines()[0]
+                    logger.info(f"positions are {own} though the log-density is {wide}: {reason}")
+                    return own
+        return wide
+
+    @torch.no_grad()
     def _is_vectorised(self, starts: Sequence[Start]) -> bool:
         """Say whether vmap gives what single runs give."""
         batch = len(self.batch_shape)
         data = {name: value[[0, -1]] for name, value in self._data.items()}
         positions = {
-            name: torch.stack([start.positions[name].detach() for start in starts]) for name in self.names
+            name: torch.stack([start.positions[name].detach().to(self.dtype) for start in starts])
+            for name in self.names
         }
         if batch:
             positions = {name: torch.stack([value] * 2, 1) for name, value in positions.items()}

@@ -88,7 +88,8 @@ def hmc_kernel(density: Density, leap: Leap, *, steps: int, jitter: float) -> Ke
         shake = torch.ones_like(state.log_prob)
         if jitter:
             shake += jitter * (2 * standard_uniform(state.log_prob, generator) - 1).to(shake.dtype)
-        proposal, end = trajectory(leap, state, momentum, scale, shake.unsqueeze(-1), steps)
+        size = shake.unsqueeze(-1).to(momentum.dtype)  # a log-density may be of another dtype than positions
+        proposal, end = trajectory(leap, state, momentum, scale, size, steps)
         return end_of_trajectory(state, momentum, proposal, end, uniform)
 
     return Kernel(with_gradient(density), move, 0.651, density.dim ** (-1 / 4))
