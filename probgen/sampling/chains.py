@@ -12,6 +12,7 @@ from torch import Tensor
 
 from probgen.core import Density, ModelDensity, Transition
 from probgen.sampling import diagnosis
+from probgen.sampling.dependence import of_ranks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,6 +159,8 @@ class Chains:
         found += diagnosis.of_moves(self.statistics, self.target_acceptance, self._draws)
         found += diagnosis.of_energy(self.statistics)
         found += diagnosis.of_swaps(self.statistics)
+        if self.state.state is not None:
+            found += of_ranks(self.density, self.state.state.position)
         if log_prob.shape[1] < 4:
             return [*found, f"R-hat and ESS need at least 4 draws a chain but there are {log_prob.shape[1]}."]
         return (

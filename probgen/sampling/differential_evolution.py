@@ -34,7 +34,7 @@ def differential_evolution(density: Density, *, scale: float | Tensor | None = N
 
     Raises:
         ValueError: for a scale that is not positive and finite, or has another shape; when run with fewer
-            than 2 (dim + 1) chains.
+            than 2 (dim + 1) chains, or from chains that lie on a line or a plane.
 
     See ter Braak (2006), A Markov chain Monte Carlo version of the genetic algorithm Differential Evolution;
     ter Braak and Vrugt (2008), for γ = 1.

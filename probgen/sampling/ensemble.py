@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from probgen.core import Density
+from probgen.sampling.dependence import require_full_rank
 from probgen.sampling.graphs import Wrap, as_written
 from probgen.sampling.metropolis import Info, Kernel, State, choose, judge
 
@@ -43,6 +44,7 @@ def ensemble_kernel(
                 f"an ensemble should have at least 2 (dim + 1) = {2 * (density.dim + 1)} chains "
                 f"but has {len(position)}"
             )
+        require_full_rank(density, position)
         return State(position, density.unconstrained_log_prob(position))
 
     def moved(

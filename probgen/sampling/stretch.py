@@ -26,7 +26,8 @@ def stretch(density: Density, *, a: float = 2.0) -> Transition:
         a: how far a move may stretch, above 1.
 
     Raises:
-        ValueError: for an a that is not above 1; when run with fewer than 2 (dim + 1) chains.
+        ValueError: for an a that is not above 1; when run with fewer than 2 (dim + 1) chains, or from chains
+            that lie on a line or a plane, which the move would never leave.
 
     See Goodman and Weare (2010), Ensemble samplers with affine invariance; Foreman-Mackey et al. (2013),
     emcee: the MCMC hammer, for the two halves.

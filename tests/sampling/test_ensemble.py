@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.distributions import Normal, constraints
 
 from probgen.core import Density, Transition, seeded
-from probgen.sampling import differential_evolution, run, sample, stretch
+from probgen.sampling import differential_evolution, random_walk, run, sample, stretch
 from probgen.sampling.ensemble import chosen, ensemble_kernel, taken
-from probgen.sampling.metropolis import choose, judge
+from probgen.sampling.metropolis import Info, choose, judge
 from tests import laws
 from tests.sampling.targets import NAMES, of_scipy, target
 
@@ -200,6 +200,66 @@ def test_odd_and_even_ensembles_in_a_batch(chains, dtype, device, generator):
         assert drawn.statistics["acceptance"].shape == (chains, 5, 3)
         state = drawn.state.state
         torch.testing.assert_close(state.log_prob, density.unconstrained_log_prob(state.position))
+
+
+def on_a_line(n, dim, dtype, shift=0.0):
+    return shift + torch.randn(n, 1, dtype=dtype) * torch.linspace(1, 3, dim, dtype=dtype)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1000.0])
+@pytest.mark.parametrize("move", [stretch, differential_evolution])
+def test_chains_on_a_line_or_plane_are_refused(move, shift, dtype):
+    """They would stay there; who starts with independent noise, however small, is let through."""
+    density = Density(
+        lambda x: -(x**2).sum(-1), support=constraints.real_vector, event_shape=(3,), dtype=dtype
+    )
+    line = on_a_line(32, 3, dtype, shift)
+    for start, directions in (
+        (line, 1),
+        (line + on_a_line(32, 3, dtype).flip(-1), 2),
+        (torch.randn(32, 3, dtype=dtype) * torch.tensor([1.0, 1.0, 0.0], dtype=dtype) + shift, 2),
+        (torch.ones(32, 3, dtype=dtype), 0),
+    ):
+        with pytest.raises(ValueError, match=f"all 3 directions but its 32 chains lie apart in {directions}"):
+            move(density).init(start)
+    move(density).init(line + 0.05 * torch.randn(32, 3, dtype=dtype))
+    move(density).init(shift + torch.randn(32, 3, dtype=dtype) * torch.tensor([0.05, 1.0, 1e4], dtype=dtype))
+
+
+def test_each_member_of_a_batch_has_its_own_rank(dtype):
+    density = Density(
+        lambda x: -(x**2).sum(-1),
+        support=constraints.real_vector,
+        event_shape=(2,),
+        batch_shape=(2, 3),
+        dtype=dtype,
+    )
+    start = torch.randn(16, 2, 3, 2, dtype=dtype)
+    stretch(density).init(start)
+    start[:, 1, 2] = on_a_line(16, 2, dtype)
+    with pytest.raises(ValueError, match=r"lie apart in 1 only in batch row 1, 2, and would never"):
+        stretch(density).init(start)
+
+
+def test_draws_on_a_line_are_told(generator):
+    """By whatever move they came there."""
+    density = Density(lambda x: -(x**2).sum(-1), support=constraints.real_vector, event_shape=(3,))
+    start, along = on_a_line(32, 3, torch.float32), torch.linspace(1, 3, 3)
+
+    def step(state, generator):
+        to = state.position + torch.randn(32, 1, generator=generator) * along
+        return type(state)(to, density.unconstrained_log_prob(to)), Info(*torch.ones(3, 32))
+
+    moved = run(
+        Transition(random_walk(density, scale=1.0).init, step),
+        start,
+        draws=20,
+        density=density,
+        generator=generator,
+    )
+    assert any("their last positions differ in 1 directions of 3" in words for words in moved.diagnose())
+    right = sample(density, method="stretch", chains=32, warmup=50, draws=20, generator=generator)
+    assert not any("on a plane" in words for words in right.diagnose())
 
 
 @pytest.mark.parametrize(
