@@ -46,8 +46,8 @@ def require_full_rank(density: Density, position: Tensor) -> None:
         row = f" in batch row {', '.join(map(str, place))}" if place else ""
         raise ValueError(
             f"an ensemble should start in all {dim} directions but its {len(position)} chains lie apart in "
-            f"{int(found[place])} only{row}, and would never leave them: give init= with independent noise in "
-            f"every coordinate"
+            f"{int(found[place])} only{row}, and would never leave them: give init= with independent noise "
+            f"in every coordinate"
         )
 
 
