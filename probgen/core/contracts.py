@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -80,7 +81,11 @@ class Pair(GenerativeModel):
 
         supports = {name: support_of(law) for name, law in latent.items()}
         shapes = {name: law.event_shape for name, law in latent.items()}
-        where: dict[str, Any] = {"batch_shape": x.shape[:1], "dtype": x.dtype, "device": x.device}
+        dtype = x.dtype  # of counts: that in which the prior draws
+        if not x.is_floating_point():
+            drawn = (site["value"].dtype for name, site in sample_sites(trace).items() if name in latent)
+            dtype = functools.reduce(torch.promote_types, drawn)
+        where: dict[str, Any] = {"batch_shape": x.shape[:1], "dtype": dtype, "device": x.device}
         if len(latent) > 1:
             return Density(log_joint, support=supports, event_shape=shapes, **where)
         (name,) = latent
@@ -138,7 +143,8 @@ def _latent_sites(trace: Any, name_of_pair: str, rows: int) -> dict[str, Any]:
         if law.batch_shape != (rows,):
             raise ValueError(
                 f"site {name!r} should have batch shape ({rows},), one law per row of x, "
-                f"but has {tuple(law.batch_shape)}"
+                f"but has {tuple(law.batch_shape)}; of a site that all rows share Density.from_model knows "
+                "the posterior"
             )
         if law.support.is_discrete:
             raise ValueError(

@@ -31,7 +31,7 @@ def integrated_time(draws: Tensor) -> int:
     """
     length = draws.shape[1]
     slowest = 1.0
-    apart = draws - draws.mean((0, 1))
+    apart = draws.double() - draws.double().mean((0, 1))
     pooled = apart.movedim(2, 1).flatten(0, 1).unsqueeze(-1).flatten(2)
     for coordinate in pooled.unbind(-1):
         rho = autocorrelation(coordinate)

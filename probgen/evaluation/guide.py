@@ -21,13 +21,17 @@ from probgen.sampling import Chains
 POINTS = 250
 """Draws of a posterior, and of the guide, that a test compares: its cost grows with their square."""
 
+_FEW = 100
+"""Draws that weights are to be worth where their largest are tied, so that no tail can be fitted."""
+
 
 class GuideAgainstChains(NamedTuple):
     """What :func:`guide_against_chains` found.
 
     Attributes:
-        rows: a row per datum: ``k_hat``, the shape of the tail of the weights p(x, z) / q(z | x); ``ess``,
-            (Σ w)² / Σ w² of these weights as a share of their number; ``p_value`` of the MMD test.
+        rows: a row per datum: ``k_hat``, the shape of the tail of the weights p(x, z) / q(z | x), as
+            :func:`pareto_k` gives it (+inf where ties leave no tail to fit); ``ess``, (Σ w)² / Σ w²
+            of these weights as a share of their number; ``p_value`` of the MMD test.
         numbers: a row per number of z, of the datum ``row``: ``mean`` and ``sd`` of the chains; ``shift``,
             the guide's mean less theirs, in their standard deviations, with its standard error ``stderr``;
             and ``sd_ratio``, the guide's standard deviation over theirs.
@@ -50,7 +54,8 @@ class GuideAgainstChains(NamedTuple):
             raise ValueError(f"alpha should be between 0 and 1 but got {alpha}")
         found = [f"The chains are to be looked at first. {finding}" for finding in self.of_chains]
         limit = min(1 - 1 / math.log10(self.particles), 0.7)
-        heavy = self.rows.k_hat[self.rows.k_hat > limit]
+        fitted = (self.rows.k_hat < math.inf) | (self.rows.ess * self.particles < _FEW)
+        heavy = self.rows.k_hat[fitted & (self.rows.k_hat > limit)]
         if len(heavy):
             found.append(
                 f"k-hat is above {limit:.2f} for {len(heavy)} of {len(self.rows)} rows, the largest "
@@ -97,7 +102,8 @@ def guide_against_chains(
         seed: of the guide's draws and the permutations.
 
     Raises:
-        ValueError: for chains of other sites or another number of rows, or too few particles or draws.
+        ValueError: for chains of other sites or another number of rows, chains that are not finite, too few
+            particles or draws, and a guide that is a point or has no draw in the support of a posterior.
 
     See Yao, Vehtari, Simpson and Gelman (2018), Yes, but did it work? Evaluating variational inference;
     Gretton et al. (2012), A kernel two-sample test.
@@ -106,10 +112,12 @@ def guide_against_chains(
         raise ValueError(f"particles should be at least {POINTS} but got {particles}")
     check_data((x, *context), name="x")
     with torch.no_grad(), seeded(seed), evaluating(pair):
-        guide, log_weights = weighted_draws(pair, (x, *context), particles)
+        guide, log_p, log_q = weighted_draws(pair, (x, *context), particles)
     _check_chains(chains, guide)
     posterior = _independent(chains)
-    k_hat, shares = pareto_k(log_weights), log_weights.double().softmax(0)
+    _check_weights(log_p, log_q)
+    log_weights, magnitude = log_p - log_q, (log_p.abs() + log_q.abs()).nan_to_num(posinf=0.0).mean(0)
+    k_hat, shares = pareto_k(log_weights, magnitude=magnitude), log_weights.double().softmax(0)
     ess = 1 / (particles * shares.square().sum(0))
     generator = torch.Generator(x.device).manual_seed(seed)
     count = max(1000, 200 * len(x)) if permutations is None else permutations
@@ -119,6 +127,21 @@ def guide_against_chains(
     ]
     rows = pd.DataFrame({"k_hat": k_hat.tolist(), "ess": ess.tolist(), "p_value": p_values})
     return GuideAgainstChains(rows, _moments(chains, guide), particles, chains.diagnose())
+
+
+def _check_weights(log_p: Tensor, log_q: Tensor) -> None:
+    for name, bad in (
+        ("log q(z | x)", ~torch.isfinite(log_q)),
+        ("log p(x, z)", log_p.isnan() | (log_p == torch.inf)),
+        ("log p(x, z)", (log_p == -torch.inf).all(0, keepdim=True)),
+    ):
+        if bad.any():
+            draw, row = bad.nonzero()[0].tolist()
+            value = float((log_q if "q" in name else log_p)[draw, row])
+            raise ValueError(
+                f"{name} should be finite but is {value} at draw {draw} of the guide for row {row} of x: "
+                f"the guide's law should have the support of the model's prior"
+            )
 
 
 def _check_chains(chains: Chains, guide: dict[str, Tensor]) -> None:
@@ -132,6 +155,12 @@ def _check_chains(chains: Chains, guide: dict[str, Tensor]) -> None:
             raise ValueError(
                 f"chains of site {name!r} should have shape (chains, draws, {inner}), a row for each of x, "
                 f"but have {tuple(chains[name].shape)}"
+            )
+        if not torch.isfinite(chains[name]).all():
+            chain, draw = (~torch.isfinite(chains[name])).nonzero()[0, :2].tolist()
+            raise ValueError(
+                f"chains of site {name!r} should be finite but hold NaN or infinite values at draw {draw} of "
+                f"chain {chain}: see chains.diagnose()"
             )
 
 
@@ -152,8 +181,10 @@ def _standardised(posterior: dict[str, Tensor], guide: dict[str, Tensor], row: i
     """Return a row's draws from both, each number divided by its standard deviation in the two together."""
     parts = []
     for name, draws in posterior.items():
-        both = torch.cat([draws[:, row], guide[name][: len(draws), row]]).flatten(1).to(torch.float64)
-        parts.append(both / both.std(0).clamp(min=torch.finfo(torch.float64).tiny))
+        both = torch.cat([draws[:, row].double(), guide[name][: len(draws), row].double()])
+        both = both.reshape(len(both), -1)
+        spread = both.std(0)
+        parts.append((both - both.mean(0)) / torch.where(spread > _noise(draws, both), spread, torch.inf))
     together = torch.cat(parts, 1)
     return together[: len(draws)], together[len(draws) :]
 
@@ -165,16 +196,30 @@ def _moments(chains: Chains, guide: dict[str, Tensor]) -> pd.DataFrame:
         for label, draws in numbers(name, value):
             mean, sd, error = (table[label][column] for column in ("mean", "sd", "mcse_mean"))
             own, spread = float(draws.double().mean()), float(draws.double().std())
+            noise = float(_noise(draws, draws))
             found[label] = {
                 "row": int(label[len(name) + 1 : -1].split(",")[0]),
                 "mean": mean,
                 "sd": sd,
-                "shift": (own - mean) / sd,
-                "stderr": math.hypot(error, spread / math.sqrt(len(draws))) / sd,
-                "sd_ratio": spread / sd,
+                "shift": _over(own - mean, sd, 0.0, noise),
+                "stderr": _over(math.hypot(error, spread / math.sqrt(len(draws))), sd, 0.0, noise),
+                "sd_ratio": _over(spread, sd, 1.0, noise),
             }
     return pd.DataFrame.from_dict(found, orient="index")
 
 
+def _noise(like: Tensor, values: Tensor) -> Tensor:
+    """Return how far numbers of a dtype may spread by rounding alone, by column."""
+    epsilon = torch.finfo(like.dtype).eps if like.is_floating_point() else 0.0
+    return 64 * epsilon * values.double().abs().amax(0)
+
+
+def _over(number: float, sd: float, neither: float, noise: float) -> float:
+    """Return number / sd, and where both are 0 to rounding, as at a diagonal of ones, what stands for it."""
+    if sd > noise:
+        return number / sd
+    return neither if abs(number) <= noise else math.copysign(math.inf, number)
+
+
 def _fold(ratio: float) -> float:
-    return max(ratio, 1 / ratio)
+    return max(ratio, 1 / ratio) if ratio > 0 else math.inf

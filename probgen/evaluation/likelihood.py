@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions import Delta
 from torch import Tensor
 
-from probgen.core import Estimate, Pair, evaluating, is_factor, log_joint_prob, sample_sites, seeded
+from probgen.core import Estimate, Pair, evaluating, log_joint_prob, sample_sites, seeded
 from probgen.data import check_data
 from probgen.inference.traces import check_sites, nesting_of
 
@@ -31,6 +33,10 @@ def log_likelihood(
         x: data, shape (n, \*event); ``context`` what else model and guide are given.
         particles: K, the draws of z per datum.
         seed: of the draws; torch's global state where not given.
+
+    Raises:
+        ValueError: for a guide that is a point (Delta) in a continuous space and so has no density, and a
+            log p(x) that is not finite. Draws need not be reparameterised: guides of discrete sites do too.
 
     Source: Burda, Grosse and Salakhutdinov (2016), Importance weighted autoencoders.
     """
@@ -67,21 +73,39 @@ def log_likelihoods(
 
 def _log_weights(pair: Pair, batch: tuple[Tensor, ...], particles: int) -> Tensor:
     """Return log p(x, z) − log q(z | x), shape (particles, n)."""
-    return weighted_draws(pair, batch, particles)[1]
+    _, log_p, log_q = weighted_draws(pair, batch, particles)
+    return log_p - log_q
 
 
-def weighted_draws(pair: Pair, batch: tuple[Tensor, ...], particles: int) -> tuple[dict[str, Tensor], Tensor]:
-    r"""Draw z from the guide, by site (particles, n, \*event), and return log p(x, z) − log q(z | x) too."""
+def weighted_draws(
+    pair: Pair, batch: tuple[Tensor, ...], particles: int
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    r"""Draw z from the guide, by site (particles, n, \*event), with log p(x, z) and log q(z | x)."""
     rows, nesting = len(batch[0]), nesting_of(pair, *batch)
     with pyro.plate("particles", particles, dim=-1 - nesting):
         guide_trace = poutine.trace(pair.guide).get_trace(*batch)
         model_trace = poutine.trace(poutine.replay(pair.model, trace=guide_trace)).get_trace(*batch)
-    check_sites(sample_sites(model_trace), sample_sites(guide_trace))
+    model_sites, guide_sites = sample_sites(model_trace), sample_sites(guide_trace)
+    latent = check_sites(model_sites, guide_sites, reparameterised=False)
+    _refuse_points(latent, model_sites, guide_sites)
     log_p = log_joint_prob(model_trace, rows, nesting=nesting)
     log_q = log_joint_prob(guide_trace, rows, nesting=nesting, factors=False)
-    draws = {
-        name: site["value"].reshape(particles, rows, *site["fn"].event_shape)
-        for name, site in sample_sites(guide_trace).items()
-        if not site["is_observed"] and not is_factor(site)
-    }
-    return draws, (log_p - log_q).expand(particles, rows)
+    draws = {name: guide_sites[name]["value"] for name in latent}
+    shapes = {name: guide_sites[name]["fn"].event_shape for name in latent}
+    draws = {name: value.reshape(particles, rows, *shapes[name]) for name, value in draws.items()}
+    return draws, log_p.expand(particles, rows), log_q.expand(particles, rows)
+
+
+def _refuse_points(latent: list[str], model_sites: dict[str, Any], guide_sites: dict[str, Any]) -> None:
+    """Raise for a guide that is a point in a continuous space, and no map of an auxiliary site."""
+    if any(site["infer"].get("is_auxiliary") for site in guide_sites.values()):
+        return
+    for name in latent:
+        law = guide_sites[name]["fn"]
+        while hasattr(law, "base_dist"):
+            law = law.base_dist
+        if isinstance(law, Delta) and not model_sites[name]["fn"].support.is_discrete:
+            raise ValueError(
+                f"guide site {name!r} should be a law with a density but is a point (Delta), by which no "
+                "draw can be weighed: give it a width, as a Normal has, or judge the pair by its draws"
+            )

@@ -83,8 +83,13 @@ def by_coordinate(kl: Mapping[str, Tensor], guide_sites: Mapping[str, Any]) -> d
     return {name: value for name, value in kl.items() if len(value) == sizes[name]}
 
 
-def check_sites(model_sites: Mapping[str, Any], guide_sites: Mapping[str, Any]) -> list[str]:
-    """Return the latent sites of the model; raise unless guide and model fit each other."""
+def check_sites(
+    model_sites: Mapping[str, Any], guide_sites: Mapping[str, Any], *, reparameterised: bool = True
+) -> list[str]:
+    """Return the latent sites of the model; raise unless guide and model fit each other.
+
+    Importance weights need draws and densities, gradients need draws that are ``reparameterised`` too.
+    """
     latent = [name for name, site in model_sites.items() if not site["is_observed"]]
     missing = [name for name in latent if name not in guide_sites]
     if missing:
@@ -97,7 +102,7 @@ def check_sites(model_sites: Mapping[str, Any], guide_sites: Mapping[str, Any]) 
                 f"guide site {name!r} should be a latent site of the model, or be marked as auxiliary with "
                 "infer={'is_auxiliary': True}"
             )
-        if not site["is_observed"] and not site["fn"].has_rsample:
+        if reparameterised and not site["is_observed"] and not site["fn"].has_rsample:
             raise ValueError(
                 f"guide site {name!r} should be reparameterised but {type(site['fn']).__name__} has no "
                 "rsample: pass one of Pyro's ELBOs, such as Trace_ELBO() or TraceEnum_ELBO()"

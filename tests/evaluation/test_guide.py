@@ -169,8 +169,50 @@ def test_pareto_k_of_equal_weights():
     assert pareto_k(torch.zeros(100, 2)).tolist() == [-math.inf] * 2
 
 
+@pytest.mark.parametrize(("dtype", "noise"), [(torch.float32, 3e-7), (torch.float64, 5e-16)])
+@pytest.mark.parametrize("size", [1, 6, 100, 784, 3072])
+def test_pareto_k_of_rounding(dtype, noise, size):
+    """Each of so many coordinates adds a rounding error, and 1.4 to the size of log p."""
+    log_weights = (noise * torch.randn(1000, 5, size, dtype=dtype)).sum(-1) - 1.4 * size
+    assert pareto_k(log_weights).tolist() == [-math.inf] * 5
+    normalised = log_weights + 1.4 * size  # p is normalised: the weights do not tell how large log p is
+    assert pareto_k(normalised, magnitude=torch.tensor(2.8 * size)).tolist() == [-math.inf] * 5
+
+
+@pytest.mark.parametrize(
+    "log_weights",
+    [
+        torch.cat([torch.linspace(-3, 3, 1000), torch.full((200,), 5.0)]),  # clipped from above
+        torch.arange(1000.0) % 2,  # two values
+        torch.cat([torch.full((800,), -torch.inf), torch.zeros(200)]),  # a part of a uniform law
+        torch.cat([torch.zeros(999), torch.tensor([300.0])]),  # one weight is all
+        torch.cat([torch.full((997,), -torch.inf), torch.arange(3.0)]),
+    ],
+    ids=["clipped", "two", "part", "one", "three"],
+)
+def test_pareto_k_of_no_tail_is_neither_exact_nor_a_number(log_weights):
+    assert pareto_k(log_weights).item() == math.inf
+    size = len(log_weights)
+    beside = torch.stack([log_weights, torch.zeros(size), torch.linspace(-3, 3, size)], 1)
+    found = pareto_k(beside).tolist()
+    assert found[:2] == [math.inf, -math.inf]
+    assert -2 < found[2] < 0.5
+
+
+def test_pareto_k_of_ties_with_the_cutoff_is_that_of_what_exceeds_it():
+    """As ArviZ has it: 40 weights above 3,960 that are equal."""
+    k = 0.7
+    above = torch.expm1(-k * torch.log1p(-(torch.arange(40, dtype=torch.float64) + 0.5) / 40)) / k
+    log_weights = torch.cat([torch.zeros(3960, dtype=torch.float64), above.log1p()])
+    assert float(pareto_k(log_weights)) == pytest.approx((40 * k + 10 * 0.5) / 50, abs=0.1)
+
+
 def test_pareto_k_refuses():
     with pytest.raises(ValueError, match="at least 25 draws but hold 20"):
         pareto_k(torch.zeros(20))
     with pytest.raises(ValueError, match=r"below \+inf but some are NaN or \+inf"):
         pareto_k(torch.full((30,), math.nan))
+    with pytest.raises(ValueError, match="should not all be -inf"):
+        pareto_k(torch.full((30,), -math.inf))
+    with pytest.raises(TypeError, match=r"floating-point tensor but is torch\.int64"):
+        pareto_k(torch.zeros(30, dtype=torch.int64))
