@@ -76,7 +76,8 @@ def simulation_based_calibration(
         seed: of the simulations and the ties.
 
     Raises:
-        ValueError: for an improper prior, too few simulations, or draws of other sites or shapes.
+        ValueError: for an improper prior, too few simulations, draws of other sites or shapes, and numbers
+            that are not finite among the model's draws or the posterior's.
 
     See Talts et al. (2018), Validating Bayesian inference algorithms with simulation-based calibration;
     Modrák et al. (2023) for the log joint density; Säilynoja et al. (2022) for the test.
@@ -86,17 +87,17 @@ def simulation_based_calibration(
     density = _observing(model, args, kwargs, observed, seed)
     truths, data = density.simulate(simulations, seed=seed)
     family = density.given(data)
+    _require_finite(truths | data, "the model's draws")
     posterior = _pooled(infer(family, data), thin)
-    for name, truth in truths.items():
-        if name not in posterior or posterior[name].shape[1:] != truth.shape:
-            found = tuple(posterior[name].shape) if name in posterior else "none"
-            raise ValueError(
-                f"draws of site {name!r} should have shape (draws, {tuple(truth.shape)}) but have {found}"
-            )
+    _check_draws(posterior, truths)
+    joint = _free_name("log_joint", truths)
     with torch.no_grad():
-        truths["log_joint"] = family.log_prob({n: x.unsqueeze(0) for n, x in truths.items()}).squeeze(0)
-        posterior["log_joint"] = family.log_prob({n: posterior[n] for n in family.names})
-    count = len(posterior["log_joint"])
+        truths[joint] = family.log_prob({n: x.unsqueeze(0) for n, x in truths.items()}).squeeze(0)
+        posterior[joint] = family.log_prob({n: posterior[n] for n in family.names})
+    for value, whose in ((truths[joint], "the model's draws"), (posterior[joint], "the posterior's draws")):
+        if value.isnan().any():
+            raise ValueError(f"the log joint density should be a number at {whose} but is NaN at some")
+    count = len(posterior[joint])
     with seeded(seed):
         ranks = {name: _ranks(truth, posterior[name]) for name, truth in truths.items()}
     null = _null(simulations, count, seed)
@@ -151,7 +152,7 @@ def geweke_test(
         seed: of everything.
 
     Raises:
-        ValueError: for an improper prior or counts below 1.
+        ValueError: for an improper prior, counts below 1, and draws that are not finite.
 
     See Geweke (2004), Getting it right: joint distribution tests of posterior simulators.
     """
@@ -161,6 +162,7 @@ def geweke_test(
     density = _observing(model, args, kwargs, observed, seed)
     values, data = density.simulate(chains, seed=seed)
     fresh, fresh_data = density.simulate(chains, seed=seed + 1)
+    _require_finite(values | data | fresh | fresh_data, "the model's draws")
     generator = torch.Generator(density.device).manual_seed(seed)
     for round_ in range(rounds):
         if round_:
@@ -172,6 +174,7 @@ def geweke_test(
             for _ in range(steps):
                 state, _ = step(state, generator)
             values = {n: x.squeeze(0) for n, x in family.constrain(state.position).items()}
+        _require_finite(values, "draws after the transition")
     rows = {}
     for (label, end), (_, start) in zip(
         _joint(family, values), _joint(density.given(fresh_data), fresh), strict=True
@@ -212,6 +215,36 @@ def _pooled(posterior: Draws, thin: int | None) -> dict[str, Tensor]:
     return thinned(posterior, thin)
 
 
+def _check_draws(posterior: Mapping[str, Tensor], truths: Mapping[str, Tensor]) -> None:
+    """Raise unless there are finite draws of every site, equally many."""
+    for name, truth in truths.items():
+        if name not in posterior or posterior[name].shape[1:] != truth.shape or not len(posterior[name]):
+            found = tuple(posterior[name].shape) if name in posterior else "none"
+            raise ValueError(
+                f"draws of site {name!r} should have shape (draws, {tuple(truth.shape)}) but have {found}"
+            )
+    counts = {name: len(posterior[name]) for name in truths}
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"all sites should have the same number of draws but have {counts}")
+    _require_finite({name: posterior[name] for name in truths}, "the posterior's draws")
+
+
+def _require_finite(values: Mapping[str, Tensor], what: str) -> None:
+    for name, value in values.items():
+        wrong = ~torch.isfinite(value)
+        if wrong.any():
+            raise ValueError(
+                f"{what} of site {name!r} should be finite but {int(wrong.sum())} of {wrong.numel()} numbers "
+                f"are NaN or infinite, the first at {wrong.nonzero()[0].tolist()}"
+            )
+
+
+def _free_name(name: str, taken: Mapping[str, Tensor]) -> str:
+    while name in taken:
+        name += "_"
+    return name
+
+
 def _ranks(truth: Tensor, draws: Tensor) -> Tensor:
     """Count the draws below each truth; ties are broken at random."""
     ties = (draws == truth).sum(0)
@@ -221,7 +254,9 @@ def _ranks(truth: Tensor, draws: Tensor) -> Tensor:
 def _joint(family: ModelDensity, values: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
     with torch.no_grad():
         log_joint = family.log_prob({n: x.unsqueeze(0) for n, x in values.items()}).squeeze(0)
-    sites = {**values, "log_joint": log_joint}
+    if log_joint.isnan().any():
+        raise ValueError("the log joint density should be a number at all draws but is NaN at some")
+    sites = {**values, _free_name("log_joint", values): log_joint}
     return [number for name, value in sites.items() for number in numbers(name, value)]
 
 

@@ -103,7 +103,8 @@ class Chains:
         The groups are ``posterior``, with the sites of ``pyro.deterministic``, ``sample_stats`` and, for the
         draws from a Pyro model of which all sites were kept, ``observed_data``, ``log_likelihood`` and
         ``posterior_predictive``. The latter two are left out where discrete sites are summed out, which is
-        logged.
+        logged. A site with the name of a dimension, ``chain``, ``draw`` or another site's ``x_dim_0``, which
+        xarray cannot hold, has an underscore at its end, which is logged too.
 
         Args:
             log_likelihood, posterior_predictive: whether to add these, one number per draw and observation.
@@ -125,7 +126,7 @@ class Chains:
             if posterior_predictive and not model.enumerates:
                 groups["posterior_predictive"] = model.predict(self._draws, seed=seed)
             groups["observed_data"] = model.observed
-        return _to_arviz(groups)
+        return _to_arviz(_apart_from_dimensions(groups))
 
     def summary(self) -> pd.DataFrame:
         """Return a row per number: mean, sd, Monte-Carlo errors, bulk and tail ESS, rank-normalised R-hat.
@@ -133,10 +134,16 @@ class Chains:
         See Vehtari et al. (2021), Rank-normalization, folding, and localization: An improved R-hat.
         """
         columns = ["mean", "sd", "mcse_mean", "mcse_sd", "ess_bulk", "ess_tail", "r_hat"]
-        data = _to_arviz({"posterior": self._draws | self.derived()})
+        sites = self._draws | self.derived()
+        plain = {f"_{i}": value for i, value in enumerate(sites.values())}  # any name will do for a site
+        data = _to_arviz({"posterior": plain})
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", RuntimeWarning)
             table = _import_arviz().summary(data, kind="all", round_to="none")
+        table.index = [
+            list(sites)[int(place)] + (bracket + inside)
+            for place, bracket, inside in (label[1:].partition("[") for label in table.index)
+        ]
         return table[columns]
 
     def nested_r_hat(self, superchains: int) -> dict[str, Tensor]:
@@ -161,6 +168,7 @@ class Chains:
         found += diagnosis.of_swaps(self.statistics)
         if self.state.state is not None:
             found += of_ranks(self.density, self.state.state.position)
+        found += diagnosis.of_values(self._draws | self.derived())
         if log_prob.shape[1] < 4:
             return [*found, f"R-hat and ESS need at least 4 draws a chain but there are {log_prob.shape[1]}."]
         return (
@@ -181,6 +189,26 @@ class Chains:
         """Return the density, where it is a model's and all its sites were kept."""
         model = self.density
         return model if isinstance(model, ModelDensity) and set(model.names) <= set(self._draws) else None
+
+
+def _apart_from_dimensions(groups: dict[str, dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
+    """Return the groups with other names for sites that are called as a dimension is."""
+    shapes: dict[str, int] = {}
+    for values in groups.values():
+        shapes |= {name: max(value.dim(), shapes.get(name, 0)) for name, value in values.items()}
+    dimensions = {"chain", "draw"} | {f"{name}_dim_{i}" for name, dims in shapes.items() for i in range(dims)}
+    taken, renamed = dimensions | set(shapes), {}
+    for name in shapes.keys() & dimensions:
+        other = f"{name}_"
+        while other in taken:
+            other += "_"
+        taken.add(other)
+        renamed[name] = other
+        logger.info(f"site {name!r} is written as {other!r}, since a dimension has its name")
+    return {
+        group: {renamed.get(name, name): value for name, value in values.items()}
+        for group, values in groups.items()
+    }
 
 
 def _to_arviz(groups: dict[str, dict[str, Tensor]]) -> Any:

@@ -59,7 +59,7 @@ def nested_r_hat(draws: Tensor, *, superchains: int) -> Tensor:
         superchains: their number, at least 2, which divides the chains.
 
     Raises:
-        ValueError: for another number.
+        ValueError: for another number, and where each superchain is one chain of one draw.
 
     See Margossian et al. (2024), Nested R-hat.
     """
@@ -69,6 +69,11 @@ def nested_r_hat(draws: Tensor, *, superchains: int) -> Tensor:
             f"superchains should be at least 2 and divide the {chains} chains but got {superchains}"
         )
     x = draws.detach().to(torch.float64).reshape(superchains, -1, *draws.shape[1:])
+    if x.shape[1] * x.shape[2] < 2:
+        raise ValueError(
+            f"a superchain should hold at least two draws, of one chain or of several, but the {superchains} "
+            f"superchains are a chain of one draw each: take fewer superchains or more draws"
+        )
     of_chains = x.mean(2)
     within = x.var(2).mean(1) if x.shape[2] > 1 else torch.zeros_like(of_chains[:, 0])
     if x.shape[1] > 1:
@@ -174,8 +179,22 @@ def of_swaps(statistics: Mapping[str, Tensor]) -> list[str]:
     return found
 
 
+def of_values(draws: Mapping[str, Tensor]) -> list[str]:
+    """Say which sites, derived ones among them, are not finite."""
+    found = []
+    for name, value in draws.items():
+        lost = ~torch.isfinite(value)
+        if lost.any():
+            chain, draw = lost.nonzero()[0, :2].tolist()
+            found.append(
+                f"{name} is not finite in {int(lost.sum())} places, the first at draw {draw} of chain "
+                f"{chain}: its draws are lost."
+            )
+    return found
+
+
 def of_draws(draws: Mapping[str, Tensor], settled: Mapping[str, Tensor]) -> list[str]:
-    """Say which sites are not finite, never vary, or spread as the chains go on.
+    """Say which sites never vary, or spread as the chains go on.
 
     ``settled`` says by site which numbers the support leaves no choice, as the zeros of a Cholesky factor.
     """
@@ -183,7 +202,6 @@ def of_draws(draws: Mapping[str, Tensor], settled: Mapping[str, Tensor]) -> list
     for name, value in draws.items():
         x = value.detach().to(torch.float64).flatten(2) if value.dim() > 2 else value.double().unsqueeze(-1)
         if not x.isfinite().all():
-            found.append(f"{name} is not finite in {int((~x.isfinite()).sum())} places: its draws are lost.")
             continue
         constant = (x == x[:1, :1]).all(0).all(0)
         stuck = constant & ~settled[name].flatten() if name in settled else constant

@@ -135,3 +135,71 @@ def test_what_cannot_be_calibrated():
         calibrated(exact()).failures(alpha=2)
     with pytest.raises(ValueError, match="rounds should be at least 1 but got 0"):
         geweke_test(conjugate, transition=random_walk, observed=["y"], rounds=0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("everywhere", [True, False])
+def test_draws_that_are_not_finite_are_no_calibration(value, everywhere):
+    """One of 99 draws is enough: its rank is none."""
+
+    def infer(density, data):
+        draws = exact()(density, data)
+        draws["mu"][slice(None) if everywhere else 7, 3] = value
+        return draws
+
+    with pytest.raises(ValueError, match="the posterior's draws of site 'mu' should be finite but"):
+        calibrated(infer)
+
+
+def test_models_that_draw_nan_are_no_calibration():
+    def data_are_nan(y=None):
+        mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+        pyro.sample("y", dist.Normal(torch.where(mu > 0, mu, torch.nan), 1.0, validate_args=False))
+
+    with (
+        pyro.validation_enabled(False),
+        pytest.raises(ValueError, match="the model's draws of site 'y' should be finite but"),
+    ):
+        simulation_based_calibration(data_are_nan, infer=exact(), observed=["y"], simulations=50)
+    with (
+        pyro.validation_enabled(False),
+        pytest.raises(ValueError, match="the model's draws of site 'y' should be finite but"),
+    ):
+        geweke_test(data_are_nan, transition=random_walk, observed=["y"], chains=50)
+
+
+def test_a_transition_that_makes_nan_is_no_joint_test():
+    def broken(density):
+        init, step = random_walk(density, scale=0.5)
+
+        def away(state, generator):
+            state, info = step(state, generator)
+            return state._replace(position=state.position * math.nan), info
+
+        return init, away
+
+    with pytest.raises(ValueError, match="draws after the transition of site 'mu' should be finite"):
+        geweke_test(conjugate, transition=broken, observed=["y"], chains=50)
+
+
+def test_a_site_called_as_the_log_joint_is_ranked_too():
+    def named(y=None):
+        mean = pyro.sample("log_joint", dist.Normal(0.0, 1.0))
+        return pyro.sample("y", dist.Normal(mean, 1.0), obs=y)
+
+    def infer(density, data):
+        return {"log_joint": Normal(data["y"] / 2 + 2, math.sqrt(0.5)).sample((20,))}
+
+    result = simulation_based_calibration(named, infer=infer, observed=["y"], simulations=100)
+    assert list(result.table.index) == ["log_joint", "log_joint_"]
+    assert result.failures()[0].startswith("log_joint: p = 5e-05; the posterior is too high")
+    transition = geweke_test(named, transition=lambda d: random_walk(d, scale=0.5), observed=["y"], chains=50)
+    assert list(transition.table.index) == ["log_joint", "log_joint_"]
+
+
+def test_unequal_numbers_of_draws_are_told():
+    def infer(density, data):
+        return {"mu": torch.zeros(3, 100), "scale": torch.ones(4, 100)}
+
+    with pytest.raises(ValueError, match=r"same number of draws but have \{'mu': 3, 'scale': 4\}"):
+        simulation_based_calibration(model, torch.zeros(TRIES), infer=infer, simulations=100)

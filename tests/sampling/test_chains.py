@@ -100,3 +100,24 @@ def test_names(two_numbers):
     assert repr(two_numbers) == "Chains(8 chains x 200 draws; w: (2,))"
     with pytest.raises(KeyError, match=r"'v' is not a site of these chains: \['w'\]"):
         two_numbers["v"]
+
+
+@pytest.mark.parametrize("name", ["draw", "chain", "metric", "w_dim_0", "a/b", "x[0]", ""])
+def test_a_site_may_have_any_name(name, two_numbers):
+    """Names that mean something to ArviZ or xarray neither hide a site nor another one."""
+    sites = {"w": two_numbers["w"], name: two_numbers["w"][..., 0] + 3 * torch.arange(8.0).unsqueeze(-1)}
+    chains = Chains(sites, statistics=two_numbers.statistics, state=WITHOUT)
+    table = chains.summary()
+    assert list(table.index) == ["w[0]", "w[1]", name]
+    assert any(f"the largest {name}: " in finding for finding in chains.diagnose())  # by R-hat
+    if "/" not in name:
+        written = name if name in ("metric", "x[0]", "") else f"{name}_"
+        assert (chains.to_arviz()["posterior"][written].values == sites[name].numpy()).all()
+
+
+def test_a_name_that_is_taken_is_taken_for_no_other_site(two_numbers):
+    draws = two_numbers["w"][..., 0]
+    sites = {"draw": draws, "draw_": 2 * draws}
+    data = Chains(sites, statistics=two_numbers.statistics, state=WITHOUT).to_arviz()
+    assert (data["posterior"]["draw_"].values == 2 * draws.numpy()).all()
+    assert (data["posterior"]["draw__"].values == draws.numpy()).all()

@@ -118,6 +118,29 @@ def test_nested_r_hat():
         diagnosis.nested_r_hat(draws, superchains=7)
 
 
+def test_nested_r_hat_of_single_draws():
+    """Eight chains of one draw, each a superchain, have no variance within, and so no R-hat."""
+    with pytest.raises(ValueError, match="a superchain should hold at least two draws"):
+        diagnosis.nested_r_hat(torch.randn(8, 1), superchains=8)
+    assert diagnosis.nested_r_hat(torch.randn(8, 1), superchains=4).isfinite()
+    assert diagnosis.nested_r_hat(torch.randn(8, 2), superchains=8).isfinite()
+
+
+def test_derived_sites_that_are_not_finite_are_told():
+    def model():
+        a = pyro.sample("a", dist.Normal(0.0, 1.0))
+        pyro.deterministic("root", a.sqrt())
+        pyro.deterministic("two", torch.tensor([1.0, 2.0]))
+
+    draws = {"a": torch.randn(4, 50)}
+    findings = chains_of(draws, Density.from_model(model)).diagnose()
+    below = int((draws["a"] < 0).sum())
+    assert any(finding.startswith(f"root is not finite in {below} places, the first") for finding in findings)
+    assert not any("two" in finding for finding in findings)  # a constant by its nature
+    few = chains_of({"a": torch.tensor([[math.nan, 0.0]])}).diagnose()
+    assert any("a is not finite in 1 places, the first at draw 0 of chain 0" in finding for finding in few)
+
+
 @pytest.mark.parametrize(
     ("statistics", "words"),
     [
