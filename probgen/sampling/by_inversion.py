@@ -93,7 +93,8 @@ class ByInversion:
         low, high = self._ends()
         near = x.to(self._dtype)
         with torch.no_grad():
-            inner = near.clamp(_next(low, near.dtype, torch.inf), _next(high, near.dtype, -torch.inf))
+            first_inside = next_number(low, near.dtype, torch.inf)
+            inner = near.clamp(first_inside, next_number(high, near.dtype, -torch.inf))
             wrong = ~inner.isfinite() & (u > 0) & (s > 0)
         if self._validate_args and wrong.any():
             raise ValueError(
@@ -104,7 +105,7 @@ class ByInversion:
         return torch.where(u == 0, low.to(near.dtype), torch.where(s == 0, high.to(near.dtype), x))
 
 
-def _next(end: Tensor, dtype: torch.dtype, towards: float) -> Tensor:
+def next_number(end: Tensor, dtype: torch.dtype, towards: float) -> Tensor:
     """Return the number of a dtype that is next to an end of an interval, on its inside."""
     near = end.detach().to(dtype)
     after = torch.nextafter(near, torch.full_like(near, towards))

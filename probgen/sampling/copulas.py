@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from probgen.sampling.by_uniforms import ByUniforms, joint_support
+from probgen.sampling.closed_tails import normal_log_tails, normal_quantile
 from probgen.sampling.incomplete import Beta
-from probgen.sampling.tails import example, normal_log_tails, normal_quantile, tails
+from probgen.sampling.tails import between_ends, check_atoms, ends_of, example, tails
 from probgen.sampling.two_tails import quantile
+
+_LOG_0 = -1e300
+"""What stands for the logarithm of 0: 0 times it is 0."""
 
 _TERMS = 2**22
 """Terms of the density of an empirical copula that are held at once."""
@@ -32,6 +37,9 @@ class _WithMargins(ByUniforms):
         self._dtype, self.device = sum(draws[1:], draws[0]).dtype, draws[0].device
         shape = torch.broadcast_shapes(shape, *(law.batch_shape for law in margins))
         super().__init__(shape, torch.Size([len(margins)]), validate_args=validate_args)
+        if self._validate_args:
+            for k, (law, known) in enumerate(zip(margins, self._tails, strict=True)):
+                check_atoms(law, known, f"margin {k}")
 
     def _spread(self, value: Tensor) -> Tensor:
         if self._validate_args:
@@ -41,27 +49,62 @@ class _WithMargins(ByUniforms):
     def _margin_log_prob(self, value: Tensor) -> Tensor:
         x = value.to(torch.float64).unbind(-1)
         logs = [law.log_prob(one) for law, one in zip(self.margins, x, strict=True)]
-        return torch.stack(logs).sum(0)
+        return torch.stack(logs, -1)
 
     def _log_levels(self, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log F_k(x_k) and log (1 − F_k(x_k))."""
+        """Return log F_k(x_k) and log (1 − F_k(x_k)); NaN inside a support where a tail is not known."""
         x = value.to(torch.float64).unbind(-1)
-        pairs = [known.of(one) for known, one in zip(self._tails, x, strict=True)]
+        pairs = []
+        for law, known, one in zip(self.margins, self._tails, x, strict=True):
+            below, above = known.of(one)
+            if not known.endless:
+                low, high = ends_of(law, one)
+                unknown = (torch.minimum(below, above) == -torch.inf) & (one > low) & (one < high)
+                below, above = (torch.where(unknown, torch.nan, log) for log in (below, above))
+            pairs.append((below, above))
         lower, upper = (torch.stack(logs, -1) for logs in zip(*pairs, strict=True))
         return lower, upper
+
+    def _joined(self, value: Tensor, margins: Tensor, dependence: Tensor) -> Tensor:
+        """Add the margins' log-densities to that of the copula; −∞ where that is 0, also beside a pole."""
+        impossible = dependence == -torch.inf
+        result = torch.where(impossible, -torch.inf, margins.sum(-1) + dependence)
+        if self._validate_args and result.isnan().any():
+            row = result.isnan().nonzero()[0]
+            x = value[tuple(row)].tolist()
+            kinds = [f"margin {k}, {type(law).__name__}" for k, law in enumerate(self.margins)]
+            unknown = (margins + sum(self._log_levels(value))).isnan()[tuple(row)].tolist()
+            named = [kind for kind, wrong in zip(kinds, unknown, strict=True) if wrong] or ["the dependence"]
+            raise ValueError(
+                f"log_prob should be a number but is nan at x = {x}: {' and '.join(named)} does not know its "
+                f"density or its tail there; InverseCDF with its log_prob alone knows tails down to 1e-30"
+            )
+        return result.to(value.dtype)
 
     def _placed(self, log_lower: Tensor, log_upper: Tensor) -> Tensor:
         """Return F_k⁻¹ at levels given by both tails."""
         logs = zip(log_lower.unbind(-1), log_upper.unbind(-1), strict=True)
         x = [known.quantile(*both) for known, both in zip(self._tails, logs, strict=True)]
-        return torch.stack(x, -1).to(self._dtype)
+        pairs = zip(x, self.margins, strict=True)
+        placed = torch.stack([between_ends(one, law, self._dtype) for one, law in pairs], -1)
+        if self._validate_args and not placed.isfinite().all():
+            wrong = tuple((~placed.isfinite()).nonzero()[0])
+            raise ValueError(
+                f"the quantile of margin {int(wrong[-1])}, {type(self.margins[int(wrong[-1])]).__name__}, "
+                f"should be finite in {self._dtype} but is {float(placed[wrong])}; give its parameters in "
+                f"float64, or InverseCDF by its log_prob"
+            )
+        return placed
 
 
 class GaussianCopula(_WithMargins):
     r"""x_k = F_k⁻¹(Φ(z_k)), z normal with correlation R: any margins, the dependence of a normal law.
 
     log p(x) = Σ_k log f_k(x_k) + log N(z; 0, R) − Σ_k log N(z_k; 0, 1). Levels are kept as both tails in
-    logs, so that draws and densities are exact in far tails.
+    logs, so that draws and densities are exact in far tails; of a margin that is known by its CDF alone they
+    are to a relative 1e-16 / (1 − F(x)), and where F(x) rounds to 1 the density raises (NaN where validation
+    is off). Draws are rounded to numbers between the ends of the margins' supports. At an end itself the
+    density has no limit, or the limit 0, where the coordinate depends on others, and counts as 0.
 
     Args:
         margins: d ≥ 2 continuous laws on the line.
@@ -69,7 +112,8 @@ class GaussianCopula(_WithMargins):
         scale_tril: its Cholesky factor. Exactly one is given.
 
     Raises:
-        ValueError: for a matrix that is not such, or of another size.
+        ValueError: for a matrix that is not such, or of another size, and for a margin that has an atom (of
+            5e-4 of its mass or more, with validation on).
         TypeError: for a margin that is discrete or has no CDF.
 
     See Song (2000), Multivariate Dispersion Models Generated from Gaussian Copula.
@@ -104,6 +148,8 @@ class GaussianCopula(_WithMargins):
         if self._validate_args:
             self._check(matrix, name)
         self.scale_tril = torch.linalg.cholesky(matrix) if name == "correlation" else matrix
+        correlated = (self.scale_tril @ self.scale_tril.mT).detach().abs() > 0
+        self._alone = correlated.sum(-1) == 1
 
     @staticmethod
     def _check(matrix: Tensor, name: str) -> None:
@@ -127,10 +173,14 @@ class GaussianCopula(_WithMargins):
         """Return the log-density at x, with gradients to x, the margins' parameters and the correlation."""
         value = self._spread(value)
         z = normal_quantile(*self._log_levels(value))
+        at_end = z.isinf()
+        z = torch.where(at_end, 0.0, z)
         own = self._whitened(z)
         log_volume = self.scale_tril.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         dependence = (z.square() - own.square()).sum(-1) / 2 - log_volume
-        return (self._margin_log_prob(value) + dependence).to(value.dtype)
+        no_limit = (at_end & ~self._alone).any(-1)
+        dependence = torch.where(no_limit, -torch.inf, dependence)
+        return self._joined(value, self._margin_log_prob(value), dependence)
 
     def to_uniform(self, value: Tensor) -> Tensor:
         """Return the independent uniforms, float64, of which x is made."""
@@ -150,19 +200,28 @@ class EmpiricalCopula(_WithMargins):
 
     With r_ik the rank of sample i among the n samples of coordinate k, the levels v_k = F_k(x_k) have the
     density (1/n) Σ_i Π_k beta(v_k; r_ik, n + 1 − r_ik). Their margins are exactly uniform, so that the law's
-    margins are exactly those given, and the density is positive everywhere.
+    margins are exactly those given, and the density is positive everywhere. Samples that are tied in a
+    coordinate share their ranks: each has the mean of the tie's beta densities there, independently of its
+    other coordinates, as in the checkerboard copula. A tie adds no dependence, and the order of the samples
+    means nothing.
 
     Draws have derivatives to the margins' parameters. A draw takes d + 1 uniforms: the first picks a sample.
 
     Args:
-        samples: finite numbers, shape (n, d), n ≥ 2; only their ranks count. Ties are ranked in their order.
+        samples: finite numbers, shape (n, d), n ≥ 2; only their ranks count.
         margins: d ≥ 2 continuous laws on the line.
 
     Raises:
-        ValueError: for samples of another shape, or that are not finite.
+        ValueError: for samples of another shape, or that are not finite, and for a margin that has an atom
+            (of 5e-4 of its mass or more, with validation on).
         TypeError: for a margin that is discrete or has no CDF.
 
-    See Segers, Sibuya and Tsukahara (2017), The Empirical Beta Copula.
+    Attributes:
+        ranks: the least rank of each sample's tie, from 1 on, n x d.
+        ties: how many samples, itself among them, each is tied with, n x d.
+
+    See Segers, Sibuya and Tsukahara (2017), The Empirical Beta Copula; Genest, Nešlehová and Rémillard
+    (2014), On the Empirical Multilinear Copula Process for Count Data.
 
     >>> from torch.distributions import Exponential, Normal
     >>> data = torch.arange(20.0).unsqueeze(-1) * torch.tensor([1.0, -1.0])
@@ -182,7 +241,12 @@ class EmpiricalCopula(_WithMargins):
             raise ValueError("samples should be finite but hold nan or inf")
         self.uniforms = len(margins) + 1
         super().__init__(margins, torch.Size(), validate_args)
-        self.ranks = samples.argsort(dim=0, stable=True).argsort(0) + 1
+        columns = _comparable(samples).T.contiguous()
+        ordered = columns.sort(-1).values
+        below = torch.searchsorted(ordered, columns)
+        self.ties = (torch.searchsorted(ordered, columns, right=True) - below).T.contiguous()
+        self.ranks = (below + 1).T.contiguous()
+        self._groups = [_Ties.of(ranks) for ranks in self.ranks.unbind(-1)]
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density at x, with gradients to x and the margins' parameters, at O(n d) a point."""
@@ -190,22 +254,66 @@ class EmpiricalCopula(_WithMargins):
         n, d = self.ranks.shape
         rank = torch.arange(1, n + 1, dtype=torch.float64, device=self.ranks.device)
         log_constant = -(rank.lgamma() + (n + 1 - rank).lgamma() - torch.lgamma(rank.new_tensor(n + 1.0)))
-        lower, upper = (logs.reshape(-1, d) for logs in self._log_levels(value))
+        lower, upper = (logs.reshape(-1, d).clamp(min=_LOG_0) for logs in self._log_levels(value))
         parts = []
         for low, up in zip(lower.split(max(1, _TERMS // n)), upper.split(max(1, _TERMS // n)), strict=True):
             total = torch.zeros((), dtype=torch.float64, device=rank.device)
             for k in range(d):
                 kernel = log_constant + (rank - 1) * low[:, k, None] + (n - rank) * up[:, k, None]
-                total = total + kernel.index_select(1, self.ranks[:, k] - 1)
+                total = total + self._groups[k].of_samples(kernel, low[:, k])
             parts.append(total.logsumexp(-1))
         dependence = torch.cat(parts).reshape(value.shape[:-1]) - torch.log(rank.new_tensor(n))
-        return (self._margin_log_prob(value) + dependence).to(value.dtype)
+        dependence = torch.where(dependence < _LOG_0 / 2, -torch.inf, dependence)
+        return self._joined(value, self._margin_log_prob(value), dependence)
 
     def from_uniform(self, u: Tensor) -> Tensor:
         """Return x from d + 1 independent uniforms."""
         u = self._checked_uniforms(u)
         n = len(self.ranks)
-        rank = self.ranks[(u[..., 0] * n).long()].to(torch.float64)
+        sample = (u[..., 0] * n).long()
+        # In a tie of t samples a uniform number says which of t ranks it is, and what is left of it where.
+        ties = self.ties[sample].to(torch.float64)
+        spread = ties * u[..., 1:]
+        step = spread.floor().minimum(ties - 1)
+        within = (spread - step).clamp(2.0**-53, 1 - 2.0**-53)
+        rank = self.ranks[sample] + step
         family = Beta(rank, n + 1 - rank)
-        level, rest = family.place(quantile(family, u[..., 1:].log(), (-u[..., 1:]).log1p()))
+        level, rest = family.place(quantile(family, within.log(), (-within).log1p()))
         return self._placed(level.log(), rest.log())
+
+
+class _Ties(NamedTuple):
+    """The ties of samples in one coordinate, from the lowest on; ranks are counted from 0."""
+
+    of_sample: Tensor  # (n), which tie each sample is in
+    of_rank: Tensor  # (n), which tie each rank is in
+    first: Tensor  # (ties), the outermost ranks
+    last: Tensor
+
+    @classmethod
+    def of(cls, ranks: Tensor) -> _Ties:
+        """Return the ties of samples whose least ranks are given, counted from 1."""
+        first, of_sample, size = ranks.sub(1).unique(return_inverse=True, return_counts=True)
+        of_rank = torch.arange(len(first), device=ranks.device).repeat_interleave(size)
+        return cls(of_sample, of_rank, first, first + size - 1)
+
+    def of_samples(self, kernel: Tensor, log_level: Tensor) -> Tensor:
+        """Return the log of each sample's density from those of the ranks, (points, n), at log v (points)."""
+        n = kernel.shape[1]
+        if len(self.first) == n:
+            return kernel.index_select(1, self.of_sample)
+        # A rank's density at v is that of n − 1 trials with r − 1 hits: largest at r − 1 = ⌊n v⌋.
+        likeliest = (n * log_level.detach().exp()).floor().nan_to_num(0.0).long()[:, None]
+        top = kernel.detach().gather(1, likeliest.maximum(self.first).minimum(self.last))
+        shares = (kernel - top.index_select(1, self.of_rank)).exp()
+        sums = torch.zeros_like(top).index_add(1, self.of_rank, shares)
+        return (top + sums.log() - (self.last - self.first + 1).to(kernel.dtype).log()).index_select(
+            1, self.of_sample
+        )
+
+
+def _comparable(samples: Tensor) -> Tensor:
+    """Return samples in a dtype that can be searched, their order kept."""
+    if samples.is_floating_point():
+        return samples if samples.dtype == torch.float64 else samples.to(torch.float32)
+    return samples.to(torch.int64)

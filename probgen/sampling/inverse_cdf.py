@@ -273,6 +273,16 @@ class InverseCDF(TorchDistribution):
         return InverseReport(error, worst, density)
 
     @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of draws."""
+        return self._source.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The device of draws."""
+        return self._source.device
+
+    @property
     def by_density(self) -> GivenDensity | None:
         """The law as found from its log-density; None where its CDF or quantile function was given."""
         return self._source if isinstance(self._source, GivenDensity) else None

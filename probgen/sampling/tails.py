@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any, NamedTuple
-
 import torch
 import torch.distributions as td
 from torch import Tensor
@@ -13,28 +9,20 @@ from torch.distributions import Distribution
 
 from probgen.core import seeded
 from probgen.core.density import support_of
-from probgen.sampling.by_inversion import ByInversion
+from probgen.core.mapped import is_mapped
+from probgen.sampling.bisection import first_reaching
+from probgen.sampling.by_inversion import ByInversion, next_number
+from probgen.sampling.closed_tails import CLOSED, LOGISTIC, Tails
+from probgen.sampling.derivatives import implicit
 from probgen.sampling.given_density import GivenDensity
 from probgen.sampling.inverse_cdf import InverseCDF
 from probgen.sampling.panels import TAIL
 from probgen.sampling.quantiles import with_quantiles
 from probgen.sampling.steps import StepLaw
-from probgen.sampling.two_tails import log1mexp
+from probgen.sampling.verification import somewhere
 
-_LOG_2 = math.log(2.0)
-_LOG_SQRT_2_PI = math.log(2 * math.pi) / 2
-
-
-class Tails(NamedTuple):
-    """``of`` maps float64 x to log F(x) and log (1 − F(x)), ``quantile`` these two to x; all differentiable.
-
-    Where ``exact`` each tail has its full relative precision; else both come from the law's own CDF, which is
-    trusted to 1e-16.
-    """
-
-    of: Callable[[Tensor], tuple[Tensor, Tensor]]
-    quantile: Callable[[Tensor, Tensor], Tensor]
-    exact: bool
+_LEVELS = 2**12
+"""At how many levels a law is held to have no atoms."""
 
 
 def tails(law: Distribution) -> Tails:
@@ -47,13 +35,17 @@ def tails(law: Distribution) -> Tails:
         raise TypeError(f"a law should be continuous, and on the line, but got {type(law).__name__}")
     law = with_quantiles(law)
     if isinstance(law, ByInversion):
-        return Tails(law._log_tails, law._quantile, True)
+        inner = getattr(law, "_tails", None)
+        known = (True, True) if inner is None else (inner.exact, inner.endless)
+        return Tails(law._log_tails, law._quantile, *known)
     if isinstance(law, InverseCDF) and law.by_density is not None:
         return _of_density(law.by_density)
-    for kind, build in _EXACT.items():
+    for kind, build in CLOSED.items():
         if isinstance(law, kind):
             return build(law)
-    if isinstance(law, td.TransformedDistribution) and not isinstance(law.base_dist, td.Uniform):
+    if isinstance(law, td.MixtureSameFamily):
+        return _mixture(law)
+    if isinstance(law, td.TransformedDistribution):
         return _transformed(law)
     return _by_cdf(law)
 
@@ -64,13 +56,58 @@ def quantile(law: Distribution, u: Tensor) -> Tensor:
     if isinstance(law, (ByInversion, InverseCDF, StepLaw)):
         return law.icdf(u)
     u = u.to(torch.float64)
-    return tails(law).quantile(u.log(), (-u).log1p()).to(example(law).dtype)
+    return between_ends(tails(law).quantile(u.log(), (-u).log1p()), law, example(law).dtype)
+
+
+def between_ends(x: Tensor, law: Distribution, dtype: torch.dtype) -> Tensor:
+    """Round quantiles at levels inside (0, 1) to a dtype, and never onto an end of the law's support."""
+    low, high = ends_of(law, x)
+    near = x.to(dtype)
+    inner = near.clamp(next_number(low, dtype, torch.inf), next_number(high, dtype, -torch.inf))
+    return torch.where(inner == near, near, inner)
+
+
+def ends_of(law: Distribution, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the ends of a law's support as float64 tensors; of a mixture those of all components."""
+    support = support_of(law)
+    low, high = (
+        torch.as_tensor(getattr(support, f"{side}_bound", infinite), dtype=torch.float64, device=like.device)
+        for side, infinite in (("lower", -torch.inf), ("upper", torch.inf))
+    )
+    if isinstance(law, td.MixtureSameFamily):
+        shape = law.component_distribution.batch_shape
+        low, high = low.expand(shape).amin(-1), high.expand(shape).amax(-1)
+    return low.detach(), high.detach()
+
+
+def check_atoms(law: Distribution, known: Tails, name: str) -> None:
+    """Raise where a law that is known by its CDF only has an atom of 1 / 2,048 of its mass or more.
+
+    Raises:
+        ValueError: with the place of the atom.
+    """
+    if known.exact:
+        return
+    u = (torch.arange(_LEVELS, dtype=torch.float64, device=example(law).device) + 0.5) / _LEVELS
+    u = u.reshape(-1, *[1] * len(law.batch_shape)).expand(-1, *law.batch_shape)
+    with torch.no_grad():
+        x = known.quantile(u.log(), (-u).log1p())
+    same = x[1:] == x[:-1]
+    if same.any():
+        share = float(same.to(torch.float64).mean(0).max())
+        raise ValueError(
+            f"{name} should have no atom but {type(law).__name__} has about {max(share, 1 / _LEVELS):.2g} of "
+            f"its mass at x = {float(x[:-1][same][0])}; Rosenblatt draws laws with atoms"
+        )
 
 
 def example(law: Distribution) -> Tensor:
     """Return a tensor, empty or a draw, with the dtype and device of a law's draws."""
+    law = with_quantiles(law)
     if isinstance(law, ByInversion):
         return law._ends()[0].to(law._dtype)
+    if isinstance(law, InverseCDF):
+        return torch.empty((), dtype=law.dtype, device=law.device)
     given = [getattr(law, name) for name in law.arg_constraints if name in vars(law)]
     inner = getattr(law, "base_dist", getattr(law, "component_distribution", None))
     if given:
@@ -81,122 +118,13 @@ def example(law: Distribution) -> Tensor:
         return law.sample()
 
 
-def normal_log_tails(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Return log Φ(z) and log Φ(−z)."""
-    return torch.special.log_ndtr(z), torch.special.log_ndtr(-z)
-
-
-def normal_quantile(log_lower: Tensor, log_upper: Tensor) -> Tensor:
-    """Return the z with log Φ(z) = log_lower and log Φ(−z) = log_upper, which may be below log 1e-308."""
-    lower = log_lower <= log_upper
-    level = torch.where(lower, log_lower, log_upper)
-    with torch.no_grad():
-        deep = (-2 * level.clamp(max=-1)).sqrt()
-        far = -(deep**2 - 2 * (deep.log() + _LOG_SQRT_2_PI)).clamp(min=0).sqrt()
-        z = torch.where(level > -500, torch.special.ndtri(level.exp()), far)
-        for _ in range(2):
-            z = z + (level - torch.special.log_ndtr(z)) * _mills(z)
-    if level.requires_grad:
-        z = z + (level - level.detach()) * _mills(z)
-    return torch.where(lower, z, -z)
-
-
-def _mills(z: Tensor) -> Tensor:
-    """Return Φ(z) / φ(z)."""
-    return (torch.special.log_ndtr(z) + z**2 / 2 + _LOG_SQRT_2_PI).exp()
-
-
-def _located(
-    of: Callable[[Tensor], tuple[Tensor, Tensor]], quantile: Callable[[Tensor, Tensor], Tensor]
-) -> Callable[[Any], Tails]:
-    """Return what builds the tails of loc + scale Z from those of Z; loc is 0 where the law has none."""
-
-    def build(law: Any) -> Tails:
-        scale = (1 / law.rate if hasattr(law, "rate") else law.scale).to(torch.float64)
-        loc = 0.0 if not hasattr(law, "loc") else law.loc.to(torch.float64)
-        return Tails(lambda x: of((x - loc) / scale), lambda *logs: loc + scale * quantile(*logs), True)
-
-    return build
-
-
-def _mirrored(
-    below: Callable[[Tensor], Tensor],
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the quantile function of a symmetric law from its lower half, a function of log F ≤ log ½."""
-
-    def quantile(log_lower: Tensor, log_upper: Tensor) -> Tensor:
-        lower = log_lower <= log_upper
-        z = below(torch.where(lower, log_lower, log_upper))
-        return torch.where(lower, z, -z)
-
-    return quantile
-
-
-def _laplace(z: Tensor) -> tuple[Tensor, Tensor]:
-    near = -z.abs() - _LOG_2
-    far = (-near.exp()).log1p()
-    return torch.where(z < 0, near, far), torch.where(z < 0, far, near)
-
-
-def _cauchy(z: Tensor) -> tuple[Tensor, Tensor]:
-    one = torch.ones_like(z)
-    return (torch.atan2(one, -z) / math.pi).log(), (torch.atan2(one, z) / math.pi).log()
-
-
-def _gumbel(z: Tensor) -> tuple[Tensor, Tensor]:
-    return -(-z).exp(), log1mexp(-(-z).exp())
-
-
-def _half_normal(z: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.erf(z / math.sqrt(2)).log(), torch.special.log_ndtr(-z) + _LOG_2
-
-
-def _half_normal_quantile(log_lower: Tensor, log_upper: Tensor) -> Tensor:
-    lower = log_lower <= log_upper
-    inner = math.sqrt(2) * torch.erfinv(torch.where(lower, log_lower, -1.0).exp())
-    half = torch.where(lower, -1.0, log_upper) - _LOG_2
-    return torch.where(lower, inner, -normal_quantile(half, log1mexp(half)))
-
-
-def _half_cauchy(z: Tensor) -> tuple[Tensor, Tensor]:
-    one = torch.ones_like(z)
-    return (torch.atan2(z, one) * 2 / math.pi).log(), (torch.atan2(one, z) * 2 / math.pi).log()
-
-
-def _half_cauchy_quantile(log_lower: Tensor, log_upper: Tensor) -> Tensor:
-    lower = log_lower <= log_upper
-    slope = (torch.where(lower, log_lower, log_upper).exp() * math.pi / 2).tan()
-    return torch.where(lower, slope, 1 / slope)
-
-
-def _uniform(law: Any) -> Tails:
-    low, high = law.low.to(torch.float64), law.high.to(torch.float64)
-
-    def of(x: Tensor) -> tuple[Tensor, Tensor]:
-        return ((x - low) / (high - low)).log(), ((high - x) / (high - low)).log()
-
-    def quantile(log_lower: Tensor, log_upper: Tensor) -> Tensor:
-        from_low, from_high = log_lower.exp() * (high - low), log_upper.exp() * (high - low)
-        return torch.where(log_lower <= log_upper, low + from_low, high - from_high)
-
-    return Tails(of, quantile, True)
-
-
-_EXACT: dict[type, Callable[[Any], Tails]] = {
-    td.Normal: _located(normal_log_tails, normal_quantile),
-    td.Laplace: _located(_laplace, _mirrored(lambda level: level + _LOG_2)),
-    td.Cauchy: _located(_cauchy, _mirrored(lambda level: -1 / (math.pi * level.exp()).tan())),
-    td.Gumbel: _located(_gumbel, lambda log_lower, _: -(-log_lower).log()),
-    td.HalfNormal: _located(_half_normal, _half_normal_quantile),
-    td.HalfCauchy: _located(_half_cauchy, _half_cauchy_quantile),
-    td.Exponential: _located(lambda z: (log1mexp(-z), -z), lambda _, log_upper: -log_upper),
-    td.Uniform: _uniform,
-}
-
-
 def _transformed(law: td.TransformedDistribution) -> Tails:
-    base, rises = tails(law.base_dist), True
-    for transform in law.transforms:
+    base, rises, transforms = tails(law.base_dist), True, list(law.transforms)
+    if isinstance(law.base_dist, td.Uniform):
+        if transforms[:1] != [td.SigmoidTransform().inv] or not _is_standard(law.base_dist):
+            return _by_cdf(law)  # near its upper end a uniform number has few digits
+        transforms, base = transforms[1:], LOGISTIC
+    for transform in transforms:
         if not transform.bijective or transform.codomain.event_dim:
             return _by_cdf(law)
         sign = torch.as_tensor(transform.sign)
@@ -205,18 +133,59 @@ def _transformed(law: td.TransformedDistribution) -> Tails:
         rises = rises == bool(sign.reshape(-1)[0] > 0)
 
     def of(x: Tensor) -> tuple[Tensor, Tensor]:
-        for transform in reversed(law.transforms):
+        for transform in reversed(transforms):
             x = transform.inv(x)
         lower, upper = base.of(x)
         return (lower, upper) if rises else (upper, lower)
 
     def quantile(log_lower: Tensor, log_upper: Tensor) -> Tensor:
         x = base.quantile(log_lower, log_upper) if rises else base.quantile(log_upper, log_lower)
-        for transform in law.transforms:
+        for transform in transforms:
             x = transform(x)
         return x
 
-    return Tails(of, quantile, base.exact)
+    return Tails(of, quantile, base.exact, base.endless)
+
+
+def _is_standard(law: td.Uniform) -> bool:
+    return not is_mapped(law.low, law.high) and bool(((law.low == 0) & (law.high == 1)).all())
+
+
+def _mixture(law: td.MixtureSameFamily) -> Tails:
+    """Return F = Σ_k w_k F_k and 1 − F = Σ_k w_k (1 − F_k), and quantiles by bisection of the smaller one."""
+    parts = law.component_distribution
+    known = tails(parts)
+    log_weight = law.mixture_distribution.logits.to(torch.float64).log_softmax(-1)
+
+    def of(x: Tensor) -> tuple[Tensor, Tensor]:
+        x = x.unsqueeze(-1)
+        low, high = ends_of(parts, x)
+        inside = (x > low) & (x < high)
+        logs = known.of(torch.where(inside, x, somewhere(low, high)))
+        outside = (torch.where(x <= low, -torch.inf, 0.0), torch.where(x <= low, 0.0, -torch.inf))
+        lower, upper = (
+            (log_weight + torch.where(inside, log, beyond)).logsumexp(-1)
+            for log, beyond in zip(logs, outside, strict=True)
+        )
+        return lower, upper
+
+    def quantile(log_lower: Tensor, log_upper: Tensor) -> Tensor:
+        lower = log_lower <= log_upper
+        low, high = ends_of(law, log_lower)
+
+        def excess(x: Tensor) -> Tensor:
+            """Return the change of the smaller log-tail from what it should be, increasing in x."""
+            below, above = of(x)
+            return torch.where(lower, below - log_lower, log_upper - above)
+
+        with torch.no_grad():
+            x = first_reaching(excess, torch.zeros_like(log_lower), low, high)
+        if not torch.is_grad_enabled():
+            return x
+        near = torch.where(lower, *of(x)).detach()
+        return implicit(x, -excess(x), (law.log_prob(x).detach() - near).exp())
+
+    return Tails(of, quantile, known.exact, known.endless)
 
 
 def _of_density(law: GivenDensity) -> Tails:
@@ -232,13 +201,14 @@ def _of_density(law: GivenDensity) -> Tails:
         lower = log_lower <= log_upper
         return law.quantile_from(torch.where(lower, log_lower, log_upper).exp(), lower)
 
-    return Tails(of, quantile, True)
+    return Tails(of, quantile, True, False)
 
 
 def _by_cdf(law: Distribution) -> Tails:
+    inside = somewhere(*ends_of(law, example(law)))
     try:
-        with seeded(0), torch.no_grad():
-            law.cdf(law.sample())
+        with torch.no_grad():
+            law.cdf(inside)
     except NotImplementedError:
         raise TypeError(
             f"{type(law).__name__} should have a CDF but has none; InverseCDF makes one from its log_prob"
@@ -252,14 +222,14 @@ def _by_cdf(law: Distribution) -> Tails:
         try:
             return law.icdf(log_lower.exp()).to(torch.float64)
         except NotImplementedError:
+            inverted = InverseCDF(
+                cdf=law.cdf,
+                log_prob=law.log_prob,
+                support=support_of(law),
+                batch_shape=law.batch_shape,
+                dtype=torch.float64,
+                validate_args=False,
+            )
             return inverted.icdf(log_lower.exp())
 
-    inverted = InverseCDF(
-        cdf=law.cdf,
-        log_prob=law.log_prob,
-        support=support_of(law),
-        batch_shape=law.batch_shape,
-        dtype=torch.float64,
-        validate_args=False,
-    )
-    return Tails(of, quantile, False)
+    return Tails(of, quantile, False, False)

@@ -12,12 +12,11 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
-from probgen.core.density import support_of
 from probgen.sampling.by_inversion import ByInversion
 from probgen.sampling.given_density import GivenDensity
 from probgen.sampling.inverse_cdf import InverseCDF
 from probgen.sampling.quantiles import with_quantiles
-from probgen.sampling.tails import example, tails
+from probgen.sampling.tails import ends_of, example, tails
 from probgen.sampling.two_tails import log1mexp
 from probgen.sampling.verification import first, somewhere
 
@@ -38,7 +37,8 @@ def truncate(
     that a normal cut to beyond 8 or 30 standard deviations, or 300, is as exact as one cut at its mean. Both
     tails are known of the laws of :mod:`probgen.sampling.quantiles` (torch's Gamma, Beta, StudentT, Chi2 and
     VonMises are turned into them), of Normal, Laplace, Cauchy, Gumbel, Exponential, Uniform, HalfNormal and
-    HalfCauchy, of their transformations (LogNormal, Weibull, Pareto, ...) and of truncated laws. Of an
+    HalfCauchy, Logistic and Kumaraswamy, of their transformations (LogNormal, Weibull, Pareto, ...), of
+    their mixtures (MixtureSameFamily) and of truncated laws. Of an
     :class:`InverseCDF` given by its log-density alone, one by the same density between the ends is returned,
     exact however far out; where an end needs a gradient, the tails of the whole law serve, which are known
     down to 2⁻¹⁰⁰. Of any other law the CDF is trusted to 1e-16, and an interval of which that does not
@@ -78,7 +78,7 @@ def _found_anew(
         for end, infinite in ((low, -torch.inf), (high, torch.inf))
     )
     _check_order(lower, upper)
-    lowest, highest = _ends_of(law, lower)
+    lowest, highest = ends_of(law, lower)
     lower, upper = torch.broadcast_tensors(lower.maximum(lowest), upper.minimum(highest))
     shape = torch.broadcast_shapes(given.shape, lower.shape)
     points = given.points.reshape(
@@ -143,7 +143,7 @@ class Truncated(ByInversion, TorchDistribution):
     def _at(self, end: Tensor) -> tuple[Tensor, Tensor]:
         """Return the law's log-tails at an end of the interval, which may lie outside the support."""
         x = end.to(torch.float64)
-        low, high = _ends_of(self.law, x)
+        low, high = ends_of(self.law, x)
         inside = (x > low) & (x < high)
         lower, upper = self._tails.of(torch.where(inside, x, self._middle))
         below = torch.where(x <= low, -torch.inf, 0.0)
@@ -217,7 +217,7 @@ class Truncated(ByInversion, TorchDistribution):
         return total
 
     def _ends(self) -> tuple[Tensor, Tensor]:
-        low, high = _ends_of(self.law, self._near)
+        low, high = ends_of(self.law, self._near)
         return self.low.detach().to(torch.float64).maximum(low), self.high.detach().to(torch.float64).minimum(
             high
         )
@@ -262,14 +262,3 @@ def _interval(low: Tensor, high: Tensor) -> Constraint:
     if high.isinf().all():
         return constraints.greater_than_eq(low)
     return constraints.less_than(high) if low.isinf().all() else constraints.interval(low, high)
-
-
-def _ends_of(law: Distribution, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the ends of a law's support as float64 tensors."""
-    support = support_of(law)
-    bounds = (
-        torch.as_tensor(getattr(support, f"{side}_bound", infinite), dtype=torch.float64, device=like.device)
-        for side, infinite in (("lower", -torch.inf), ("upper", torch.inf))
-    )
-    low, high = (bound.detach() for bound in bounds)
-    return low, high

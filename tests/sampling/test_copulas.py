@@ -3,6 +3,7 @@ import math
 import pyro
 import pyro.distributions as dist
 import pytest
+import scipy.special
 import scipy.stats
 import torch
 from torch import nn
@@ -10,10 +11,17 @@ from torch.distributions import biject_to, constraints
 
 import probgen as pg
 from probgen.sampling.copulas import EmpiricalCopula, GaussianCopula
+from probgen.sampling.inverse_cdf import InverseCDF
 from probgen.sampling.rosenblatt import Rosenblatt
+from probgen.sampling.tails import tails
+from probgen.sampling.truncate import truncate
 from tests import laws
 
 float64 = torch.float64
+
+
+EYE = torch.eye(2)
+TWO = [dist.Normal(0.0, 1.0)] * 2
 
 
 def tensor(*values):
@@ -166,12 +174,253 @@ def test_an_empirical_copula_keeps_the_dependence_of_the_data():
     assert ((counts - uniform) / math.sqrt(uniform)).abs().max() > 20  # independence would be seen
 
 
+def tied(kind, order="given"):
+    """Integers with ties: 300 independent bits, 200 equal rows, or pairs that rise together."""
+    generator = torch.Generator().manual_seed(5)
+    if kind == "constant":
+        return torch.zeros(200, 2)
+    if kind == "bits":
+        x = torch.stack([torch.arange(300) % 2, torch.arange(300) // 2 % 2], -1)
+    else:
+        low = torch.randint(0, 4, (300,), generator=generator)
+        x = torch.stack([low, low + torch.randint(0, 2, (300,), generator=generator)], -1)
+    if order == "sorted":
+        return x[(10 * x[:, 0] + x[:, 1]).argsort()].double()
+    return x[torch.randperm(300, generator=generator)].double()
+
+
+NORMALS = [dist.Normal(torch.zeros((), dtype=float64), 1.0)] * 2
+
+
+@pytest.mark.parametrize("order", ["given", "sorted"])
+@pytest.mark.parametrize("kind", ["bits", "constant"])
+def test_ties_make_no_dependence(kind, order):
+    """The samples are exactly independent, so that the draws are, whatever the order of the samples."""
+    law = EmpiricalCopula(tied(kind, order), NORMALS)
+    u = torch.special.ndtr(law.sample((40_000,)))
+    for one in u.unbind(-1):
+        laws.check_goodness_of_fit(one, to_the_cube)
+    counts = torch.histogramdd(u, bins=[4, 4], range=[0.0, 1.0, 0.0, 1.0]).hist
+    assert ((counts - 2_500) / 50).abs().max() < 5.5
+    x = law.sample((20,))
+    expected = torch.stack([m.log_prob(one) for m, one in zip(NORMALS, x.unbind(-1), strict=True)]).sum(0)
+    torch.testing.assert_close(law.log_prob(x), expected, rtol=1e-11, atol=1e-11)
+
+
+def test_ties_have_the_mean_density_of_their_ranks():
+    """Draws, density, and what both should be, by the sum over all ranks of a tie, in any order."""
+    samples = tied("pairs")
+    law, other = (EmpiricalCopula(x, NORMALS) for x in (samples, tied("pairs", "sorted")))
+    v = torch.rand(50, 2, dtype=float64)
+    x = torch.special.ndtri(v)
+    rank = torch.arange(1, 301, dtype=float64)
+    shape = scipy.stats.beta(rank[:, None], 301 - rank[:, None])
+
+    def of_samples(of_ranks):
+        """The mean over the ranks of each sample's tie, by coordinate."""
+        for k, column in enumerate(samples.unbind(-1)):
+            ties = (column[:, None] == column.sort().values).to(float64)
+            yield (ties / ties.sum(1, keepdim=True)) @ of_ranks(k)
+
+    first, second = of_samples(lambda k: torch.from_numpy(shape.pdf(v[:, k].numpy())))
+    expected = (first * second).mean(0).log() + dist.Normal(0.0, 1.0).log_prob(x).sum(-1)
+    for one in (law, other, EmpiricalCopula(samples.int(), NORMALS)):
+        torch.testing.assert_close(one.log_prob(x), expected, rtol=1e-9, atol=1e-9)
+
+    edges = torch.linspace(0, 1, 5, dtype=float64)
+    first, second = of_samples(lambda k: torch.from_numpy(shape.cdf(edges.numpy())).diff(dim=1))
+    cells = 40_000 * torch.einsum("ia,ib->ab", first, second) / 300
+    for one in (law, other):
+        u = torch.special.ndtr(one.sample((40_000,)))
+        counts = torch.histogramdd(u, bins=[4, 4], range=[0.0, 1.0, 0.0, 1.0]).hist
+        assert ((counts - cells) / cells.sqrt()).abs().max() < 5.5
+    assert ((cells - 2_500) / 50).abs().max() > 20  # independence would be seen
+
+
+def test_ties_far_out():
+    """Where every sample's density underflows, the mean over a tie is right in logs."""
+    samples, x = tied("pairs"), tensor(-25.0, 20.0)
+    law, rank = EmpiricalCopula(samples, NORMALS), torch.arange(1, 301, dtype=float64)
+    total = dist.Normal(0.0, 1.0).log_prob(x).sum() - math.log(300)
+    kernels = 0
+    for column, z in zip(samples.unbind(-1), x, strict=True):
+        constant = math.lgamma(301) - rank.lgamma() - (301 - rank).lgamma()
+        ties = (column[:, None] == column.sort().values).to(float64)
+        levels = (rank - 1) * torch.special.log_ndtr(z) + (300 - rank) * torch.special.log_ndtr(-z)
+        kernels = kernels + ((ties / ties.sum(1, keepdim=True)).log() + constant + levels).logsumexp(1)
+    torch.testing.assert_close(law.log_prob(x), total + kernels.logsumexp(0), rtol=1e-11, atol=0)
+    assert law.log_prob(x) < -1e4
+    assert law.log_prob(torch.full((2,), math.inf, dtype=float64)).isneginf()
+
+
 @pytest.mark.parametrize("build", [banana, gaussian])
 def test_the_density_is_the_jacobian_of_the_uniforms(build):
     law = build()
     for x in law.sample((3,)):
         jacobian = torch.autograd.functional.jacobian(law.to_uniform, x)
         torch.testing.assert_close(law.log_prob(x), jacobian.det().abs().log(), rtol=1e-9, atol=1e-9)
+
+
+# Ends and tails.
+
+
+@pytest.mark.parametrize("number", [torch.float32, float64])
+@pytest.mark.parametrize("name", ["GaussianCopula", "EmpiricalCopula"])
+def test_draws_lie_between_the_ends_where_the_density_is_a_number(name, number):
+    """A quarter of these draws, or more, is nearer to the upper end than the numbers of the dtype."""
+    margins = [
+        dist.Beta(*torch.tensor([0.5, 0.03], dtype=number)),
+        dist.Uniform(*torch.tensor([2.0, 3.0], dtype=number)),
+    ]
+    if name == "GaussianCopula":
+        law = GaussianCopula(margins, correlation=torch.tensor([[1.0, 0.9], [0.9, 1.0]]))
+    else:
+        law = EmpiricalCopula(torch.randn(20, 2), margins)
+    x = law.sample((20_000,))
+    assert x.dtype == number
+    assert (x[:, 0] > 1 - 4 * torch.finfo(number).eps).to(float64).mean() > 0.25
+    assert (x[:, 0] < 1).all()
+    assert ((x > tensor(0.0, 2.0)) & (x < tensor(1.0, 3.0))).all()
+    assert law.log_prob(x).isfinite().all()
+
+
+def test_the_density_at_an_end():
+    """It counts as 0 where the coordinate depends on others, and is the margins' product where not."""
+    matrix = torch.tensor([[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 1.0]], dtype=float64)
+    law = GaussianCopula(
+        [dist.Uniform(0.0, 1.0), dist.Beta(0.5, 0.5), dist.Exponential(2.0)], correlation=matrix
+    )
+    ends = torch.tensor([[0.0, 0.5, 1.0], [1.0, 1.0, 1.0], [0.3, 0.0, 1.0], [0.3, 1.0, 0.0]])
+    assert law.log_prob(ends).isneginf().all()
+    near, at = law.log_prob(torch.tensor([[0.3, 0.4, 1e-30], [0.3, 0.4, 0.0]]))
+    torch.testing.assert_close(at, near)
+    normal_law = GaussianCopula(TWO, correlation=torch.tensor([[1.0, -0.4], [-0.4, 1.0]]))
+    assert normal_law.log_prob(torch.tensor([math.inf, 0.0])).isneginf()
+
+
+def test_a_mixture_as_margin_is_exact_in_both_tails():
+    parts = dist.Normal(tensor(-2.0, 2.0), 1.0)
+    mixture = dist.MixtureSameFamily(dist.Categorical(tensor(0.25, 0.75)), parts)
+    law = GaussianCopula([mixture, normal(0.0, 1.0)], correlation=torch.tensor([[1.0, 0.5], [0.5, 1.0]]))
+    x = tensor(-14.0, -3.0, 0.5, 12.0, 15.0)
+    weights, norm = tensor(0.25, 0.75).numpy(), scipy.stats.norm
+    shifted = x[:, None].numpy() - parts.loc.numpy()
+    lower, upper = (scipy.special.logsumexp(f(shifted), b=weights, axis=1) for f in (norm.logcdf, norm.logsf))
+    z = torch.from_numpy(scipy.special.ndtri_exp(lower.clip(max=-1e-9)))
+    z = torch.where(x > 0, -torch.from_numpy(scipy.special.ndtri_exp(upper)), z)
+    both = dist.MultivariateNormal(torch.zeros(2, dtype=float64), law.scale_tril @ law.scale_tril.T)
+    y = tensor(8.0, -1.0, 0.0, 2.0, 8.0)
+    expected = (
+        both.log_prob(torch.stack([z, y], -1)) - dist.Normal(0.0, 1.0).log_prob(z) + mixture.log_prob(x)
+    )
+    found = law.log_prob(torch.stack([x, y], -1))
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    placed = law._placed(*(torch.stack([torch.from_numpy(t)] * 2, -1) for t in (lower, upper)))[:, 0]
+    torch.testing.assert_close(placed, x, rtol=1e-9, atol=0)
+
+    def moved(m):
+        parts = dist.Normal(torch.stack([m, 2 * m]), 1.0)
+        margin = dist.MixtureSameFamily(dist.Categorical(tensor(0.25, 0.75)), parts)
+        return GaussianCopula([margin, normal(0.0, 1.0)], correlation=EYE)
+
+    for u in (tensor(0.97, 0.2), tensor(0.03, 0.2)):
+        laws.check_gradient(lambda m, u=u: moved(m).from_uniform(u), 1.3)
+
+
+CLOSED = {
+    "Logistic": (dist.Logistic(tensor(0.5), tensor(2.0)), scipy.stats.logistic(0.5, 2.0), 300.0),
+    "Uniform to Logistic": (
+        dist.TransformedDistribution(
+            dist.Uniform(tensor(0.0), tensor(1.0)),
+            [dist.transforms.SigmoidTransform().inv, dist.transforms.AffineTransform(0.5, 2.0)],
+        ),
+        scipy.stats.logistic(0.5, 2.0), 300.0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CLOSED)
+def test_margins_of_logistic_laws_are_exact_in_both_tails(name):
+    margin, exact, far = CLOSED[name]
+    x = tensor(-far, -1.0, 3.0, far)
+    lower, upper = tails(margin).of(x)
+    torch.testing.assert_close(lower, torch.from_numpy(exact.logcdf(x.numpy())), rtol=1e-12, atol=0)
+    torch.testing.assert_close(upper, torch.from_numpy(exact.logsf(x.numpy())), rtol=1e-12, atol=0)
+    torch.testing.assert_close(tails(margin).quantile(lower, upper), x, rtol=1e-12, atol=0)
+
+
+def test_both_tails_of_kumaraswamy():
+    """F(x) = 1 − (1 − x²)³: 3 x² near 0, and (2 (1 − x))³ from 1 near 1."""
+    known = tails(dist.Kumaraswamy(tensor(2.0), tensor(3.0)))
+    x = tensor(1e-12, 0.5, 1 - 1e-12)
+    lower, upper = known.of(x)
+    torch.testing.assert_close(lower[:2].exp(), tensor(3e-24, 1 - 0.75**3), rtol=1e-10, atol=0)
+    torch.testing.assert_close(upper[1:].exp(), tensor(0.75**3, 8e-36), rtol=1e-3, atol=0)
+    torch.testing.assert_close(known.quantile(lower, upper), x, rtol=1e-10, atol=0)
+
+
+def test_a_tail_that_is_not_known_raises():
+    law = GaussianCopula([InverseCDF(cdf=torch.sigmoid, dtype=float64), normal(0.0, 1.0)], correlation=EYE)
+    assert law.log_prob(tensor(20.0, 1.0)).isfinite()
+    with pytest.raises(ValueError, match=r"nan at x = \[60.0, 1.0\]: margin 0, InverseCDF does not know"):
+        law.log_prob(tensor(60.0, 1.0))
+    by_density = InverseCDF(log_prob=lambda x: -(x**2) / 2)
+    law = EmpiricalCopula(torch.randn(9, 2), [normal(0.0, 1.0), by_density])
+    with pytest.raises(ValueError, match=r"nan at x = \[1.0, 30.0\]: margin 1, InverseCDF does not know"):
+        law.log_prob(tensor(1.0, 30.0))
+
+
+def with_atom(x):
+    return torch.where(x < 0, 0.7 * torch.sigmoid(x), 0.3 + 0.7 * torch.sigmoid(x))
+
+
+class Censored(dist.TorchDistribution):
+    """max(0, Z), Z standard normal."""
+
+    arg_constraints = {}  # noqa: RUF012
+    support = constraints.nonnegative
+
+    def cdf(self, x):
+        return torch.where(x < 0, 0.0, torch.special.ndtr(x))
+
+    def log_prob(self, x):
+        return dist.Normal(0.0, 1.0).log_prob(x)
+
+    def sample(self, shape=()):
+        return torch.randn(shape).clamp(min=0)
+
+
+ATOMS = {
+    "cdf": (lambda: InverseCDF(cdf=with_atom), "InverseCDF has about 0.3 of its mass at x = 0.0"),
+    "icdf": (lambda: InverseCDF(icdf=lambda u: u.logit().clamp(max=6.0)), "0.0022 of its mass at x = 6.0"),
+    "end": (
+        lambda: InverseCDF(icdf=lambda u: (u / 0.9).clamp(max=1), support=constraints.interval(0.0, 1.0)),
+        "InverseCDF has about 0.1 of its mass at x = 1.0",
+    ),
+    "truncated": (lambda: truncate(InverseCDF(cdf=with_atom), -1.0, 1.0), "has about .* at x = 0.0"),
+    "moved": (
+        lambda: dist.TransformedDistribution(
+            InverseCDF(cdf=with_atom), dist.transforms.AffineTransform(1.0, 2.0)
+        ),
+        "TransformedDistribution has about 0.3 of its mass at x = 1.0",
+    ),
+    "mixed": (
+        lambda: dist.MixtureSameFamily(
+            dist.Categorical(torch.ones(2)), InverseCDF(cdf=with_atom, batch_shape=(2,))
+        ),
+        "MixtureSameFamily has about 0.3 of its mass at x = 0.0",
+    ),
+    "own": (lambda: Censored(validate_args=False), "Censored has about 0.5 of its mass at x = 0.0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ATOMS)
+def test_margins_with_atoms_are_refused(name):
+    build, message = ATOMS[name]
+    with pytest.raises(ValueError, match=f"margin 1 should have no atom but .*{message}"):
+        GaussianCopula([dist.Normal(0.0, 1.0), build()], correlation=EYE)
+    with pytest.raises(ValueError, match="margin 0 should have no atom"):
+        EmpiricalCopula(torch.randn(5, 2), [build(), dist.Normal(0.0, 1.0)])
 
 
 # Gradients.
@@ -280,9 +529,6 @@ def test_a_copula_as_prior_and_as_guide():
 
 
 # Bad input.
-
-EYE = torch.eye(2)
-TWO = [dist.Normal(0.0, 1.0)] * 2
 
 
 @pytest.mark.parametrize(
