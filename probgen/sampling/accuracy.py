@@ -10,8 +10,8 @@ from torch import Tensor
 
 from probgen.sampling import series
 from probgen.sampling.inversion import Masses, Mesh, Table, cumulated, looked_up, panel_of, quantile
-from probgen.sampling.landmarks import Target
 from probgen.sampling.panels import Panels, argument, distance, in_chunks, log_density
+from probgen.sampling.target import Target
 
 _NODES, _WEIGHTS = series.gauss_lobatto(12)
 _SLOPES = series.derivative(_NODES)

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from probgen.sampling import series
 from probgen.sampling.inversion import Masses, Mesh, masses, remeshed
-from probgen.sampling.landmarks import Target
 from probgen.sampling.panels import distance
+from probgen.sampling.target import Target
 
 _UNRESOLVED = 1e-8  # of the absolute moment
 

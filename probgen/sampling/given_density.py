@@ -23,13 +23,14 @@ from probgen.sampling.inversion import (
     tabulated,
     tails,
 )
-from probgen.sampling.landmarks import Target
 from probgen.sampling.panels import TAIL
 from probgen.sampling.quantile_table import Quantile, QuantileTable, Resolution, drawn, quantiles, table_for
+from probgen.sampling.target import Target, poles_beside
 
 _PROMISE = 1e-10
 _SEARCHES = 4
 _BLOCK = 2**14  # quantiles found at a time
+_TOGETHER = 2**15  # values of log_prob: what a mixture of many makes of them fits the memory
 _OVERFLOW = 1e12
 _TRUSTED = 1e-6  # a law with a larger relative error of its normaliser is NaN where validation is off
 
@@ -84,6 +85,7 @@ class GivenDensity:
             place = verification.first(named, ~((named > low) & (named < high)))
             raise ValueError(f"points should lie inside the support but got {place}")
         poles = torch.cat([*(torch.where(end.isfinite(), end, torch.nan)[None] for end in ends), named])
+        poles = poles.sort(0).values
         self._has_ends = has_low or has_high or len(named) > 0
         somewhere = verification.somewhere(low, high)
         looseness = 1.0 if self._evaluated(somewhere.expand(3, -1)).dtype == torch.float64 else 1e6
@@ -257,7 +259,7 @@ class GivenDensity:
         if self._has_ends:
             outside = (x <= target.low) | (x >= target.high)
             if len(self.points):
-                outside = outside | (x == target.poles[:, None]).any(0)
+                outside = outside | (x == poles_beside(target.poles, x)).any(0)
             x = torch.where(outside, target.somewhere, x)
         height = self._evaluated(x).to(torch.float64)
         checked = self._validate and get_proxy_mode() is None
@@ -272,6 +274,8 @@ class GivenDensity:
         return torch.where(outside, -torch.inf, height) if self._has_ends else height
 
     def _evaluated(self, x: Tensor) -> Tensor:
+        if self._validate and x.numel() > _TOGETHER and len(x) > 1 and get_proxy_mode() is None:
+            return torch.cat([self._evaluated(part) for part in x.split(max(1, _TOGETHER // x.shape[1]))])
         values = x.reshape(-1, *self.shape)
         height = self.given(values)
         if height.shape != values.shape:

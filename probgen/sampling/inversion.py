@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from probgen.sampling import series
-from probgen.sampling.landmarks import Target, heavy_tail, laid_out
+from probgen.sampling.landmarks import heavy_tail, laid_out
 from probgen.sampling.panels import (
     LogDensity,
     Panels,
@@ -24,6 +24,7 @@ from probgen.sampling.panels import (
     power_law,
     refined,
 )
+from probgen.sampling.target import Target
 
 _NEWTON_STEPS, _NEAR = 5, 1e-7  # a step so short is the last: its error is a multiple of its square
 _HEAD = 9

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from probgen.sampling import series
 from probgen.sampling.inversion import Masses, Mesh
-from probgen.sampling.landmarks import LOG_TAIL, Target, far_out, heavy_tail, zoomed
+from probgen.sampling.landmarks import LOG_TAIL, far_out, heavy_tail
 from probgen.sampling.panels import LogDensity, argument, distance, placed
+from probgen.sampling.target import Target, zoomed
 from probgen.sampling.verification import first
 
 _POINTS, _LEAST_POINTS = 2**20, 2**11  # in all, and for each law

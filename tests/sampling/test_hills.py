@@ -1,0 +1,99 @@
+"""Laws of many modes, given by their log-density alone: all modes have their mass, or the law is refused."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import constraints
+
+from probgen.sampling import InverseCDF
+
+float64 = torch.float64
+
+
+def kernels(mean, sd, log_weight):
+    """The log-density of normals, unnormalised: log Z is that of the sum of weight · sd · √(2π)."""
+    mean, sd, log_weight = (torch.as_tensor(a, dtype=float64) for a in (mean, sd, log_weight))
+    log_normaliser = (log_weight + sd.log()).logsumexp(-1) + 0.5 * math.log(2 * math.pi)
+    return lambda x: (log_weight - ((x[..., None] - mean) / sd).square() / 2).logsumexp(-1), log_normaliser
+
+
+def comb(teeth, spacing, sd, offset=0.0):
+    return kernels(offset + spacing * np.arange(teeth), sd, np.zeros(teeth))
+
+
+def irregular():
+    random = np.random.default_rng(0)
+    mean = 50 + np.cumsum(random.uniform(1, 20, 20))
+    return kernels(mean, 0.01, random.uniform(0, math.log(1e3), 20))
+
+
+def kernel_estimate(n, width):
+    return kernels(np.random.default_rng(n).standard_normal(n), width, np.zeros(n))
+
+
+MANY_MODES = {
+    "nine teeth": comb(9, 10.0, 0.01),
+    "two teeth, far from 0": comb(2, 1.0, 1e-4, offset=1e4),
+    "thirty teeth, far from 0": comb(30, 0.1, 1e-3, offset=-1e4),
+    "the last of nine is the highest": kernels(10 * np.arange(9.0), 0.01, [0.0] * 8 + [math.log(3)]),
+    "irregular": irregular(),
+    "ten kernels": kernel_estimate(10, 1e-3),
+    "thirty kernels": kernel_estimate(30, 1e-4),
+    "unequal widths": kernels([0.0, 3.0, 50.0, 51.0], [1.0, 1e-3, 1e-4, 20.0], [0.0, 7.0, 9.0, 0.0]),
+}
+
+
+@pytest.mark.parametrize("name", MANY_MODES)
+def test_all_modes_have_their_mass(name):
+    log_prob, log_normaliser = MANY_MODES[name]
+    report = InverseCDF(log_prob=log_prob, dtype=float64).report()
+    assert float(report.log_normaliser) == pytest.approx(float(log_normaliser), abs=1e-11)
+    assert report.u_error < 1e-11
+
+
+@pytest.mark.parametrize(("k", "m"), [(1e4, 10.0), (1e6, 60.0)])
+def test_all_periods_have_their_mass(k, m):
+    law = InverseCDF(
+        log_prob=lambda x: k * (torch.cos(2 * math.pi * x) - 1), support=constraints.interval(0.0, m)
+    )
+    exact = math.log(m * float(torch.special.i0e(torch.tensor(k, dtype=float64))))
+    assert float(law.report().log_normaliser) == pytest.approx(exact, abs=1e-11)
+
+
+def test_all_modes_are_drawn():
+    law = InverseCDF(log_prob=comb(9, 10.0, 0.01)[0], dtype=float64)
+    count = torch.bincount((law.sample((90_000,)) / 10).round().long(), minlength=9)
+    assert ((count - 10_000).abs() < 5 * math.sqrt(10_000 * 8 / 9)).all()  # 5 standard errors
+    assert float(law.mean) == pytest.approx(40.0, rel=1e-12)
+
+
+def test_laws_of_a_batch_have_their_own_modes():
+    teeth = torch.tensor([1, 3, 9])
+    spacing = torch.tensor([1.0, 10.0, 5.0], dtype=float64)
+    place = torch.minimum(torch.arange(9), teeth[:, None] - 1) * spacing[:, None]
+    law = InverseCDF(
+        log_prob=lambda x: (-((x[..., None] - place) / 0.01).square() / 2).logsumexp(-1), dtype=float64
+    )
+    exact = math.log(9 * 0.01 * math.sqrt(2 * math.pi))
+    torch.testing.assert_close(law.report().log_normaliser, torch.full((3,), exact, dtype=float64))
+
+
+def test_the_time_of_points_is_not_that_of_their_pairs():
+    """A histogram of 200 bins, all inner edges named: there were 2 million values of log_prob a point."""
+    random = np.random.default_rng(0)
+    edges = np.sort(np.r_[0, random.uniform(0, 10, 199), 10.0])
+    mass = random.dirichlet(np.ones(200))
+    height, inner = torch.as_tensor(np.log(mass / np.diff(edges))), torch.as_tensor(edges[1:-1])
+    evaluated = 0
+
+    def log_prob(x):
+        nonlocal evaluated
+        evaluated += x.numel()
+        return height[torch.bucketize(x.contiguous(), inner, right=True)]
+
+    law = InverseCDF(log_prob=log_prob, support=constraints.interval(0.0, 10.0), points=inner, dtype=float64)
+    assert evaluated < 4e6
+    assert float(law.report().log_normaliser) == pytest.approx(0.0, abs=1e-10)
+    torch.testing.assert_close(law.cdf(inner), torch.as_tensor(np.cumsum(mass)[:-1]), rtol=1e-9, atol=0)
