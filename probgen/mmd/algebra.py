@@ -25,6 +25,7 @@ class PairKernel(ABC):
     """
 
     matrices = 1  # the number of matrices that are its features
+    shifts_cancel = False  # whether features may be centred, as MMD² does not change with their origin
 
     @abstractmethod
     def features(self, samples: Sequence[Tensor], dtype: torch.dtype) -> list[Features]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from probgen.mmd.pairwise import accurate_squared_distances, centred, row_spans
+from probgen.mmd.kernels import Gaussian
+from probgen.mmd.pairwise import accurate_squared_distances, centred, check_finite, row_spans
 from probgen.mmd.processes import summed, turns
 
 _BINS = 4096
@@ -61,12 +62,25 @@ def bandwidths_between_quantiles(x: Tensor, y: Tensor, *, number: int = 5) -> tu
     return tuple(2 ** (first + (last - first) * step / (number - 1)) for step in range(number))
 
 
+def default_gaussian(x: Tensor, y: Tensor) -> Gaussian:
+    """Return the mean of Gaussians over :func:`bandwidth_grid`; where all points are equal any will do."""
+    return Gaussian(1.0 if all_equal(x, y) else bandwidth_grid(x, y))
+
+
+def all_equal(x: Tensor, y: Tensor) -> bool:
+    """Say whether all points of two samples, which are alike and finite, are one."""
+    check_finite(x=x, y=y)
+    return bool((x == x[0]).all()) and bool((y == x[0]).all())
+
+
 def _quantiles(x: Tensor, y: Tensor, *shares: float) -> Tensor:
     """Return quantiles of the distances between different points of a pooled sample."""
     points = torch.cat(centred(x=x, y=y))
     scale = 2 * points.square().sum() / len(points)  # the mean squared distance over all ordered pairs
-    if scale == 0:
-        raise ValueError("x and y should hold at least two different points for a median bandwidth")
+    if scale == 0 or all_equal(x, y):
+        raise ValueError(
+            "x and y should hold at least two different points for a median bandwidth: give a bandwidth"
+        )
     low, high = _LOG2_RANGE
     counts = points.new_zeros(_BINS + 1)  # the last one: of pairs of different points
     for rows in turns(row_spans(len(points), len(points), points.device)):
@@ -80,6 +94,6 @@ def _quantiles(x: Tensor, y: Tensor, *shares: float) -> Tensor:
     if ranks.min() == 0:
         raise ValueError(
             f"the {'median' if shares == (0.5,) else '5 % quantile of the'} distance should exceed 1e-9 of "
-            "the root mean squared distance but does not"
+            "the root mean squared distance but does not: give bandwidths, or see what lies far out"
         )
-    return (scale * torch.exp2(low + (ranks + 0.5) * (high - low) / _BINS)).sqrt()
+    return (scale * torch.exp2(low + (ranks.double() + 0.5) * (high - low) / _BINS)).sqrt()

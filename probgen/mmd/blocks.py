@@ -37,19 +37,26 @@ def autocorrelation_time(draws: Tensor) -> float:
     >>> 0.8 < autocorrelation_time(draws) < 1.25
     True
     """
-    centred = draws.double() - draws.double().mean((0, 1))
-    seen = torch.cat([centred, centred.square().sum(2, keepdim=True)], 2)
-    seen = seen - seen.mean((0, 1))
+    centred, of_rounding = _in_own_units(draws.double())
+    if of_rounding.all():
+        return 1.0
+    centred = centred[..., ~of_rounding]
+    seen, of_rounding = _in_own_units(torch.cat([centred, centred.square().sum(2, keepdim=True)], 2))
+    seen = seen[..., ~of_rounding]
     length = seen.shape[1]
     power = torch.fft.rfft(seen, n=2 * length, dim=1).abs().square().mean(0)
     covariance = torch.fft.irfft(power, n=2 * length, dim=0)[:length]
-    varies = covariance[0] > 1e-12 * covariance[0].max()
-    if not varies.any():
-        return 1.0
-    covariance = covariance[:, varies]
     times = (2 * (covariance / covariance[0]).cumsum(0) - 1).cummax(0).values
     lags = torch.arange(length, device=draws.device)[:, None]
     return float(times.masked_fill(lags > 5 * times, 1.0).max())
+
+
+def _in_own_units(numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Return numbers less their mean, over their largest deviation, and which columns vary by rounding."""
+    apart = numbers - numbers.mean((0, 1))
+    largest = apart.abs().amax((0, 1))
+    of_rounding = largest <= 1e-12 * numbers.abs().amax((0, 1))
+    return apart / torch.where(of_rounding, 1, largest), of_rounding
 
 
 def block_shares(

@@ -66,6 +66,9 @@ def deep_kernel_test(
     0.01
     """
     check_finite(x=x, y=y)
+    x, y = x.detach(), y.detach()
+    if network is None:  # of digits enough to learn
+        x, y = (z.to(torch.promote_types(z.dtype, torch.float32)) for z in (x, y))
     if not 0 < share < 1:
         raise ValueError(f"share should be between 0 and 1 but got {share}")
     check_count("steps", steps)
@@ -99,15 +102,22 @@ def _best_gaussian(x: Tensor, y: Tensor) -> Gaussian:
     return kernels[int(powers.argmax())]
 
 
+class _Flat(torch.nn.Module):
+    """Points (n, *event) as rows, also where an event is one number."""
+
+    def forward(self, points: Tensor) -> Tensor:
+        return points.reshape(len(points), -1)
+
+
 def _default_network(points: Tensor, generator: torch.Generator | None) -> torch.nn.Module:
     """Return two hidden layers on flat, standardised points, with weights that the generator decides."""
-    flat = points.flatten(1)
+    flat = points.reshape(len(points), -1)
     d, width = flat.shape[1], max(32, min(128, 2 * flat.shape[1]))
     seed = int(torch.randint(2**31, (), generator=generator, device=points.device))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         first, second, last = (torch.nn.Linear(*sizes) for sizes in ((d, width), (width, width), (width, 16)))
-    layers = (torch.nn.Flatten(), first, torch.nn.Softplus(), second, torch.nn.Softplus(), last)
+    layers = (_Flat(), first, torch.nn.Softplus(), second, torch.nn.Softplus(), last)
     network = torch.nn.Sequential(*layers).to(points)
     spread = flat.std(0)
     with torch.no_grad():

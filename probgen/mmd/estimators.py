@@ -12,8 +12,8 @@ from torch import Tensor
 
 from probgen.core import Estimate
 from probgen.mmd.algebra import Kernel
-from probgen.mmd.bandwidths import bandwidth_grid
-from probgen.mmd.kernels import Energy, Gaussian
+from probgen.mmd.bandwidths import default_gaussian
+from probgen.mmd.kernels import Energy
 from probgen.mmd.pairwise import symmetric_product
 from probgen.mmd.pooled import Pooled, checked_share
 from probgen.mmd.spread import any_weights, equal_weights
@@ -64,7 +64,7 @@ def mmd2(
     >>> round(mmd2(x, x + 1, Energy(), estimator="biased").value, 6)
     0.5
     """
-    kernels = [Gaussian(bandwidth_grid(x, y)) if kernel is None else kernel]
+    kernels = [default_gaussian(x, y) if kernel is None else kernel]
     (found,) = mmd2_profile(x, y, kernels, estimator=estimator, weights_x=weights_x, weights_y=weights_y)
     return found
 
@@ -82,6 +82,7 @@ def mmd2_profile(
 
     Arguments and errors are those of :func:`mmd2`.
 
+    >>> from probgen.mmd import Gaussian
     >>> x = torch.arange(40.0)
     >>> scales = [Gaussian(0.1), Gaussian(100.0)]
     >>> narrow, wide = mmd2_profile(x, x + 0.5, scales, estimator="biased")

@@ -38,6 +38,7 @@ class Polynomial(PairKernel):
         if not 0 <= constant < float("inf"):
             raise ValueError(f"constant should be finite and not negative but got {constant}")
         self.degree, self.scale, self.constant = int(degree), float(scale), float(constant)
+        self.shifts_cancel = self.degree == 1
 
     def features(self, samples: Sequence[Tensor], dtype: torch.dtype) -> list[Features]:
         """Return the points themselves, in float64 whatever the dtype: they are not centred."""

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from probgen.mmd.algebra import Radial, check_positive
 
+_LARGEST, _IN_FLOAT32 = 1e100, 1e15  # bandwidths whose squares neither overflow nor vanish
+
 
 class OfBandwidths(Radial):
     """The mean over bandwidths of a function of the distance over the bandwidth."""
@@ -32,8 +34,12 @@ class OfBandwidths(Radial):
         if not self.bandwidth:
             raise ValueError("bandwidth should hold at least one value but is empty")
         for width in self.bandwidth:
-            if not 1e-15 <= width <= 1e15:
-                raise ValueError(f"bandwidth should be between 1e-15 and 1e15 but got {width}")
+            if not 1 / _LARGEST <= width <= _LARGEST:
+                raise ValueError(
+                    f"bandwidth should be between 1e-100 and 1e100 but got {width}: write the data in other "
+                    "units"
+                )
+        self._extreme = [width for width in self.bandwidth if not 1 / _IN_FLOAT32 <= width <= _IN_FLOAT32]
 
     @abstractmethod
     def _value(self, squared_distance: Tensor, width: float) -> Tensor: ...
@@ -41,15 +47,24 @@ class OfBandwidths(Radial):
     @abstractmethod
     def _value_and_slope(self, squared_distance: Tensor, width: float) -> tuple[Tensor, Tensor]: ...
 
+    def _widths(self, like: Tensor) -> tuple[float, ...]:
+        """Return the bandwidths, once their squares are known to have digits in a dtype."""
+        if self._extreme and like.dtype != torch.float64:
+            raise ValueError(
+                f"bandwidth should be between 1e-15 and 1e15 for points of {like.dtype} but is "
+                f"{self._extreme[0]}: write the data in other units, or take float64"
+            )
+        return self.bandwidth
+
     def __call__(self, squared_distance: Tensor) -> Tensor:
         value = torch.zeros_like(squared_distance)
-        for width in self.bandwidth:
+        for width in self._widths(squared_distance):
             value += self._value(squared_distance, width)
         return value.div_(len(self.bandwidth))
 
     def value_and_slope(self, squared_distance: Tensor) -> tuple[Tensor, Tensor]:
         value, slope = torch.zeros_like(squared_distance), torch.zeros_like(squared_distance)
-        for width in self.bandwidth:
+        for width in self._widths(squared_distance):
             more, more_slope = self._value_and_slope(squared_distance, width)
             value += more
             slope += more_slope
@@ -60,7 +75,7 @@ class OfBandwidths(Radial):
 
         They are Gaussian given a precision τ; each bandwidth has an equal share of them, but for one.
         """
-        widths = like.new_tensor(self.bandwidth).repeat(-(-count // len(self.bandwidth)))[:count]
+        widths = like.new_tensor(self._widths(like)).repeat(-(-count // len(self.bandwidth)))[:count]
         normal = torch.empty(count, like.shape[1], dtype=like.dtype, device=like.device)
         precisions = self._precisions(torch.ones_like(widths), generator)
         return normal.normal_(generator=generator) * (precisions.sqrt() / widths)[:, None]
@@ -82,7 +97,8 @@ class Gaussian(OfBandwidths):
 
     Raises:
         TypeError: if a bandwidth is not a number.
-        ValueError: if there is no bandwidth, or one outside [1e-15, 1e15], where float32 would overflow.
+        ValueError: if there is no bandwidth, or one outside [1e-100, 1e100]; for points of another dtype than
+            float64, once the kernel is called, outside [1e-15, 1e15].
 
     >>> Gaussian([1.0, 2.0])(torch.tensor([0.0, 8.0]))
     tensor([1.0000, 0.1931])
@@ -101,7 +117,7 @@ class Gaussian(OfBandwidths):
     def value_and_slope(self, squared_distance: Tensor) -> tuple[Tensor, Tensor]:
         """Return the sums of the base class with fewer passes over the tile."""
         value, slope = torch.zeros_like(squared_distance), torch.zeros_like(squared_distance)
-        for width in self.bandwidth:
+        for width in self._widths(squared_distance):
             more = self._value(squared_distance, width)
             value += more
             slope.add_(more, alpha=-0.5 / width**2)

@@ -17,6 +17,7 @@ from probgen.mmd.processes import summed, turns
 _CPU_ELEMENTS, _ELEMENTS = 2**17, 2**22  # of a tile: on a CPU one that stays in the cache
 _CPU_COLUMNS, _COLUMNS = 2**10, 2**14
 _NEAR = 2e-6  # below this share of ‖x‖², then nearly ‖y‖², the Gram expansion has fewer than nine digits
+_SMALLEST = 1e-140  # points nearer to their mean have squared distances without digits in float64
 
 
 def centred(**samples: Tensor) -> tuple[Tensor, ...]:
@@ -40,9 +41,18 @@ def centred(**samples: Tensor) -> tuple[Tensor, ...]:
 
 
 def check_near(points: Sequence[Tensor], name: str) -> None:
-    """Raise unless squared distances between centred points are finite."""
+    """Raise unless squared distances between centred points are finite, and have their digits."""
     if not all(torch.isfinite(matrix.square().sum()) for matrix in points):
-        raise ValueError(f"{name} should lie close enough for their squared distances to be finite")
+        raise ValueError(
+            f"{name} should lie close enough for their squared distances to be finite: write them in other "
+            "units"
+        )
+    farthest = max(float(matrix.abs().max()) for matrix in points)
+    if points[0].dtype == torch.float64 and 0 < farthest < _SMALLEST:
+        raise ValueError(
+            f"{name} should lie far enough apart for their squared distances to have digits but are within "
+            f"{farthest:.2g} of their mean: write them in other units"
+        )
 
 
 def centred_matrices(*samples: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:

@@ -35,6 +35,8 @@ class Pooled:
         for kernel in self.kernels[:1] if self.all_radial else self.kernels:
             of_x, of_y = kernel.features((x, y), torch.float64)
             features = tuple(torch.cat(pair) for pair in zip(of_x, of_y, strict=True))
+            if kernel.shifts_cancel:
+                features = tuple(matrix - matrix.mean(0) for matrix in features)
             check_near(features, "x and y" if isinstance(kernel, Radial) else "the features of x and y")
             self.features.append(features)
         if self.all_radial:

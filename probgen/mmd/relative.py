@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from probgen.mmd.algebra import Kernel
-from probgen.mmd.bandwidths import bandwidth_grid
-from probgen.mmd.kernels import Gaussian
+from probgen.mmd.bandwidths import default_gaussian
 from probgen.mmd.pairwise import check_finite, symmetric_product
 from probgen.mmd.pooled import Pooled
 
@@ -52,14 +51,12 @@ def relative_mmd_test(
     >>> relative_mmd_test(x + 1, y, data).p_value < 0.001
     True
     """
+    check_finite(x=x, y=y, reference=reference)
     for name, sample in (("x", x), ("y", y), ("reference", reference)):
         if len(sample) < 4:
             raise ValueError(f"{name} should hold at least 4 points but has {len(sample)}")
-    check_finite(x=x, y=y, reference=reference)
     both = torch.cat([x, y])
-    pooled = Pooled(
-        [Gaussian(bandwidth_grid(both, reference)) if kernel is None else kernel], both, reference
-    )
+    pooled = Pooled([default_gaussian(both, reference) if kernel is None else kernel], both, reference)
     n, m, size = len(x), len(y), len(reference)
     of = torch.arange(3, device=x.device).repeat_interleave(torch.tensor([n, m, size], device=x.device))
     (sums,) = symmetric_product(pooled.block, torch.nn.functional.one_hot(of).double())

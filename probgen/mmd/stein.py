@@ -14,7 +14,7 @@ from probgen.mmd.algebra import Kernel, Radial, as_pair_kernel
 from probgen.mmd.bandwidths import median_bandwidth
 from probgen.mmd.estimators import Estimator, inner_weight
 from probgen.mmd.kernels import InverseMultiquadric
-from probgen.mmd.pairwise import accurate_squared_distances, centred, symmetric_product
+from probgen.mmd.pairwise import accurate_squared_distances, centred, check_finite, symmetric_product
 from probgen.mmd.pooled import checked_share
 from probgen.mmd.spread import variance_within
 
@@ -133,7 +133,8 @@ def points_and_scores(x: Tensor | Mapping[str, Tensor], target: Target) -> tuple
     else:
         if not isinstance(x, Tensor):
             raise TypeError(f"x should be a tensor where target is a score but is {type(x).__name__}")
-        positions = x.reshape(len(x), -1) if x.dim() != 1 else x[:, None]
+        check_finite(x=x)
+        positions = x.reshape(len(x), -1)
         scores = target(positions).detach()
         if scores.shape != positions.shape:
             raise ValueError(

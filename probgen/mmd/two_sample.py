@@ -11,7 +11,7 @@ from torch import Tensor
 
 from probgen.mmd.aggregation import by_smallest_p_value, by_soft_maximum
 from probgen.mmd.algebra import Kernel
-from probgen.mmd.bandwidths import bandwidth_grid, bandwidths_between_quantiles
+from probgen.mmd.bandwidths import all_equal, bandwidths_between_quantiles, default_gaussian
 from probgen.mmd.blocks import block_shares, signed_statistics
 from probgen.mmd.kernels import Gaussian, Laplace
 from probgen.mmd.null_laws import gamma_test, spectral_test
@@ -72,8 +72,9 @@ def mmd_test(
         generator: of these, on the device of the samples.
 
     Returns:
-        the result; with "aggregated" the statistic is −log of the smallest p-value, and
-        ``kernel_p_values`` are those of the kernels, adjusted for their number (in a single step).
+        the result, with p = 1 where all points are equal; with "aggregated" the statistic is −log of the
+        smallest p-value, and ``kernel_p_values`` are those of the kernels, adjusted for their number (in a
+        single step).
 
     Raises:
         TypeError, ValueError: for samples that are too small, not finite or not alike, fewer than one
@@ -108,6 +109,8 @@ def mmd_test(
     for name, size in (("x", n), ("y", m)):
         if size < 2:
             raise ValueError(f"{name} should hold at least 2 points but has {size}")
+    if method in ("gamma", "spectral") and all_equal(x, y):
+        return TestResult(0.0, 1.0, x.new_zeros(0))
     if method == "gamma":
         return gamma_test(pooled)
     if method == "spectral":
@@ -130,8 +133,11 @@ def mmd_test(
 
 
 def default_kernels(x: Tensor, y: Tensor) -> list[Kernel]:
-    """Return Gaussian and Laplace kernels of five bandwidths each, found from the pooled sample."""
-    grid = bandwidths_between_quantiles(x, y)
+    """Return Gaussian and Laplace kernels of five bandwidths each, found from the pooled sample.
+
+    Where all points are equal, any bandwidth will do.
+    """
+    grid = (1.0,) if all_equal(x, y) else bandwidths_between_quantiles(x, y)
     return [kind(width) for kind in (Gaussian, Laplace) for width in grid]
 
 
@@ -153,7 +159,7 @@ def _chosen(
     """Return the kernels of a test, once their number is looked at."""
     if kernels is None:
         several = method in ("aggregated", "fuse")
-        return default_kernels(x, y) if several else [Gaussian(bandwidth_grid(x, y))]
+        return default_kernels(x, y) if several else [default_gaussian(x, y)]
     chosen = kernels if isinstance(kernels, Sequence) else [kernels]
     if not chosen:
         raise ValueError("kernels should hold at least one kernel but is empty")

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from probgen.mmd.algebra import Features, Kernel, PairKernel, as_pair_kernel, rows_of
-from probgen.mmd.bandwidths import bandwidth_grid
-from probgen.mmd.kernels import Gaussian
+from probgen.mmd.bandwidths import default_gaussian
 from probgen.mmd.pairwise import accurate_squared_distances, check_finite, check_near, row_spans
 from probgen.mmd.processes import summed, turns
 
@@ -45,17 +44,18 @@ def witness(x: Tensor, y: Tensor, kernel: Kernel | None = None, *, at: Tensor | 
 
     Source: Gretton et al. (2012), section 2.3; Lloyd and Ghahramani (2015).
 
+    >>> from probgen.mmd import Gaussian
     >>> x, y = torch.tensor([0.0, 0.0, 5.0]), torch.tensor([0.0, 5.0, 5.0])
     >>> f = witness(x, y, Gaussian(1.0), at=torch.tensor([0.0, 2.5, 5.0]))
     >>> [round(value, 3) for value in f.tolist()]
     [0.333, 0.0, -0.333]
     """
+    samples = {"x": x, "y": y} if at is None else {"x": x, "y": y, "at": at}
+    check_finite(**samples)
     for name, sample in (("x", x), ("y", y)):
         if len(sample) < 2:
             raise ValueError(f"{name} should hold at least 2 points but has {len(sample)}")
-    samples = {"x": x, "y": y} if at is None else {"x": x, "y": y, "at": at}
-    check_finite(**samples)
-    pair_kernel = as_pair_kernel(Gaussian(bandwidth_grid(x, y)) if kernel is None else kernel)
+    pair_kernel = as_pair_kernel(default_gaussian(x, y) if kernel is None else kernel)
     features = pair_kernel.features(tuple(samples.values()), torch.float64)
     for name, matrices in zip(samples, features, strict=True):
         check_near(matrices, f"the features of {name}")
@@ -91,11 +91,13 @@ def most_different(x: Tensor, y: Tensor, kernel: Kernel | None = None, *, number
     Raises:
         TypeError, ValueError: as :func:`witness` does, and for a number outside 1, …, n + m.
 
+    >>> from probgen.mmd import Gaussian
     >>> x, y = torch.tensor([0.0, 0.1, 5.0]), torch.tensor([0.0, 5.0, 5.1])
     >>> found = most_different(x, y, Gaussian(1.0), number=1)
     >>> found.more_x, found.more_y
     (tensor([0.]), tensor([5.]))
     """
+    check_finite(x=x, y=y)
     if not 1 <= number <= len(x) + len(y):
         raise ValueError(f"number should be between 1 and the {len(x) + len(y)} points but got {number}")
     values = witness(x, y, kernel)

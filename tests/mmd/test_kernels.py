@@ -235,9 +235,9 @@ def test_substrings_tell_texts_apart():
     assert near < far
 
 
-@pytest.mark.parametrize("width", [0.0, -1.0, float("nan"), float("inf"), [1.0, 0.0], 1e-20])
+@pytest.mark.parametrize("width", [0.0, -1.0, float("nan"), float("inf"), [1.0, 0.0], 1e-120])
 def test_bad_bandwidths(width):
-    with pytest.raises(ValueError, match="bandwidth should be between 1e-15 and 1e15 but got"):
+    with pytest.raises(ValueError, match="bandwidth should be between 1e-100 and 1e100 but got"):
         Gaussian(width)
 
 
