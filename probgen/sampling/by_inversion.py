@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from probgen.sampling.uniforms import uniform
-from probgen.sampling.verification import first
+from probgen.sampling.verification import check_spacing, first
 
 
 class ByInversion:
@@ -16,7 +16,7 @@ class ByInversion:
 
     A subclass supplies ``_log_tails(x)``, which gives log F(x) and log (1 − F(x)), and its inverse
     ``_quantile(log_lower, log_upper)``, all float64 and each tail to its own relative precision; the ends of
-    the interval on which the law lives; and the dtype of its draws.
+    the interval on which the law lives; its place and width, roughly; and the dtype of its draws.
     """
 
     has_rsample = True
@@ -30,6 +30,10 @@ class ByInversion:
         raise NotImplementedError
 
     def _ends(self) -> tuple[Tensor, Tensor]:
+        raise NotImplementedError
+
+    def _middle_and_spread(self) -> tuple[Tensor, Tensor]:
+        """Return where the law has its mass, and about how wide half of it is, found at little cost."""
         raise NotImplementedError
 
     @property
@@ -46,17 +50,24 @@ class ByInversion:
     ) -> Tensor:
         """Draw by inversion, with first derivatives to the parameters."""
         shape = torch.Size(sample_shape) + self.batch_shape
-        return self.icdf(uniform(shape, device=self._ends()[0].device, generator=generator))
+        if self._validate_args and self._dtype != torch.float64:
+            check_spacing(*self._middle_and_spread(), self._dtype, "give parameters of dtype=torch.float64")
+        return self.placed(uniform(shape, device=self._ends()[0].device, generator=generator), self._dtype)
 
     def icdf(self, value: Tensor) -> Tensor:
-        """Return the quantile at u in [0, 1], in the law's dtype, with first derivatives."""
+        """Return the quantile at u in [0, 1], with first derivatives; float64 where u or the law is."""
+        return self.placed(value, torch.promote_types(self._dtype, value.dtype))
+
+    def placed(self, value: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the quantile at u in [0, 1] in a dtype, inside the open support."""
         u, inside = self._checked_level(value)
-        return self._rounded(self._quantile(inside.log(), (-inside).log1p()), u, 1 - u)
+        return self._rounded(self._quantile(inside.log(), (-inside).log1p()), u, 1 - u, dtype)
 
     def isf(self, value: Tensor) -> Tensor:
         """Return the x with 1 − F(x) = s at s in [0, 1]: far upper quantiles, which 1 − u cannot tell."""
         s, inside = self._checked_level(value)
-        return self._rounded(self._quantile((-inside).log1p(), inside.log()), 1 - s, s)
+        dtype = torch.promote_types(self._dtype, value.dtype)
+        return self._rounded(self._quantile((-inside).log1p(), inside.log()), 1 - s, s, dtype)
 
     def cdf(self, value: Tensor) -> Tensor:
         """Return F(x), in the dtype of x."""
@@ -88,10 +99,10 @@ class ByInversion:
         u = u.expand(torch.broadcast_shapes(u.shape, self.batch_shape))
         return u, torch.where((u == 0) | (u == 1), 0.5, u)
 
-    def _rounded(self, x: Tensor, u: Tensor, s: Tensor) -> Tensor:
-        """Round to the law's dtype, to an end only at u = 0 or s = 0: a tiny positive x does not become 0."""
+    def _rounded(self, x: Tensor, u: Tensor, s: Tensor, dtype: torch.dtype) -> Tensor:
+        """Round to a dtype, to an end only at u = 0 or s = 0: a tiny positive x does not become 0."""
         low, high = self._ends()
-        near = x.to(self._dtype)
+        near = x.to(dtype)
         with torch.no_grad():
             first_inside = next_number(low, near.dtype, torch.inf)
             inner = near.clamp(first_inside, next_number(high, near.dtype, -torch.inf))

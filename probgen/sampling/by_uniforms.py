@@ -18,8 +18,9 @@ from probgen.sampling.uniforms import uniform
 class ByUniforms(TorchDistribution):
     r"""A law of vectors whose draws are T(U), U uniform on a unit cube of ``uniforms`` dimensions.
 
-    A subclass supplies ``from_uniform``, T, which maps shape (\*sample, \*batch, uniforms) to (\*sample,
-    \*batch, d) with derivatives to the law's parameters, and sets ``device``.
+    A subclass supplies ``_from_uniform``, T, which maps shape (\*sample, \*batch, uniforms) to (\*sample,
+    \*batch, d) with derivatives to the law's parameters, in the dtype of its draws or in one with more
+    digits; and sets ``device``.
     """
 
     arg_constraints = {}  # noqa: RUF012
@@ -28,8 +29,16 @@ class ByUniforms(TorchDistribution):
     device: torch.device
     _support: Constraint
 
-    def from_uniform(self, u: Tensor) -> Tensor:
+    def _from_uniform(self, u: Tensor, least: torch.dtype) -> Tensor:
         raise NotImplementedError
+
+    def from_uniform(self, u: Tensor) -> Tensor:
+        """Return x from independent uniforms inside (0, 1); float64 where u or the law is."""
+        return self._from_uniform(self._checked_uniforms(u), u.dtype)
+
+    def placed(self, u: Tensor) -> Tensor:
+        """Return x from independent uniforms, in the dtype of the law's draws."""
+        return self._from_uniform(self._checked_uniforms(u), torch.bool)
 
     @constraints.dependent_property(is_discrete=False, event_dim=1)
     def support(self) -> Constraint:
@@ -53,7 +62,7 @@ class ByUniforms(TorchDistribution):
     ) -> Tensor:
         """Draw with first derivatives to the parameters."""
         shape = (*sample_shape, *self.batch_shape, self.uniforms)
-        return self.from_uniform(uniform(shape, device=self.device, generator=generator))
+        return self.placed(uniform(shape, device=self.device, generator=generator))
 
     def _checked_uniforms(self, u: Tensor) -> Tensor:
         if u.shape[-1] != self.uniforms:

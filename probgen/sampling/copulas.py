@@ -12,8 +12,9 @@ from torch.distributions import Distribution, constraints
 from probgen.sampling.by_uniforms import ByUniforms, joint_support
 from probgen.sampling.closed_tails import normal_log_tails, normal_quantile
 from probgen.sampling.incomplete import Beta
-from probgen.sampling.tails import between_ends, check_atoms, ends_of, example, tails
+from probgen.sampling.tails import between_ends, check_atoms, ends_of, example, middle_and_spread, tails
 from probgen.sampling.two_tails import quantile
+from probgen.sampling.verification import check_spacing
 
 _LOG_0 = -1e300
 """What stands for the logarithm of 0: 0 times it is 0."""
@@ -40,6 +41,7 @@ class _WithMargins(ByUniforms):
         if self._validate_args:
             for k, (law, known) in enumerate(zip(margins, self._tails, strict=True)):
                 check_atoms(law, known, f"margin {k}")
+                check_spacing(*middle_and_spread(law, known), self._dtype)
 
     def _spread(self, value: Tensor) -> Tensor:
         if self._validate_args:
@@ -81,17 +83,18 @@ class _WithMargins(ByUniforms):
             )
         return result.to(value.dtype)
 
-    def _placed(self, log_lower: Tensor, log_upper: Tensor) -> Tensor:
+    def _placed(self, log_lower: Tensor, log_upper: Tensor, least: torch.dtype = torch.bool) -> Tensor:
         """Return F_k⁻¹ at levels given by both tails."""
         logs = zip(log_lower.unbind(-1), log_upper.unbind(-1), strict=True)
         x = [known.quantile(*both) for known, both in zip(self._tails, logs, strict=True)]
+        dtype = torch.promote_types(self._dtype, least)
         pairs = zip(x, self.margins, strict=True)
-        placed = torch.stack([between_ends(one, law, self._dtype) for one, law in pairs], -1)
+        placed = torch.stack([between_ends(one, law, dtype) for one, law in pairs], -1)
         if self._validate_args and not placed.isfinite().all():
             wrong = tuple((~placed.isfinite()).nonzero()[0])
             raise ValueError(
                 f"the quantile of margin {int(wrong[-1])}, {type(self.margins[int(wrong[-1])]).__name__}, "
-                f"should be finite in {self._dtype} but is {float(placed[wrong])}; give its parameters in "
+                f"should be finite in {dtype} but is {float(placed[wrong])}; give its parameters in "
                 f"float64, or InverseCDF by its log_prob"
             )
         return placed
@@ -186,10 +189,10 @@ class GaussianCopula(_WithMargins):
         """Return the independent uniforms, float64, of which x is made."""
         return torch.special.ndtr(self._whitened(normal_quantile(*self._log_levels(self._spread(value)))))
 
-    def from_uniform(self, u: Tensor) -> Tensor:
+    def _from_uniform(self, u: Tensor, least: torch.dtype) -> Tensor:
         """Return x from independent uniforms: the inverse of :meth:`to_uniform`."""
-        z = torch.special.ndtri(self._checked_uniforms(u))
-        return self._placed(*normal_log_tails((self.scale_tril @ z.unsqueeze(-1)).squeeze(-1)))
+        z = torch.special.ndtri(u)
+        return self._placed(*normal_log_tails((self.scale_tril @ z.unsqueeze(-1)).squeeze(-1)), least)
 
     def _whitened(self, z: Tensor) -> Tensor:
         return torch.linalg.solve_triangular(self.scale_tril, z.unsqueeze(-1), upper=False).squeeze(-1)
@@ -266,9 +269,8 @@ class EmpiricalCopula(_WithMargins):
         dependence = torch.where(dependence < _LOG_0 / 2, -torch.inf, dependence)
         return self._joined(value, self._margin_log_prob(value), dependence)
 
-    def from_uniform(self, u: Tensor) -> Tensor:
+    def _from_uniform(self, u: Tensor, least: torch.dtype) -> Tensor:
         """Return x from d + 1 independent uniforms."""
-        u = self._checked_uniforms(u)
         n = len(self.ranks)
         sample = (u[..., 0] * n).long()
         # In a tie of t samples a uniform number says which of t ranks it is, and what is left of it where.
@@ -279,7 +281,7 @@ class EmpiricalCopula(_WithMargins):
         rank = self.ranks[sample] + step
         family = Beta(rank, n + 1 - rank)
         level, rest = family.place(quantile(family, within.log(), (-within).log1p()))
-        return self._placed(level.log(), rest.log())
+        return self._placed(level.log(), rest.log(), least)
 
 
 class _Ties(NamedTuple):

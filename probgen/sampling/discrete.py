@@ -93,13 +93,13 @@ class Empirical(StepLaw):
         """Return F at x."""
         if self._validate_args:
             self._validate_sample(value)
-        return self._level(value, right=True).to(self._dtype)
+        return self._level(value, right=True).to(torch.promote_types(self._dtype, value.dtype))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log of the probability mass at x."""
         if self._validate_args:
             self._validate_sample(value)
-        return self._mass(value).log().to(self._dtype)
+        return self._mass(value).log().to(torch.promote_types(self._dtype, value.dtype))
 
     def smoothed(self, bandwidth: Tensor | float | None = None) -> SmoothedEmpirical:
         """Return the law of X + bandwidth · ε, ε standard normal; see :class:`SmoothedEmpirical`."""
@@ -193,7 +193,7 @@ class DiscreteInverse(StepLaw):
             raise ValueError("cdf needs a number but got nan")
         value = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape))
         level = take(self._cumulative, value.clamp(0, self.probs.shape[-1] - 1).long())
-        return torch.where(value < 0, 0.0, level).to(self.probs.dtype)
+        return torch.where(value < 0, 0.0, level).to(torch.promote_types(self.probs.dtype, value.dtype))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-probability of the category, with gradients to ``probs``."""

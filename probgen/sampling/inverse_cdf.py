@@ -76,7 +76,8 @@ class InverseCDF(TorchDistribution):
     ∫ |g| or better, else they raise: of a tail so heavy that what float64 u cannot reach matters.
 
     **From a CDF**, F⁻(u) = inf{x : F(x) ≥ u} is the generalised inverse, so that F may jump or be flat. It is
-    found by bisection to the last bit of float64 (66 evaluations a draw).
+    found by bisection to the last bit of float64 (66 evaluations a draw). A CDF that begins and ends within
+    1e-5 of 0 and 1, as a mixture does whose weights are a softmax in float32, is stretched to go from 0 to 1.
 
     **From a quantile function** a draw is one evaluation.
 
@@ -109,12 +110,14 @@ class InverseCDF(TorchDistribution):
         points: places inside the support, shape (n) or (n, \*batch_shape), where a log-density alone has
             poles, kinks, or features too narrow to be found.
         batch_shape: shape of the family of laws; broadcast with what the callables return.
-        dtype, device: of the draws; those that the callable returns where not given.
+        dtype, device: of the draws; those that the callable returns where not given. Quantiles at float64 u
+            are float64.
 
     Raises:
         ValueError: where a callable is NaN, where a CDF or quantile function decreases, leaves [0, 1] or the
             support, where ``log_prob`` is not the density of the law or, alone, is zero everywhere, infinite
-            or not integrable, each with the place.
+            or not integrable, where draws of the law would be few different numbers in its dtype, each with
+            the place.
 
     See Devroye (1986), Non-Uniform Random Variate Generation, ch. II; Derflinger, Hörmann and Leydold (2010),
     Random variate generation by numerical inversion when only the density is known; Figurnov et al. (2018),
@@ -184,18 +187,25 @@ class InverseCDF(TorchDistribution):
             if not isinstance(self._source, GivenIcdf):
                 x = self._source.drawn(shape, generator)
                 if x is not None:
-                    return self._rounded(x)
+                    return self._rounded(x, self._dtype)
             return self.rsample(sample_shape, generator=generator)
 
     def rsample(
         self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None
     ) -> Tensor:
         shape = self._extended_shape(torch.Size(sample_shape))
-        return self.icdf(uniform(shape, device=self._source.device, generator=generator))
+        return self.placed(uniform(shape, device=self._source.device, generator=generator), self._dtype)
 
     def icdf(self, value: Tensor) -> Tensor:
-        """Return the generalised inverse F⁻(u) at u in [0, 1], in the law's dtype."""
-        return self._checked(value, self._source.quantile)
+        """Return the generalised inverse F⁻(u) at u in [0, 1]; float64 where u or the law is.
+
+        At 0 and 1 these are the ends of the support, but where F jumps to 1 or a quantile function says else.
+        """
+        return self.placed(value, torch.promote_types(self._dtype, value.dtype))
+
+    def placed(self, value: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return F⁻(u) in a dtype, inside the support."""
+        return self._checked(value, self._source.quantile, dtype)
 
     def cdf(self, value: Tensor) -> Tensor:
         """Return F at x in the support, in the dtype of x."""
@@ -220,8 +230,8 @@ class InverseCDF(TorchDistribution):
         """
         s = value.to(torch.float64)
         if not isinstance(self._source, GivenDensity):
-            return self.icdf(1 - s)
-        return self._checked(s, self._source.upper_quantile)
+            return self.placed(1 - s, torch.promote_types(self._dtype, value.dtype))
+        return self._checked(s, self._source.upper_quantile, torch.promote_types(self._dtype, value.dtype))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density at x, in the dtype of x, with gradients to x and to parameters."""
@@ -287,6 +297,10 @@ class InverseCDF(TorchDistribution):
         """The law as found from its log-density; None where its CDF or quantile function was given."""
         return self._source if isinstance(self._source, GivenDensity) else None
 
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self._source.dtype
+
     def _expectation(self, name: str) -> Tensor:
         source, density = self._source, self._density()
         value = getattr(quantile_moments, name)(source) if density is None else density.expectation(name)
@@ -310,19 +324,19 @@ class InverseCDF(TorchDistribution):
         )
         return found if (found.log_normaliser().detach().abs() < _WHOLE).all() else None
 
-    def _checked(self, value: Tensor, quantile: Elementwise) -> Tensor:
-        """Return quantiles at a level in [0, 1], in the law's dtype."""
+    def _checked(self, value: Tensor, quantile: Elementwise, dtype: torch.dtype) -> Tensor:
+        """Return quantiles at a level in [0, 1], in a dtype."""
         u = value.to(torch.float64)
         if self._validate_args and not ((u >= 0) & (u <= 1)).all():
             raise ValueError(f"u should be in [0, 1] but got {verification.first(u, ~((u >= 0) & (u <= 1)))}")
         x = quantile(u.expand(torch.broadcast_shapes(u.shape, self.batch_shape)))
         if self._validate_args:
             verification.check_draws(u, x, self._support, self._source.name)
-        return self._rounded(x)
+        return self._rounded(x, dtype)
 
-    def _rounded(self, x: Tensor) -> Tensor:
-        """Round to the law's dtype; what lies inside the support stays inside: a tiny x does not become 0."""
-        near = x.to(self._source.dtype)
+    def _rounded(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """Round to a dtype; what lies inside the support stays inside: a tiny x does not become 0."""
+        near = x.to(dtype)
         if near.dtype == x.dtype:
             return near
         if self._validate_args and near.detach().isinf().any():
@@ -348,6 +362,16 @@ class InverseCDF(TorchDistribution):
             inside = torch.nextafter(near, torch.where(below, torch.inf, -torch.inf).to(near.dtype))
         return torch.where(below | above, inside, near)
 
+    @torch.no_grad()
+    def _check_spacing(self) -> None:
+        """Raise where the law is too narrow for the numbers of the dtype of its draws."""
+        if self._dtype == torch.float64:
+            return
+        u = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64, device=self._source.device)
+        u = u.reshape(-1, *[1] * len(self.batch_shape)).expand(-1, *self.batch_shape)
+        low, middle, high = self._source.quantile(u).to(torch.float64)
+        verification.check_spacing(middle, (high - low) / 2, self._dtype)
+
     def _grid(self) -> tuple[Tensor, Tensor]:
         u = torch.linspace(-16, 16, 129, dtype=torch.float64, device=self._source.device).sigmoid()
         u = u.reshape(-1, *[1] * len(self.batch_shape)).expand(-1, *self.batch_shape)
@@ -355,11 +379,11 @@ class InverseCDF(TorchDistribution):
             return u, self._source.quantile(u)
 
     def _verify(self) -> None:
+        if not isinstance(self._source, GivenIcdf):
+            self._source.verify()
+        self._check_spacing()
         if isinstance(self._source, GivenDensity):
-            self._source.verify()
             return
-        if isinstance(self._source, GivenCdf):
-            self._source.verify()
         u, x = self._grid()
         verification.check_quantiles(u, x, self._support, self._source.name)
         if isinstance(self._source, GivenCdf):

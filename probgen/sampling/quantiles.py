@@ -56,6 +56,10 @@ class Gamma(ByInversion, dist.Gamma):
         zero = torch.zeros((), dtype=torch.float64, device=self.rate.device)
         return zero, zero + torch.inf
 
+    def _middle_and_spread(self) -> tuple[Tensor, Tensor]:
+        a, rate = self.concentration.to(torch.float64), self.rate.to(torch.float64)
+        return a / rate, 0.67 * torch.minimum(a, a.sqrt()) / rate
+
     @property
     def _dtype(self) -> torch.dtype:
         return torch.promote_types(self.concentration.dtype, self.rate.dtype)
@@ -98,6 +102,9 @@ class Beta(ByInversion, dist.Beta):
     def _ends(self) -> tuple[Tensor, Tensor]:
         zero = torch.zeros((), dtype=torch.float64, device=self.concentration1.device)
         return zero, zero + 1
+
+    def _middle_and_spread(self) -> tuple[Tensor, Tensor]:
+        return self.mean.to(torch.float64), 0.67 * self.variance.to(torch.float64).sqrt()
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -148,6 +155,9 @@ class StudentT(ByInversion, dist.StudentT):
         infinity = torch.full((), torch.inf, dtype=torch.float64, device=self.loc.device)
         return -infinity, infinity
 
+    def _middle_and_spread(self) -> tuple[Tensor, Tensor]:
+        return self.loc.to(torch.float64), 0.67 * self.scale.to(torch.float64)
+
     @property
     def _dtype(self) -> torch.dtype:
         return torch.promote_types(torch.promote_types(self.df.dtype, self.loc.dtype), self.scale.dtype)
@@ -190,6 +200,10 @@ class VonMises(ByInversion, dist.VonMises):
     def _ends(self) -> tuple[Tensor, Tensor]:
         middle = self.loc.to(torch.float64)
         return middle - math.pi, middle + math.pi
+
+    def _middle_and_spread(self) -> tuple[Tensor, Tensor]:
+        kappa = self.concentration.to(torch.float64)
+        return self.loc.to(torch.float64), 0.67 / kappa.clamp(min=1.0).sqrt()
 
     @property
     def _dtype(self) -> torch.dtype:

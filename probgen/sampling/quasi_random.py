@@ -75,7 +75,7 @@ def sample_qmc(
     with torch.no_grad():
         u = _points(dimensions, n, scramble, generator).to(device)
     if isinstance(law, ByUniforms):
-        return law.from_uniform(u.reshape(n, *law.batch_shape, each))
+        return law.placed(u.reshape(n, *law.batch_shape, each))
     return quantile(law, u.reshape(n, *law.batch_shape))
 
 

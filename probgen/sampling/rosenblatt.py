@@ -76,13 +76,12 @@ class Rosenblatt(ByUniforms):
         logs = (tails(self.law_of(k, x[:k])).of(x[k].to(torch.float64))[0] for k in range(self.uniforms))
         return torch.stack([log_lower.exp().expand(x[0].shape) for log_lower in logs], -1)
 
-    def from_uniform(self, u: Tensor) -> Tensor:
+    def _from_uniform(self, u: Tensor, least: torch.dtype) -> Tensor:
         """Return x_k = F_k⁻(u_k | x₁, ..., x_{k−1}): the inverse of :meth:`to_uniform`."""
-        u = self._checked_uniforms(u)
         u = u.expand(*torch.broadcast_shapes(u.shape[:-1], self.batch_shape), -1)
         x: list[Tensor] = []
         for k in range(self.uniforms):
-            x.append(quantile(self.law_of(k, x), u[..., k]))
+            x.append(quantile(self.law_of(k, x), u[..., k], least))
         return torch.stack(x, -1)
 
     @torch.no_grad()

@@ -90,7 +90,7 @@ class SmoothedEmpirical(TorchDistribution):
         return self._level(value).to(value.dtype)
 
     def icdf(self, value: Tensor) -> Tensor:
-        """Return the quantile at u in [0, 1], by bisection."""
+        """Return the quantile at u in [0, 1], by bisection; float64 where u or the law is."""
         if self._validate_args and not ((value >= 0) & (value <= 1)).all():
             raise ValueError(
                 f"u should be in [0, 1] but got {float(value[~((value >= 0) & (value <= 1))][0])}"
@@ -98,7 +98,9 @@ class SmoothedEmpirical(TorchDistribution):
         with torch.no_grad():
             u = value.to(torch.float64).expand(torch.broadcast_shapes(value.shape, self.batch_shape))
             ends = torch.tensor([-torch.inf, torch.inf], dtype=torch.float64, device=u.device)
-            return first_reaching(self._level, u, ends[0], ends[1]).to(self.law.mean.dtype)
+            x = first_reaching(self._level, u * self._level(ends[1]), ends[0], ends[1])
+            x = torch.where(u == 0, ends[0], torch.where(u == 1, ends[1], x))
+            return x.to(torch.promote_types(self.law.mean.dtype, value.dtype))
 
     def _level(self, value: Tensor) -> Tensor:
         return self._over_samples(value, lambda z: (self.law.mass * torch.special.ndtr(z)).sum(-1))

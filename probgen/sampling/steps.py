@@ -53,12 +53,20 @@ class StepLaw(TorchDistribution):
             return self._value(self._place(shape, generator))
 
     def icdf(self, value: Tensor) -> Tensor:
-        """Return the generalised inverse F⁻(u) = inf{x : F(x) ≥ u} at u in [0, 1]."""
+        """Return the generalised inverse F⁻(u) = inf{x : F(x) ≥ u} at u in [0, 1].
+
+        Values that are no whole numbers are float64 where u or they are.
+        """
+        return self.placed(value, value.dtype)
+
+    def placed(self, value: Tensor, least: torch.dtype) -> Tensor:
+        """Return F⁻(u), of whole numbers or in a dtype with the digits of ``least`` at the least."""
         if self._validate_args and not ((value >= 0) & (value <= 1)).all():
             place = float(value[~((value >= 0) & (value <= 1))][0])
             raise ValueError(f"u should be in [0, 1] but got {place}")
         u = value.to(torch.float64).expand(torch.broadcast_shapes(value.shape, self.batch_shape))
-        return self._value(self._inverted(u.clamp(min=torch.finfo(torch.float64).tiny)))
+        x = self._value(self._inverted(u.clamp(min=torch.finfo(torch.float64).tiny)))
+        return x.to(torch.promote_types(x.dtype, least)) if x.is_floating_point() else x
 
     def _inverted(self, u: Tensor) -> Tensor:
         """Return the places at which the CDF reaches u."""

@@ -50,13 +50,18 @@ def tails(law: Distribution) -> Tails:
     return _by_cdf(law)
 
 
-def quantile(law: Distribution, u: Tensor) -> Tensor:
-    """Return the quantile of any law on the line at u in (0, 1), in its dtype, as exactly as is known."""
-    law = with_quantiles(law)
-    if isinstance(law, (ByInversion, InverseCDF, StepLaw)):
-        return law.icdf(u)
-    u = u.to(torch.float64)
-    return between_ends(tails(law).quantile(u.log(), (-u).log1p()), law, example(law).dtype)
+def quantile(law: Distribution, u: Tensor, least: torch.dtype = torch.bool) -> Tensor:
+    """Return the quantile of any law on the line at u in (0, 1), as exactly as is known.
+
+    It is in the law's dtype, or in ``least`` where that has more digits.
+    """
+    law, u = with_quantiles(law), u.to(torch.float64)
+    if isinstance(law, StepLaw):
+        return law.placed(u, least)
+    if isinstance(law, (ByInversion, InverseCDF)):
+        return law.placed(u, torch.promote_types(law._dtype, least))
+    x = tails(law).quantile(u.log(), (-u).log1p())
+    return between_ends(x, law, torch.promote_types(example(law).dtype, least))
 
 
 def between_ends(x: Tensor, law: Distribution, dtype: torch.dtype) -> Tensor:
@@ -78,6 +83,15 @@ def ends_of(law: Distribution, like: Tensor) -> tuple[Tensor, Tensor]:
         shape = law.component_distribution.batch_shape
         low, high = low.expand(shape).amin(-1), high.expand(shape).amax(-1)
     return low.detach(), high.detach()
+
+
+@torch.no_grad()
+def middle_and_spread(law: Distribution, known: Tails) -> tuple[Tensor, Tensor]:
+    """Return the median of a law, and half of the distance between its quartiles."""
+    u = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64, device=example(law).device)
+    u = u.reshape(-1, *[1] * len(law.batch_shape)).expand(-1, *law.batch_shape)
+    first, middle, last = known.quantile(u.log(), u.flip(0).log())
+    return middle, (last - first) / 2
 
 
 def check_atoms(law: Distribution, known: Tails, name: str) -> None:

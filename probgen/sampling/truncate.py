@@ -132,6 +132,13 @@ class Truncated(ByInversion, TorchDistribution):
         if self._validate_args:
             self._check_mass()
 
+    @torch.no_grad()
+    def _middle_and_spread(self) -> tuple[Tensor, Tensor]:
+        lower = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64, device=self._near.device).log()
+        lower = lower.reshape(-1, *[1] * self._near.dim()).expand(-1, *self._near.shape)
+        first, middle, last = self._quantile(lower, lower.flip(0))
+        return middle, (last - first) / 2
+
     def _measure(self) -> None:
         """Find the tail that holds the interval, its log-mass at the near end and the step to the far end."""
         lower, upper = zip(self._at(self.low), self._at(self.high), strict=True)

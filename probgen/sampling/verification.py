@@ -14,7 +14,14 @@ from torch.distributions.constraints import Constraint
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 TOLERANCE = 1e-6
-"""How far a CDF may leave [0, 1] or decrease by rounding: its parameters may be float32."""
+"""How far a CDF or a quantile function may decrease by rounding: its parameters may be float32."""
+
+ENDS = 1e-5
+"""How far a CDF may begin from 0 and end from 1: its weights may be a softmax in float32."""
+
+
+_FEWEST = 8
+"""How many numbers of a dtype there should be between the median of a law and a quartile."""
 
 
 def first(values: Tensor, where: Tensor) -> float:
@@ -58,7 +65,7 @@ def check_cdf(cdf: Callable[[Tensor], Tensor], x: Tensor) -> None:
     with torch.no_grad():
         level = cdf(x)
     x = x.expand(level.shape)
-    wrong = ~((level >= -TOLERANCE) & (level <= 1 + TOLERANCE))
+    wrong = ~((level >= -ENDS) & (level <= 1 + ENDS))
     if wrong.any():
         raise ValueError(f"cdf should be in [0, 1] but is {first(level, wrong)} at x = {first(x, wrong)}")
     fall = level[1:] - level[:-1] < -TOLERANCE
@@ -66,6 +73,24 @@ def check_cdf(cdf: Callable[[Tensor], Tensor], x: Tensor) -> None:
         raise ValueError(
             f"cdf should not decrease but falls from {first(level[:-1], fall)} to {first(level[1:], fall)} "
             f"between x = {first(x[:-1], fall)} and {first(x[1:], fall)}"
+        )
+
+
+def check_spacing(
+    middle: Tensor, spread: Tensor, dtype: torch.dtype, way_out: str = "give dtype=torch.float64"
+) -> None:
+    """Raise where the numbers of a dtype lie too far apart for a law with this middle and half-width.
+
+    A normal law of which half lies within ``spread`` of the middle is then drawn as less than fifty numbers.
+    """
+    near = middle.detach().to(dtype).abs()
+    step = (torch.nextafter(near, torch.full_like(near, torch.inf)) - near).to(torch.float64)
+    coarse = (spread.detach() > 0) & (spread.detach() < _FEWEST * step)
+    if coarse.any():
+        raise ValueError(
+            f"draws should be many different numbers but those of {dtype} near "
+            f"x = {first(middle, coarse):.9g} are {first(step, coarse):.3g} apart, and half of the law lies "
+            f"within {first(spread, coarse):.3g} of it; {way_out}"
         )
 
 

@@ -342,6 +342,19 @@ def test_icdf_is_the_generalised_inverse(name, device):
             assert (cdf(before) <= u + 1e-12).all()
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in BY_REJECTION])
+def test_quantiles_keep_the_digits_of_u(name, device):
+    """Of a float32 law at float64 u they are float64, as torch's own are; its draws stay float32."""
+    law, u = single(name, torch.float32, device), torch.linspace(0.05, 0.95, 19, device=device, dtype=float64)
+    draws = law.sample().dtype
+    assert draws == (torch.int64 if name == "discrete" else torch.float32)
+    for quantile in (law.icdf, getattr(law, "isf", law.icdf)):
+        assert quantile(u.to(torch.float32)).dtype == draws
+        assert quantile(u).dtype == (draws if name == "discrete" else float64)
+    if name not in STEPS | {"cdf of an atom and a gap", "cdf"}:  # torch's Gamma.cdf computes in float32
+        torch.testing.assert_close(law.cdf(law.icdf(u)), u, rtol=1e-13, atol=0)
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT_MOMENTS | OF_ANGLES])
 def test_moments(name, device):
     law = batch(name, float64, device)

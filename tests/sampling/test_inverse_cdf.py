@@ -293,7 +293,15 @@ BAD = {
     },
     r"cdf should be in \[0, 1\] but is": {"cdf": torch.sin},
     r"cdf should be in \[0, 1\] but is nan at x = -": {"cdf": lambda x: x.log().sigmoid()},
-    "the quantile should be finite but cdf gives inf at u = 0.9": {"cdf": lambda x: 0.9 * x.sigmoid()},
+    r"cdf should go from 0 to 1, to 1e-05, but goes from 0 to 0\.9 over Real\(\); subtract": {
+        "cdf": lambda x: 0.9 * x.sigmoid()
+    },
+    r"cdf should go from 0 to 1, to 1e-05, but goes from 2e-05 to 1 over Real\(\); subtract": {
+        "cdf": lambda x: 2e-5 + (1 - 2e-5) * x.sigmoid()
+    },
+    r"the quantile should be finite but cdf gives inf at u = 0\.99": {  # log X is Cauchy
+        "cdf": lambda x: 0.5 + x.log().atan() / math.pi, "support": constraints.positive
+    },
     "icdf should not decrease but falls": {"icdf": lambda u: -u},
     "icdf should be a number everywhere but is nan for u = ": {"icdf": lambda u: (u - 0.5).log()},
     "icdf should stay in the support Interval": {
@@ -345,3 +353,28 @@ def test_quantiles_beyond_the_range_of_float32():
     ):
         law.sample((10_000,))
     assert law.icdf(torch.tensor(0.5)) == 0
+
+
+NARROW = {
+    "a normal by density": lambda **o: InverseCDF(log_prob=lambda x: -((x - 1e8) ** 2) / 2, **o),
+    "a normal by cdf": lambda **o: InverseCDF(cdf=lambda x: torch.special.ndtr(x - 1e8), **o),
+    "a normal by icdf": lambda **o: InverseCDF(icdf=lambda u: 1e8 + torch.special.ndtri(u), **o),
+    "a uniform": lambda **o: InverseCDF(
+        log_prob=lambda x: 0 * x, support=constraints.interval(1e8, 1e8 + 10), **o
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_laws_too_narrow_for_their_dtype(name):
+    with pytest.raises(
+        ValueError, match=r"float32 near x = 10000000\d are 8 apart.*; give dtype=torch.float64"
+    ):
+        NARROW[name]()
+    draws = NARROW[name](dtype=float64).sample((1000,))
+    assert draws.unique().numel() > 990
+
+
+def test_what_float32_can_tell_apart_is_drawn():
+    InverseCDF(icdf=lambda u: 1e5 + torch.special.ndtri(u))
+    InverseCDF(cdf=lambda x: (x >= 1e8 + 1).double())  # an atom
