@@ -1,4 +1,4 @@
-"""The command line: ``probgen compare``, ``train``, ``sample`` and ``data``."""
+"""The command line: ``probgen compare``, ``train``, ``sample``, ``recipes`` and ``data``."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def _main(
 @app.command()
 def compare(
     name: Annotated[
-        str, typer.Argument(help="digits, mnist, or a 2-D target; `probgen data list` names them all.")
+        str, typer.Argument(help="digits, mnist, a table or a 2-D target; `probgen data list` names them.")
     ] = "digits",
     methods: Annotated[
         str | None,
-        typer.Option(help="Comma-separated names of methods; all that suit the data if not given."),
+        typer.Option(help="Comma-separated names of methods; classical ones and main recipes if not given."),
     ] = None,
     metrics: Annotated[
         str | None, typer.Option(help="Comma-separated names of metrics or columns; all if not given.")
@@ -60,23 +60,25 @@ def compare(
 
     Writes metrics.csv, protocol.json, report.html and the figures as PNG.
     """
-    from probgen.cli import comparing, problems
+    from probgen import recipes
+    from probgen.cli import comparing
+    from probgen.recipes.task import settle_threads
 
     folder = comparing.new_folder(name, out)
-    problem = problems.load(name, device=device_of(device), seed=seed)
-    problems.settle_threads(problem)
-    chosen = comparing.choose(problem, _split(methods))
-    result = comparing.run(problem, chosen, _split(metrics), n=n, repeats=repeats, seed=seed)
+    task = recipes.load(name, device=device_of(device), seed=seed)
+    settle_threads(task)
+    chosen = comparing.choose(task, _split(methods))
+    result = comparing.run(task, chosen, _split(metrics), n=n, repeats=repeats, seed=seed)
     print(result.table())
-    comparing.save(problem, result, folder)
+    comparing.save(task, result, folder)
     print(f"\nThe report is {folder / 'report.html'}")
 
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="vae, vae-2d or gmmn.")],
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe; `probgen recipes` lists them.")],
     data: Annotated[str, typer.Option(help="Name of a data set.")] = "digits",
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps.", min=1)] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps, of each stage.", min=1)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Data per step.", min=1)] = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -84,18 +86,18 @@ def train(
     nodes: Annotated[int, typer.Option(help="Machines that take part.", min=1)] = 1,
     strategy: Annotated[str, typer.Option(help="How they train together: auto or ddp.")] = "auto",
     precision: Annotated[str, typer.Option(help="32-true or bf16-mixed.")] = "32-true",
-    out: Annotated[Path | None, typer.Option(help="Run folder; runs/MODEL-DATA if not given.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/RECIPE-DATA if not given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in that folder.")] = False,
 ) -> None:
-    """Train a model on a data set, with checkpoints; Ctrl-C stops it, --resume goes on."""
+    """Train a recipe on a data set, with checkpoints; Ctrl-C stops it, --resume goes on."""
     from probgen.cli import runs
 
-    folder = out or Path("runs") / f"{model}-{data}"
+    folder = out or Path("runs") / f"{recipe}-{data}"
     options = {"steps": steps, "batch_size": batch_size}
     given = {key: value for key, value in options.items() if value is not None}
     where = device_of(device)
     fabric = runs.fabric(where, devices=devices, nodes=nodes, strategy=strategy, precision=precision)
-    runs.train(model, data, folder, device=where, seed=seed, resume=resume, fabric=fabric, **given)
+    runs.train(recipe, data, folder, device=where, seed=seed, resume=resume, fabric=fabric, **given)
 
 
 @app.command()
@@ -112,6 +114,15 @@ def sample(
     from probgen.cli import runs
 
     runs.sample(run, n, device=device_of(device), seed=seed, out=out or run / "samples.npy")
+
+
+@app.command("recipes")
+def list_recipes() -> None:
+    """List the recipes: what each is, its source, the kinds of data that it suits."""
+    from probgen.recipes import entries
+
+    for entry in entries().values():
+        print(f"{entry.name:18} {entry.what}\n{'':18} {entry.source}; for {', '.join(entry.tasks)}")
 
 
 @data_app.command("list")

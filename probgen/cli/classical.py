@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from probgen import data, sampling
-from probgen.cli.problems import Problem
 from probgen.compare import Fitted, Method
 from probgen.core import Density, seeded
+from probgen.recipes import Task
 
 CHAINS = 256
 """Chains that warm up and are diagnosed; the draws come from one chain each, so that they are independent."""
@@ -22,9 +22,9 @@ EM_ROWS = 10_000
 """Most training images that a mixture is fitted to."""
 
 
-def pixels(problem: Problem) -> Method:
+def pixels(task: Task) -> Method:
     """Each pixel on its own, by the generalised inverse of its empirical CDF."""
-    levels = problem.levels
+    levels = task.levels
 
     def fit(train: Tensor, seed: int) -> Fitted:
         level = (train * (levels - 1)).round()
@@ -48,9 +48,9 @@ def pixels(problem: Problem) -> Method:
     )
 
 
-def mixture(problem: Problem, *, components: int = 40, steps: int = 1000) -> Method:
+def mixture(task: Task, *, components: int = 40, steps: int = 1000) -> Method:
     """A Gaussian mixture fitted to dequantised images, drawn by random-walk Metropolis–Hastings."""
-    levels = problem.levels
+    levels = task.levels
 
     def fit(train: Tensor, seed: int) -> Fitted:
         noise = torch.Generator(train.device).manual_seed(seed)
@@ -89,10 +89,10 @@ def mixture(problem: Problem, *, components: int = 40, steps: int = 1000) -> Met
     )
 
 
-def inverse(problem: Problem) -> Method:
+def inverse(task: Task) -> Method:
     """Both coordinates by inverse CDF, the second given the first."""
-    assert problem.target is not None
-    first, second = problem.target.conditional_cdfs
+    assert task.target is not None
+    first, second = task.target.conditional_cdfs
 
     def fit(train: Tensor, seed: int) -> Fitted:
         marginal = sampling.InverseCDF(cdf=first, dtype=torch.float64, device=train.device)
@@ -113,16 +113,16 @@ def inverse(problem: Problem) -> Method:
                 x0 = marginal.sample((n,))
                 return torch.stack([x0, given(x0, verify=False).sample()], -1).to(train.dtype)
 
-        return Fitted(sample, _exact(problem), notes={"largest u-error": max(errors)})
+        return Fitted(sample, _exact(task), notes={"largest u-error": max(errors)})
 
     return Method(
         fit, "inverse CDF, found by bisection: x₀ from its marginal CDF, then x₁ from its CDF given x₀"
     )
 
 
-def rejection(problem: Problem) -> Method:
+def rejection(task: Task) -> Method:
     """Rejection sampling under the target's envelope."""
-    target = problem.target
+    target = task.target
     assert target is not None
 
     def fit(train: Tensor, seed: int) -> Fitted:
@@ -133,16 +133,16 @@ def rejection(problem: Problem) -> Method:
             with seeded(seed):
                 return law.sample((n,)).to(train.dtype)
 
-        return Fitted(sample, _exact(problem), notes={"acceptance": math.exp(-target.log_bound)})
+        return Fitted(sample, _exact(task), notes={"acceptance": math.exp(-target.log_bound)})
 
     return Method(
         fit, "rejection from a wider law, with a proven bound that every proposal is checked against"
     )
 
 
-def metropolis(problem: Problem, *, steps: int = 2000) -> Method:
+def metropolis(task: Task, *, steps: int = 2000) -> Method:
     """Random-walk Metropolis–Hastings on the target's density, from a standard normal start."""
-    target = problem.target
+    target = task.target
     assert target is not None
 
     def fit(train: Tensor, seed: int) -> Fitted:
@@ -158,7 +158,7 @@ def metropolis(problem: Problem, *, steps: int = 2000) -> Method:
         def sample(n: int, *, seed: int) -> Tensor:
             return draw(n, torch.Generator(train.device).manual_seed(seed)).to(train.dtype)
 
-        return Fitted(sample, _exact(problem), notes=notes)
+        return Fitted(sample, _exact(task), notes=notes)
 
     return Method(fit, f"random-walk Metropolis–Hastings, {steps} steps from a standard normal start")
 
@@ -221,7 +221,7 @@ def _fit_mixture(y: Tensor, components: int, seed: int) -> Callable[[Tensor], Te
     return log_prob
 
 
-def _exact(problem: Problem) -> Callable[[Tensor], Tensor]:
-    assert problem.target is not None
-    log_prob = problem.target.log_prob
+def _exact(task: Task) -> Callable[[Tensor], Tensor]:
+    assert task.target is not None
+    log_prob = task.target.log_prob
     return lambda x: log_prob(x.double())

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from probgen import data
-from probgen.cli import classical, recipes
-from probgen.cli.problems import Problem
+from probgen import data, recipes
+from probgen.cli import classical
 from probgen.compare import Comparison, Fitted, Method, compare
-from probgen.core import Pair
+from probgen.core import Coded, Pair
 from probgen.evaluation import log_likelihoods
-from probgen.models import VAE
+from probgen.priors import StandardNormal
+from probgen.recipes import Task
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,51 +31,44 @@ MANIFOLD = 15
 """Decoded codes along each axis of the manifold."""
 
 
-def choose(problem: Problem, wanted: Sequence[str] | None) -> dict[str, Method]:
-    """Return the methods called ``wanted``, or all that suit the problem."""
-    suitable = image_methods(problem) if problem.image_shape else plane_methods(problem)
+def choose(task: Task, wanted: Sequence[str] | None) -> dict[str, Method]:
+    """Return the methods called ``wanted``, or those that are compared by default for such a task."""
+    suitable = methods(task)
     if wanted is None:
-        return suitable
+        learners = recipes.entries(task.kind)
+        return {n: m for n, m in suitable.items() if n not in learners or learners[n].by_default}
     if not wanted:
         raise ValueError(f"methods should name at least one of {', '.join(suitable)} but names none")
     for name in wanted:
         if name not in suitable:
-            raise ValueError(
-                f"there is no method {name!r} for {problem.name}: {data.suggest(name, suitable)}"
-            )
+            raise ValueError(f"there is no method {name!r} for {task.name}: {data.suggest(name, suitable)}")
     return {name: suitable[name] for name in wanted}
 
 
-def image_methods(problem: Problem) -> dict[str, Method]:
-    """Return the methods for images by name."""
-    return {
-        "pixels": classical.pixels(problem),
-        "metropolis": classical.mixture(problem),
-        "gmmn": learned("gmmn", problem, "moment matching: a network from uniform noise to images, by MMD"),
-        "vae": learned("vae", problem, "variational autoencoder, trained by SVI"),
-        "vae-2d": learned("vae-2d", problem, "the same with a two-dimensional code, for the pictures"),
+def methods(task: Task) -> dict[str, Method]:
+    """Return the methods that suit a task by name: the classical ones, then the recipes."""
+    known = {
+        "images": {"pixels": classical.pixels, "metropolis": classical.mixture},
+        "plane": {
+            "inverse": classical.inverse,
+            "rejection": classical.rejection,
+            "metropolis": classical.metropolis,
+        },
+        "table": {},
+    }
+    return {name: make(task) for name, make in known[task.kind].items()} | {
+        name: learned(name, task, entry.what) for name, entry in recipes.entries(task.kind).items()
     }
 
 
-def plane_methods(problem: Problem) -> dict[str, Method]:
-    """Return the methods for two-dimensional targets by name: those given the density, then the learners."""
-    return {
-        "inverse": classical.inverse(problem),
-        "rejection": classical.rejection(problem),
-        "metropolis": classical.metropolis(problem),
-        "gmmn": learned("gmmn", problem, "moment matching: a network from uniform noise to points, by MMD"),
-        "vae": learned("vae", problem, "variational autoencoder, trained by SVI"),
-    }
-
-
-def learned(name: str, problem: Problem, about: str) -> Method:
-    """A model of the command line as a method to compare."""
+def learned(name: str, task: Task, about: str) -> Method:
+    """A recipe as a method to compare."""
 
     def fit(train: Tensor, seed: int) -> Fitted:
         torch.manual_seed(seed)  # of the initial weights; compare puts the global state back
-        recipe = recipes.recipe(name, problem)
-        history = recipe.train(seed=seed, progress=False)
-        notes = {"training": f"{history.ended}, {history.step} steps"}
+        recipe = recipes.make(name, task)
+        histories = recipes.train(recipe, task, seed=seed, progress=False)
+        notes = {"training": f"{histories[-1].ended}, {sum(h.step for h in histories)} steps"}
         log_prob = None
         if isinstance(recipe.model, Pair):
             log_prob = partial(log_likelihoods, recipe.model, particles=PARTICLES, seed=seed)
@@ -85,7 +78,7 @@ def learned(name: str, problem: Problem, about: str) -> Method:
 
 
 def run(
-    problem: Problem,
+    task: Task,
     methods: Mapping[str, Method],
     metrics: Sequence[str] | None,
     *,
@@ -93,55 +86,67 @@ def run(
     repeats: int | None,
     seed: int,
 ) -> Comparison:
-    """Compare the methods on the problem."""
-    reference = problem.test[:REFERENCE]
+    """Compare the methods on the task."""
+    reference = task.test.x[:REFERENCE]
     return compare(
         methods,
         reference,
         metrics,
-        train=problem.train,
+        train=task.train.x,
         n=n,
         repeats=repeats or 3,
         seed=seed,
-        protocol={"title": f"probgen compare {problem.name}"} | problem.facts,
+        protocol={"title": f"probgen compare {task.name}"} | task.facts,
     )
 
 
-def save(problem: Problem, result: Comparison, folder: Path) -> None:
+def save(task: Task, result: Comparison, folder: Path) -> None:
     """Write the report with its figures."""
-    figures, captions = pictures(problem, result)
+    figures, captions = pictures(task, result)
     result.save(folder, figures=figures, captions=captions)
 
 
-def pictures(problem: Problem, result: Comparison) -> tuple[dict[str, Figure], dict[str, str]]:
+def pictures(task: Task, result: Comparison) -> tuple[dict[str, Figure], dict[str, str]]:
     """Draw the samples side by side and, of a two-dimensional code, the map and the manifold."""
     from probgen import plots
 
-    reference = problem.test[:REFERENCE]
-    if problem.image_shape is None:
+    reference = task.test.x[:REFERENCE]
+    if task.image_shape is None:
+        if task.kind != "plane":
+            return {}, {}
         shown = {"exact draws": reference} | result.draws
         return (
             {"samples": plots.scatter(shown)},
             {"samples": "Draws of the first repeat, with the exact draws behind them in grey."},
         )
     blocks = {"real, held out": reference} | result.draws
-    figures = {"samples": plots.image_grid(blocks, image_shape=problem.image_shape)}
+    figures = {"samples": plots.image_grid(blocks, image_shape=task.image_shape)}
     captions = {"samples": "Real images that no method has seen, and the first draws of each method."}
-    models = [f.model for f in result.fitted.values() if isinstance(f.model, VAE)]
-    model = next((model for model in models if model.prior().event_shape == (2,)), None)
-    if model is not None and problem.labels is not None:
-        figures["latent"] = plots.latent_map(model.encode(reference), problem.labels[: len(reference)])
-        captions["latent"] = "Where the two-dimensional VAE puts held-out images: the mean of each code."
+    model = _with_codes_in_plane(result)
+    if model is not None and task.test.labels is not None:
+        codes = model.encode(reference).mean
+        figures["latent"] = plots.latent_map(codes, task.test.labels[: len(reference)])
+        captions["latent"] = "Where the two-dimensional model puts held-out images: the mean of each code."
         centres = torch.linspace(0.5 / MANIFOLD, 1 - 0.5 / MANIFOLD, MANIFOLD, device=reference.device)
         z = torch.special.ndtri(centres)
         second, first = torch.meshgrid(z, z, indexing="ij")
-        decoded = model.decode(torch.stack([first, second], -1).reshape(-1, 2))
-        figures["manifold"] = plots.manifold(decoded, image_shape=problem.image_shape, k=MANIFOLD)
+        decoded = model.decode(torch.stack([first, second], -1).reshape(-1, 2)).mean
+        figures["manifold"] = plots.manifold(decoded, image_shape=task.image_shape, k=MANIFOLD)
         captions["manifold"] = (
             "What its codes decode to, as means, on a grid of normal quantiles: each image stands for the "
             "same mass of the prior."
         )
     return figures, captions
+
+
+def _with_codes_in_plane(result: Comparison) -> Coded | None:
+    """Return the first model with codes in the plane under a standard normal prior, if there is one."""
+    for fitted in result.fitted.values():
+        prior = getattr(fitted.model, "prior", None)
+        in_plane = isinstance(prior, StandardNormal) and prior().event_shape == (2,)
+        if in_plane and isinstance(fitted.model, Coded):
+            return fitted.model
+    return None
 
 
 def new_folder(name: str, out: Path | None) -> Path:

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from probgen.cli import recipes
-from probgen.cli.problems import Problem, load, settle_threads
+from probgen import recipes
 from probgen.inference import checkpoint
 from probgen.inference.processes import PRECISIONS
+from probgen.recipes import Task
+from probgen.recipes.task import settle_threads
 
 RUN = "run.json"
 
@@ -35,8 +36,8 @@ def fabric(device: torch.device, *, devices: int, nodes: int, strategy: str, pre
 
 
 def train(
-    model: str,
     name: str,
+    data: str,
     folder: Path,
     *,
     device: torch.device,
@@ -45,19 +46,13 @@ def train(
     fabric: Fabric | None = None,
     **options: Any,
 ) -> None:
-    """Train a model on a data set, with checkpoints in ``folder``."""
+    """Train a recipe on a data set, with checkpoints in ``folder``."""
     first = fabric is None or fabric.is_global_zero
-    problem = load(name, device=device)
-    settle_threads(problem)
-    rows = len(problem.train) * 9 // 10  # the rest is held out, to choose the best weights
-
-    def recipe_on(part: slice) -> recipes.Recipe:
-        grey = None if problem.grey is None else problem.grey[part]
-        return recipes.recipe(model, problem._replace(train=problem.train[part], grey=grey))
-
+    task = recipes.load(data, device=device).holding_out()
+    settle_threads(task)
     torch.manual_seed(seed)
-    recipe, held_out = recipe_on(slice(rows)), recipe_on(slice(rows, None)).data
-    about = {"model": model, "data": name, "seed": seed} | options
+    recipe = recipes.make(name, task)
+    about = {"model": name, "data": data, "seed": seed} | options
     if resume and (folder / RUN).exists():
         before = _read(folder)
         for key in ("model", "data", "seed"):
@@ -65,22 +60,22 @@ def train(
                 raise ValueError(f"the run in {folder} has {key} {before[key]!r} but got {about[key]!r}")
         options = {key: value for key, value in before.items() if key not in about} | options
         about |= options
-    elif checkpoint.exists(folder):
+    elif (folder / RUN).exists() or checkpoint.exists(folder):
         raise ValueError(f"the run folder {folder} holds a run: pass --resume or choose another with --out")
     if fabric is not None:
         fabric.barrier()  # all have looked at the folder
     if first:
         folder.mkdir(parents=True, exist_ok=True)
         _write(folder / RUN, json.dumps(about, indent=1))
-    history = recipe.train(
-        checkpoint=folder, resume=resume, seed=seed, validation=held_out, fabric=fabric, **options
-    )
+    histories = recipes.train(recipe, task, seed=seed, folder=folder, resume=resume, fabric=fabric, **options)
     if not first:
         return
-    history.frame.to_csv(folder / "history.csv", index=False)
-    history.plot().savefig(folder / "history.png")
+    for number, history in enumerate(histories, 1):
+        own = recipes.stage_folder(recipe, folder, number)
+        history.frame.to_csv(own / "history.csv", index=False)
+        history.plot().savefig(own / "history.png")
     for split in ("train", "validation"):
-        values = history.values(split=split)
+        values = histories[-1].values(split=split)
         if values:
             print(f"{split} loss {values[-1]:.4g} per datum")
     print(f"draw from it with: probgen sample {folder} -n 100")
@@ -89,27 +84,33 @@ def train(
 def sample(folder: Path, n: int, *, device: torch.device, seed: int, out: Path) -> None:
     """Draw n points from a run's best weights into a NumPy file, with a picture beside it."""
     about = _read(folder)
-    problem = load(about["data"], device=device)
-    recipe = recipes.recipe(about["model"], problem)
-    step = checkpoint.load_weights(folder, recipe.objective)
-    recipe.model.eval()
+    task = recipes.load(about["data"], device=device).holding_out()
+    torch.manual_seed(about["seed"])
+    recipe = recipes.make(about["model"], task)
+    step = recipes.restore(recipe, folder, seed=about["seed"])
     draws = recipe.sample(n, seed=seed).cpu()
     if out.suffix != ".npy":
         raise ValueError(f"--out should be a .npy file but got {str(out)!r}")
     part = out.with_name(f".{out.stem}.part.npy")
     np.save(part, draws.numpy())
     part.replace(out)
-    picture = out.with_suffix(".png")
-    _picture(problem, draws).savefig(picture)
-    print(f"{n} draws of {about['model']} on {about['data']}, trained for {step} steps: {out} and {picture}")
+    picture = _picture(task, draws)
+    shown = ""
+    if picture is not None:
+        picture.savefig(out.with_suffix(".png"))
+        shown = f" and {out.with_suffix('.png')}"
+    print(f"{n} draws of {about['model']} on {about['data']}, trained for {step} steps: {out}{shown}")
 
 
-def _picture(problem: Problem, draws: torch.Tensor) -> Any:
+def _picture(task: Task, draws: torch.Tensor) -> Any:
+    """Return draws beside real data, where these can be shown."""
     from probgen import plots
 
-    if problem.image_shape is None:
-        return plots.scatter({"exact draws": problem.test[:2000].cpu(), "model": draws})
-    return plots.image_grid({"real": problem.test.cpu(), "model": draws}, image_shape=problem.image_shape)
+    if task.image_shape is not None:
+        return plots.image_grid({"real": task.test.x.cpu(), "model": draws}, image_shape=task.image_shape)
+    if task.kind == "plane":
+        return plots.scatter({"exact draws": task.test.x[:2000].cpu(), "model": draws})
+    return None
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ A *density* is what Markov samplers draw from, a *transition* is how they move, 
 """
 
 from probgen.core.contracts import (
+    Coded,
     Conditional,
     Estimate,
     GenerativeModel,
@@ -29,6 +30,7 @@ from probgen.core.traces import (
 )
 
 __all__ = [
+    "Coded",
     "Conditional",
     "Density",
     "Estimate",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from pyro import poutine
@@ -25,6 +25,23 @@ class Conditional(Protocol):
     def __call__(self, *context: Tensor) -> Distribution: ...
 
 
+@runtime_checkable
+class Coded(Protocol):
+    r"""Whatever has a code, pair or not: what judges codes asks for it.
+
+    Both return laws, and run in evaluation mode and without gradient. A point is a ``Delta``: the code of an
+    autoencoder.
+    """
+
+    def encode(self, x: Tensor, *context: Tensor) -> Distribution:
+        r"""Return the law of the code of each row of x, shape (n, \*event)."""
+        ...
+
+    def decode(self, z: Tensor, *context: Tensor) -> Distribution:
+        r"""Return the law of the datum of each code, shape (\*batch, \*code)."""
+        ...
+
+
 class GenerativeModel(nn.Module, ABC):
     """Anything that can be sampled: a VAE, a moment-matching network, a GAN, a flow."""
 
@@ -37,13 +54,13 @@ class GenerativeModel(nn.Module, ABC):
 
     @torch.no_grad()
     def sample(self, n: int, *context: Tensor, seed: int | None = None) -> Tensor:
-        r"""Draw ``n`` new x, shape (n, \*event), without gradient.
+        r"""Draw ``n`` new x, shape (n, \*event), in evaluation mode and without gradient.
 
         The same ``seed`` gives the same bits and leaves torch's global random state as it was.
         """
         if n < 1:
             raise ValueError(f"n should be at least 1 but got {n}")
-        with seeded(seed):
+        with seeded(seed), evaluating(self):
             return self.model(None, *context, n=n)
 
 

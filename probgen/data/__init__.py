@@ -8,6 +8,7 @@ from probgen.data.levels import Binarised, Dequantised, binarise, dequantise, qu
 from probgen.data.memory_mapped import MemoryMapped
 from probgen.data.ragged import Ragged
 from probgen.data.sources import Source, source
+from probgen.data.tables import Table, as_numbers, diabetes
 from probgen.data.targets import TARGETS, Target, target
 
 __all__ = [
@@ -21,11 +22,14 @@ __all__ = [
     "MemoryMapped",
     "Ragged",
     "Source",
+    "Table",
     "Target",
+    "as_numbers",
     "batches",
     "binarise",
     "check_data",
     "dequantise",
+    "diabetes",
     "digits",
     "fetch",
     "listing",

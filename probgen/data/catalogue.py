@@ -23,6 +23,13 @@ def listing() -> list[Entry]:
     digits = Entry(
         "digits", "1", "1,797 handwritten digits, 8x8, grey levels 0..16", "inside scikit-learn", "CC BY 4.0"
     )
+    diabetes = Entry(
+        "diabetes",
+        "1",
+        "442 patients, ten measurements and an outcome",
+        "inside scikit-learn",
+        "public",
+    )
     real = [
         Entry(name, source.version, source.what, _place(name), source.licence)
         for name, source in SOURCES.items()
@@ -31,7 +38,7 @@ def listing() -> list[Entry]:
         Entry(target.name, target.version, target.what, "computed, no file", "none needed")
         for target in TARGETS.values()
     ]
-    return [digits, *real, *targets]
+    return [digits, *real, diabetes, *targets]
 
 
 def where(name: str) -> str:

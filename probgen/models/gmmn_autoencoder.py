@@ -3,15 +3,17 @@ r"""The moment-matching network in the code space of an autoencoder (GMMN+AE).
 Generative story: u ~ U(−1, 1)^k, c = g(u), x = E[x | c], the mean of the law that the decoder returns.
 Losses, one after the other: first −log p(x | e(x)) of the autoencoder, ``Reconstruction(gmmn)``; then, with
 the autoencoder as it is, √MMD² between codes and draws of g, ``MomentMatching(gmmn.codes, kernel)`` fitted
-to ``gmmn.encode(x)``. Codes have few coordinates, in which distances say more than in pixels.
+to ``gmmn.encode(x).mean``. Codes have few coordinates, in which distances say more than in pixels.
 
 Source: Li, Swersky and Zemel (2015), Generative moment matching networks, section 4.
 """
 
 from __future__ import annotations
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from probgen.core import GenerativeModel, Objective, Terms, evaluating
 from probgen.models.gmmn import GMMN
@@ -46,16 +48,16 @@ class GMMNAutoencoder(GenerativeModel):
         return self.decoder(self.codes.model(x, *context, n=n)).mean
 
     @torch.no_grad()
-    def encode(self, x: Tensor) -> Tensor:
-        """Return the code of each row of x, without dropout."""
+    def encode(self, x: Tensor, *context: Tensor) -> Distribution:
+        """Return the code of each row of x as a point, in evaluation mode."""
         with evaluating(self):
-            return self.encoder(x)
+            return dist.Delta(self.encoder(x, *context), event_dim=1)
 
     @torch.no_grad()
-    def decode(self, codes: Tensor) -> Tensor:
-        """Return the mean x of each code."""
+    def decode(self, z: Tensor, *context: Tensor) -> Distribution:
+        """Return p(x | z) for each code z, in evaluation mode."""
         with evaluating(self):
-            return self.decoder(codes).mean
+            return self.decoder(z, *context)
 
 
 class Reconstruction(Objective):

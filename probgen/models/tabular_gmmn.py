@@ -3,7 +3,7 @@ r"""A moment-matching network for tables whose columns are numbers and categorie
 Generative story: u ~ U(−1, 1)^k; a network maps u to a score for each numeric column and to logits for each
 categorical one; the category is drawn from them with Gumbel noise, the arg max of logits + noise.
 Loss: √MMD² between encoded rows and draws, ``MomentMatching(model, kernel)`` fitted to
-``model.encode(table)``.
+``model.as_numbers(table)``.
 
 A number is encoded by its normal score, Φ⁻¹ of its rank, equal numbers by one of their ranks at random. So
 every numeric column is standard normal, and decoded it has the table's quantiles, atoms included: the network
@@ -46,7 +46,7 @@ class TabularGMMN(GMMN):
 
     >>> table = pd.DataFrame({"height": [1.5, 1.6, 1.7, 1.8], "smokes": ["no", "yes", "no", "no"]})
     >>> model = TabularGMMN(table, noise=4)
-    >>> model.encode(table).shape
+    >>> model.as_numbers(table).shape
     torch.Size([4, 3])
     >>> model.table(2, seed=0).columns.tolist()
     ['height', 'smokes']
@@ -77,7 +77,7 @@ class TabularGMMN(GMMN):
         parts = zip(self.columns.values(), self._split(scores), self._split(gumbel), strict=True)
         return torch.cat([column.drawn(*numbers) for column, *numbers in parts], -1)
 
-    def encode(self, table: pd.DataFrame, *, generator: torch.Generator | None = None) -> Tensor:
+    def as_numbers(self, table: pd.DataFrame, *, generator: torch.Generator | None = None) -> Tensor:
         """Return rows as numbers, shape (n, ``width``); a number outside the range seen is put at its end.
 
         The generator, on the CPU, gives equal numbers their ranks; by default it is seeded with 0.
@@ -90,14 +90,14 @@ class TabularGMMN(GMMN):
         parts = [column.encoded(table[name], generator) for name, column in self.columns.items()]
         return torch.cat(parts, 1).to(self.low)
 
-    def decode(self, x: Tensor) -> pd.DataFrame:
+    def as_table(self, x: Tensor) -> pd.DataFrame:
         """Return encoded rows, shape (n, ``width``), as a table."""
         parts = zip(self.columns.items(), self._split(x.detach().cpu().double()), strict=True)
         return pd.DataFrame({name: column.decoded(part) for (name, column), part in parts})
 
     def table(self, n: int, *context: Tensor, seed: int | None = None) -> pd.DataFrame:
         """Draw a table of n rows."""
-        return self.decode(self.sample(n, *context, seed=seed))
+        return self.as_table(self.sample(n, *context, seed=seed))
 
     def _split(self, x: Tensor) -> tuple[Tensor, ...]:
         """Return the numbers of each column."""

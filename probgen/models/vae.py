@@ -12,8 +12,9 @@ from __future__ import annotations
 import pyro
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
-from probgen.core import Pair
+from probgen.core import Pair, evaluating
 from probgen.priors import StandardNormal
 
 
@@ -59,11 +60,13 @@ class VAE(Pair):
             return pyro.sample("z", self.encoder(x, *context))
 
     @torch.no_grad()
-    def encode(self, x: Tensor, *context: Tensor) -> Tensor:
-        """Return the mean code of each row of x."""
-        return self.encoder(x, *context).mean
+    def encode(self, x: Tensor, *context: Tensor) -> Distribution:
+        """Return q(z | x) for each row of x, in evaluation mode."""
+        with evaluating(self):
+            return self.encoder(x, *context)
 
     @torch.no_grad()
-    def decode(self, z: Tensor, *context: Tensor) -> Tensor:
-        """Return the mean x of each code z."""
-        return self.decoder(z, *context).mean
+    def decode(self, z: Tensor, *context: Tensor) -> Distribution:
+        """Return p(x | z) for each code z, in evaluation mode."""
+        with evaluating(self):
+            return self.decoder(z, *context)

@@ -6,10 +6,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pandas as pd
-import torch
 
-from probgen.cli import comparing, problems
+from probgen import recipes
+from probgen.cli import comparing
 from probgen.compare import Comparison
+from probgen.recipes.task import settle_threads
 from tests.benchmarks.results import append
 
 SKIPPED = ("energy_stderr", "c2st_stderr", "nll_stderr", "mmd2_stderr")
@@ -35,13 +36,11 @@ def cell(mean: float, half_width: float) -> str:
 def main(names: list[str], methods: list[str] | None) -> None:
     for name in names:
         start = time.perf_counter()
-        problem = problems.load(name, device=torch.device("cpu"))
-        problems.settle_threads(problem)
-        result = comparing.run(
-            problem, comparing.choose(problem, methods), None, n=None, repeats=None, seed=0
-        )
+        task = recipes.load(name)
+        settle_threads(task)
+        result = comparing.run(task, comparing.choose(task, methods), None, n=None, repeats=None, seed=0)
         with TemporaryDirectory() as folder:
-            comparing.save(problem, result, Path(folder) / "out")
+            comparing.save(task, result, Path(folder) / "out")
         seconds = time.perf_counter() - start
         record = result.protocol
         which = "all methods" if methods is None else ", ".join(methods)

@@ -128,7 +128,7 @@ def main() -> None:
     }
     reconstruction = models.Reconstruction(ae)
     to_code = train(reconstruction, x, given.runs / "autoencoder", steps=3000, batch_size=200, rate=1e-3)
-    codes = ae.encode(x)
+    codes = ae.encode(x).mean
     width = mmd.median_bandwidth(codes[:1000], codes[1000:2000])
     matching = models.MomentMatching(ae.codes, mmd.Gaussian([width / 4, width / 2, width]))
     in_codes = train(matching, codes, given.runs / "codes", steps=given.code_steps, batch_size=250)
@@ -140,7 +140,7 @@ def main() -> None:
         "true samples: training images": x[torch.randperm(TRAIN, generator=random)[:DRAWS]],
         "memoriser: training images, with replacement": x[torch.randint(TRAIN, (DRAWS,), generator=random)],
         "k-means: 10,000 centroids": centroids(x, count=DRAWS),
-        "training images through the autoencoder": ae.decode(codes[:DRAWS]),
+        "training images through the autoencoder": ae.decode(codes[:DRAWS]).mean,
     } | {name: model.sample(DRAWS, seed=0) for name, model in trained.items()}
     rows = ["| 10,000 draws | nats | ± SE | σ | published | training, s |", "|---" * 6 + "|"]
     for name, draws in samples.items():
@@ -153,7 +153,8 @@ def main() -> None:
     pictures = {"real": images.test[:100]} | {
         name: model.sample(100, seed=1) for name, model in trained.items()
     }
-    pictures |= {"GMMN, along lines of noise": walks(gmmn), "GMMN+AE, the same": ae.decode(walks(ae.codes))}
+    pictures["GMMN, along lines of noise"] = walks(gmmn)
+    pictures["GMMN+AE, the same"] = ae.decode(walks(ae.codes)).mean
     plots.image_grid(pictures, image_shape=images.image_shape).savefig(given.runs / "gmmn.png", dpi=130)
     append(
         "Moment-matching networks on MNIST",

@@ -26,22 +26,22 @@ def people(n, seed):
 def test_encoding_and_decoding_give_the_table_back():
     table = people(500, 0).astype({"town": "category"})
     model = TabularGMMN(table, noise=4).double()
-    codes = model.encode(table)
+    codes = model.as_numbers(table)
     assert codes.shape == (500, model.width) == (500, 2 + 2 + 3)
-    pd.testing.assert_frame_equal(model.decode(codes), table)
+    pd.testing.assert_frame_equal(model.as_table(codes), table)
     income = codes[:, 0].sort().values  # n distinct numbers: the normal scores of (i + 1/2) / n
     torch.testing.assert_close(income, torch.special.ndtri((torch.arange(500).double() + 0.5) / 500))
     debt = codes[:, 1].sort().values  # of its many zeros each has a rank of its own
     bound = (np.log(2 / 1e-6) / 1000) ** 0.5  # Dvoretzky, Kiefer and Wolfowitz
     assert (torch.special.ndtr(debt) - (torch.arange(500) + 0.5) / 500).abs().max() < bound
-    assert not torch.equal(codes, model.encode(table, generator=torch.Generator().manual_seed(1)))
+    assert not torch.equal(codes, model.as_numbers(table, generator=torch.Generator().manual_seed(1)))
 
 
 def test_normal_scores_decode_to_the_tables_quantiles():
     table = people(2000, 1)[["debt"]]
     model = TabularGMMN(table, noise=1).double()
     scores = torch.special.ndtri((torch.arange(4000).double() + 0.5) / 4000)
-    found = model.decode(scores.unsqueeze(1))["debt"]
+    found = model.as_table(scores.unsqueeze(1))["debt"]
     assert (found == 0).mean() == pytest.approx((table.debt == 0).mean(), abs=1e-3)
     quantiles = [0.1, 0.7, 0.8, 0.9, 0.95]
     np.testing.assert_allclose(found.quantile(quantiles), table.debt.quantile(quantiles), atol=0.02)
@@ -70,7 +70,7 @@ def test_learns_how_columns_depend(device):
     table, held_out = people(4000, 2), people(2000, 3)
     torch.manual_seed(0)
     model = TabularGMMN(table, noise=4).to(device)
-    x, y = model.encode(table), model.encode(held_out)
+    x, y = model.as_numbers(table), model.as_numbers(held_out)
     kernel = Gaussian(bandwidth_grid(x[:500], x[500:1000])[:4])
     shuffled = torch.cat([y[torch.randperm(len(y))][:, part] for part in ([0], [1], [2, 3], [4, 5, 6])], 1)
     adam = torch.optim.Adam(model.parameters(), lr=0.01)
@@ -99,8 +99,11 @@ def test_learns_how_columns_depend(device):
         (lambda t: TabularGMMN(t.assign(debt=np.inf)), "column 'debt' should be finite but has missing"),
         (lambda t: TabularGMMN(t.assign(town=None)), "column 'town' should have no missing values"),
         (lambda t: TabularGMMN(pd.concat([t, t], axis=1)), "columns of different names"),
-        (lambda t: TabularGMMN(t).encode(t.assign(town="D")), "column 'town' .* seen before but holds 'D'"),
-        (lambda t: TabularGMMN(t).encode(t[["town"]]), "table should have the columns \\['income'"),
+        (
+            lambda t: TabularGMMN(t).as_numbers(t.assign(town="D")),
+            "column 'town' .* seen before but holds 'D'",
+        ),
+        (lambda t: TabularGMMN(t).as_numbers(t[["town"]]), "table should have the columns \\['income'"),
     ],
 )
 def test_bad_input(call, message):

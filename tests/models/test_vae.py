@@ -8,6 +8,8 @@ from torch import nn
 from probgen import SVI, fit
 from probgen.evaluation import log_likelihood
 from probgen.models import VAE
+from probgen.nets import NormalHead
+from probgen.priors import StandardNormal
 from tests.pairs import LinearGaussian, ppca_best_evidence
 
 
@@ -85,8 +87,8 @@ def test_draws_follow_their_seed_and_leave_the_global_noise_alone(device):
 def test_codes_and_means(device):
     vae = make(device)
     x = torch.randn(4, 3, dtype=torch.float64, device=device)
-    torch.testing.assert_close(vae.encode(x), vae.encoder.linear(x).detach())
-    torch.testing.assert_close(vae.decode(vae.encode(x)).shape, x.shape)
+    torch.testing.assert_close(vae.encode(x).mean, vae.encoder.linear(x).detach())
+    torch.testing.assert_close(vae.decode(vae.encode(x).mean).mean.shape, x.shape)
 
 
 class OfContext(LinearNormal):
@@ -115,3 +117,17 @@ def test_bad_input_is_named(device):
         vae.guide()
     with pytest.raises(TypeError, match="prior should be given"):
         VAE(encoder=nn.Identity(), decoder=nn.Identity())
+
+
+def test_drawing_coding_and_decoding_are_in_evaluation_mode_and_leave_the_mode_as_it_was(device):
+    encoder = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 4))
+    decoder = nn.Sequential(nn.Linear(2, 6), nn.Dropout(0.5))
+    vae = VAE(NormalHead(encoder), NormalHead(decoder), prior=StandardNormal(2)).to(device)
+    vae.decoder.eval()
+    before = {name: buffer.clone() for name, buffer in vae.named_buffers()}
+    x, z = torch.randn(8, 3, device=device), torch.randn(8, 2, device=device)
+    for call in (lambda: vae.encode(x).mean, lambda: vae.decode(z).mean, lambda: vae.sample(8, seed=0)):
+        assert torch.equal(call(), call())
+    assert all(torch.equal(buffer, before[name]) for name, buffer in vae.named_buffers())
+    assert vae.encoder.training
+    assert not vae.decoder.training

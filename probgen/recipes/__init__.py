@@ -1,0 +1,22 @@
+"""Recipes: one file a paper, each a model, its trainings and their settings for the tasks that it suits."""
+
+from probgen.recipes.registry import Entry, Recipe, Stage, entries, make, recipe
+from probgen.recipes.task import Budget, Rows, Task
+from probgen.recipes.tasks import load
+from probgen.recipes.training import restore, stage_folder, train
+
+__all__ = [
+    "Budget",
+    "Entry",
+    "Recipe",
+    "Rows",
+    "Stage",
+    "Task",
+    "entries",
+    "load",
+    "make",
+    "recipe",
+    "restore",
+    "stage_folder",
+    "train",
+]

@@ -1,0 +1,50 @@
+"""The conditional moment-matching network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from probgen import mmd
+from probgen.models import GMMN, ConditionalMomentMatching
+from probgen.recipes.registry import Recipe, Stage, recipe
+from probgen.recipes.task import Budget, Rows, Task, gaussian_kernel
+
+NOISE = 16
+
+
+class Beside(nn.Module):
+    """A net of noise and context, side by side."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, noise: Tensor, context: Tensor) -> Tensor:
+        """Return the net's numbers for both."""
+        return self.net(torch.cat([noise, context], -1))
+
+
+@recipe(
+    "conditional-gmmn",
+    "moment matching given the class: a network from noise and class to images",
+    source="Ren, Zhu, Li and Luo (2016)",
+    tasks=("images",),
+)
+def conditional_gmmn(task: Task) -> Recipe:
+    """A GMMN that is told the class, which is drawn from the training rows."""
+    if task.train.labels is None:
+        raise ValueError(f"the recipe 'conditional-gmmn' needs labels but {task.name!r} has none")
+    classes = int(task.train.labels.max()) + 1
+
+    def context(rows: Rows) -> Tensor:
+        assert rows.labels is not None
+        return one_hot(rows.labels, classes).to(rows.x)
+
+    net = task.generator(NOISE + classes, hidden=(256, 256))
+    model = GMMN(Beside(net), noise=NOISE).to(task.device)
+    kernel = gaussian_kernel(task.train.smooth, (1 / 4, 1 / 2, 1))
+    objective = ConditionalMomentMatching(model, kernel, mmd.Gaussian(0.25))
+    stage = Stage(objective, lambda rows: (rows.smooth, context(rows)), Budget(2500, 256, 5e-3))
+    return Recipe(model, [stage], finish=task.from_grey, contexts=context(task.train))

@@ -1,0 +1,118 @@
+"""What a recipe is, and the registry: each recipe is registered where it stands."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from probgen.core import GenerativeModel, Objective, seeded
+from probgen.data import suggest
+from probgen.recipes.task import KINDS, Budget, Rows, Task
+
+
+class Stage(NamedTuple):
+    """One training of a recipe.
+
+    Attributes:
+        objective: what is minimised.
+        data: how rows of the task, those to learn from or those held out, become what the objective takes.
+        budget: steps, rows of a batch, and the learning rate at the start.
+    """
+
+    objective: Objective
+    data: Callable[[Rows], Any]
+    budget: Budget
+
+
+class Recipe(NamedTuple):
+    """A paper put together for a task: a model, its trainings one after the other, how it is drawn from.
+
+    Attributes:
+        model: what is learned and drawn from.
+        stages: trainings in their order; a function in a place of one returns it when it is called, once the
+            stages before are trained.
+        finish: turns draws of the model into data of the task.
+        contexts: rows of which one is drawn with replacement for each draw of the model.
+    """
+
+    model: GenerativeModel
+    stages: Sequence[Stage | Callable[[], Stage]]
+    finish: Callable[[Tensor], Tensor] = lambda draws: draws
+    contexts: Tensor | None = None
+
+    def sample(self, n: int, *, seed: int) -> Tensor:
+        """Draw n points of the task's data."""
+        with seeded(seed):
+            if self.contexts is None:
+                return self.finish(self.model.sample(n))
+            which = torch.randint(len(self.contexts), (n,), device=self.contexts.device)
+            return self.finish(self.model.sample(n, self.contexts[which]))
+
+
+class Entry(NamedTuple):
+    """A recipe as it is registered."""
+
+    name: str
+    what: str
+    source: str
+    tasks: tuple[str, ...]
+    by_default: bool
+    make: Callable[[Task], Recipe]
+
+
+_ENTRIES: dict[str, Entry] = {}
+
+
+def recipe(
+    name: str, what: str, *, source: str, tasks: Sequence[str], by_default: bool = False
+) -> Callable[[Callable[[Task], Recipe]], Callable[[Task], Recipe]]:
+    """Register the function below as a recipe.
+
+    Args:
+        name: on the command line.
+        what: one line for help texts and reports.
+        source: authors and year.
+        tasks: the kinds of data that it suits, of "images", "plane" and "table".
+        by_default: whether ``probgen compare`` takes it without being asked.
+    """
+    for kind in tasks:
+        if kind not in KINDS:
+            raise ValueError(f"tasks of recipe {name!r} should be of {', '.join(KINDS)} but name {kind!r}")
+
+    def register(make: Callable[[Task], Recipe]) -> Callable[[Task], Recipe]:
+        if name in _ENTRIES and _ENTRIES[name].make.__module__ != make.__module__:
+            raise ValueError(f"there is a recipe {name!r} already, in {_ENTRIES[name].make.__module__}")
+        _ENTRIES[name] = Entry(name, what, source, tuple(tasks), by_default, make)
+        return make
+
+    return register
+
+
+def entries(kind: str | None = None) -> dict[str, Entry]:
+    """Return the recipes by name, all of them or those for a kind of task."""
+    import probgen.recipes as room
+
+    for module in pkgutil.iter_modules(room.__path__):
+        importlib.import_module(f"{room.__name__}.{module.name}")
+    return {name: entry for name, entry in sorted(_ENTRIES.items()) if kind is None or kind in entry.tasks}
+
+
+def make(name: str, task: Task) -> Recipe:
+    """Return the recipe called ``name``, put together for a task.
+
+    Raises ValueError for a name that is not known, and for a recipe that does not suit the task.
+    """
+    known = entries()
+    if name not in known:
+        raise ValueError(f"there is no recipe {name!r}: {suggest(name, known)}")
+    if task.kind not in known[name].tasks:
+        raise ValueError(
+            f"the recipe {name!r} suits {', '.join(known[name].tasks)}, but {task.name!r} is {task.kind!r}; "
+            f"for it there are {', '.join(entries(task.kind))}"
+        )
+    return known[name].make(task)

@@ -1,0 +1,174 @@
+"""What a recipe learns from, and what depends on it: sizes of nets, the likelihood, the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from probgen import data, mmd, nets
+from probgen.data.targets import Target
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KINDS = ("images", "plane", "table")
+"""Pictures, flat, in grey levels or black and white; points of the plane; tables."""
+
+SMALL = 10**6
+"""Numbers in the training data below which a second thread does not pay."""
+
+
+class Budget(NamedTuple):
+    """How long a training goes on: optimizer steps, rows of a batch, and the learning rate at the start."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+
+
+class Sizes(NamedTuple):
+    """What suits a kind of data: coordinates of a code, widths of layers, the budget of a likelihood."""
+
+    latent: int
+    hidden: Sequence[int]
+    budget: Budget
+
+
+SIZES = {
+    "plane": Sizes(2, (128, 128), Budget(6000, 500, 3e-3)),
+    "table": Sizes(4, (128, 128), Budget(3000, 64, 2e-3)),
+    "images": Sizes(16, (256,), Budget(2000, 128, 2e-3)),
+    "binary images": Sizes(32, (400, 400), Budget(9400, 128, 1e-3)),
+}
+
+
+@dataclass(frozen=True)
+class Rows:
+    r"""Rows of a data set.
+
+    Args:
+        x: what draws are compared with, shape (n, \*event).
+        grey: of pictures that are made black and white, the grey levels before, in [0, 1].
+        labels: classes 0, 1, ..., int64, shape (n,).
+        table: of a table, the rows as they are.
+    """
+
+    x: Tensor
+    grey: Tensor | None = None
+    labels: Tensor | None = None
+    table: pd.DataFrame | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def fresh(self) -> Any:
+        """What a likelihood learns from: x, or black and white pixels drawn afresh at each look."""
+        return self.x if self.grey is None else data.Binarised(self.grey)
+
+    @property
+    def smooth(self) -> Tensor:
+        """What a distance learns from: x, or the grey levels before it was made black and white."""
+        return self.x if self.grey is None else self.grey
+
+    def part(self, rows: slice) -> Rows:
+        """Return some of the rows."""
+        grey, labels = (None if column is None else column[rows] for column in (self.grey, self.labels))
+        return Rows(self.x[rows], grey, labels, None if self.table is None else self.table.iloc[rows])
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set, split, on one device, with what recipes ask of it.
+
+    Args:
+        name, kind: of the data; the kind is one of :data:`KINDS`.
+        train, test: rows to learn from, and rows that no method sees.
+        held_out: rows to choose the best weights on.
+        facts: for the record.
+        image_shape: height and width of a picture.
+        levels: the number of values that a pixel takes.
+        target: of points in the plane, the law that they are drawn from.
+    """
+
+    name: str
+    kind: str
+    train: Rows
+    test: Rows
+    held_out: Rows | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    image_shape: tuple[int, int] | None = None
+    levels: int = 0
+    target: Target | None = None
+
+    def holding_out(self) -> Task:
+        """Return the task with the last tenth of its training rows held out."""
+        rows = len(self.train) * 9 // 10
+        return replace(self, train=self.train.part(slice(rows)), held_out=self.train.part(slice(rows, None)))
+
+    @property
+    def size(self) -> int:
+        """The number of coordinates of a datum."""
+        return self.train.x.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the data lie."""
+        return self.train.x.device
+
+    @property
+    def sizes(self) -> Sizes:
+        """What suits data of this kind."""
+        return SIZES["binary images" if self.levels == 2 else self.kind]
+
+    def encoder(self, latent: int) -> nn.Module:
+        """Return a conditional from data to a normal law of their codes."""
+        return nets.NormalHead(nets.MLP(self.size, latent, hidden=self.sizes.hidden)).to(self.device)
+
+    def decoder(self, latent: int) -> nn.Module:
+        """Return a conditional from codes to data, with the likelihood that suits them."""
+        net = nets.MLP(latent, self.size, hidden=self.sizes.hidden)
+        if self.levels == 2:
+            head: nn.Module = nets.BernoulliHead(net)
+        elif self.kind == "images":
+            head = nets.CategoricalHead(net, self.levels)
+        else:
+            head = nets.NormalHead(net, scale="shared")
+        return head.to(self.device)
+
+    def generator(self, inputs: int, *, hidden: Sequence[int]) -> nn.Module:
+        """Return a net from so many numbers to data, or to grey levels where these are rounded to data."""
+        net: nn.Module = nets.MLP(inputs, self.size, hidden=hidden)
+        return (nn.Sequential(net, nn.Sigmoid()) if self.kind == "images" else net).to(self.device)
+
+    def from_grey(self, draws: Tensor) -> Tensor:
+        """Turn what a :meth:`generator` returns into data.
+
+        Black and white pixels are drawn from Bernoulli(grey); of more levels the nearest is taken.
+        """
+        if self.kind != "images":
+            return draws
+        if self.levels == 2:
+            return data.binarise(draws)
+        return (draws * (self.levels - 1)).round() / (self.levels - 1)
+
+    def from_table(self, table: pd.DataFrame) -> Tensor:
+        """Turn rows of a table into data, as the training rows are."""
+        assert self.train.table is not None
+        return data.as_numbers(table, self.train.table).to(self.train.x)
+
+
+def gaussian_kernel(x: Tensor, scales: Sequence[float]) -> mmd.Kernel:
+    """Return Gaussian kernels, their bandwidths in units of the median distance of two rows of x."""
+    median = mmd.median_bandwidth(x[:1000], x[1000:2000] if len(x) > 1000 else x[:1])
+    return mmd.Gaussian([scale * median for scale in scales])
+
+
+def settle_threads(task: Task) -> None:
+    """Let small tasks run on one thread: threads that wait for each other cost more than they bring."""
+    if task.train.x.numel() < SMALL and task.device.type == "cpu":
+        torch.set_num_threads(1)

@@ -1,0 +1,90 @@
+"""A recipe trained stage by stage, in a folder, as one run: interrupted, resumed, drawn from."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from probgen.core import seeded
+from probgen.inference import History, checkpoint, fit, schedules
+from probgen.recipes.registry import Recipe, Stage
+from probgen.recipes.task import Task
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def train(
+    recipe: Recipe,
+    task: Task,
+    *,
+    seed: int,
+    folder: Path | None = None,
+    resume: bool = False,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    fabric: Fabric | None = None,
+    progress: bool = True,
+) -> list[History]:
+    """Train the stages of a recipe one after the other, by Adam with a learning rate that falls by a cosine.
+
+    With a folder each stage keeps its checkpoints there, and ends with its best weights; one that had ended
+    is not repeated. A stage that is interrupted or stopped early by Ctrl-C is the last.
+
+    Args:
+        recipe, task: what is trained, and on what; rows that the task holds out judge the weights.
+        seed: of all randomness.
+        folder: of the run.
+        resume: go on with the run in the folder.
+        steps, batch_size: of each stage, in the place of its own.
+        fabric: devices and processes.
+        progress: show a bar.
+    """
+    histories: list[History] = []
+    for number, make in enumerate(recipe.stages, 1):
+        with seeded(seed):
+            stage = make if isinstance(make, Stage) else make()
+        rate, length = stage.budget.learning_rate, steps or stage.budget.steps
+        own = None if folder is None else stage_folder(recipe, folder, number)
+        history = fit(
+            stage.objective,
+            stage.data(task.train),
+            steps=length,
+            batch_size=batch_size or stage.budget.batch_size,
+            optimizer=partial(torch.optim.Adam, lr=rate, fused=True),
+            schedules={"lr": schedules.cosine(rate, 0.05 * rate, steps=length)},
+            validation=None if task.held_out is None else stage.data(task.held_out),
+            checkpoint=own,
+            resume=resume,
+            fabric=fabric,
+            seed=seed,
+            progress=progress,
+        )
+        histories.append(history)
+        if history.ended == "interrupted":
+            break
+        if own is not None:
+            checkpoint.load_weights(own, stage.objective)
+    return histories
+
+
+def restore(recipe: Recipe, folder: Path, *, seed: int) -> int:
+    """Load the best weights of a run, as far as it went; return the steps that the last stage had taken."""
+    step = 0
+    for number, make in enumerate(recipe.stages, 1):
+        own = stage_folder(recipe, folder, number)
+        if number > 1 and not checkpoint.exists(own):
+            break
+        with seeded(seed):
+            stage = make if isinstance(make, Stage) else make()
+        step = checkpoint.load_weights(own, stage.objective)
+    recipe.model.eval()
+    return step
+
+
+def stage_folder(recipe: Recipe, folder: Path, number: int) -> Path:
+    """Return where a stage keeps its checkpoints: the run's own folder where there is one stage."""
+    return folder if len(recipe.stages) == 1 else folder / f"stage-{number}"

@@ -1,0 +1,37 @@
+"""Variational autoencoders."""
+
+from __future__ import annotations
+
+from probgen.inference import SVI
+from probgen.models import VAE
+from probgen.recipes.registry import Recipe, Stage, recipe
+from probgen.recipes.task import Task
+
+
+def _of_size(task: Task, latent: int) -> Recipe:
+    model = VAE(decoder=task.decoder(latent), encoder=task.encoder(latent))
+    return Recipe(model, [Stage(SVI(model), lambda rows: rows.fresh, task.sizes.budget)])
+
+
+@recipe(
+    "vae",
+    "variational autoencoder, trained by SVI",
+    source="Kingma and Welling (2014)",
+    tasks=("images", "plane", "table"),
+    by_default=True,
+)
+def vae(task: Task) -> Recipe:
+    """A VAE with the code size that suits the data."""
+    return _of_size(task, task.sizes.latent)
+
+
+@recipe(
+    "vae-2d",
+    "variational autoencoder with a two-dimensional code, for the pictures",
+    source="Kingma and Welling (2014)",
+    tasks=("images",),
+    by_default=True,
+)
+def vae_2d(task: Task) -> Recipe:
+    """A VAE whose code can be drawn on paper."""
+    return _of_size(task, 2)

@@ -1,0 +1,139 @@
+"""Laws that hold for every recipe: one table, into which a new recipe comes by being registered."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from probgen import fit, recipes
+from probgen.core import Coded
+from probgen.inference import Callback
+from probgen.recipes import Rows, Task
+
+CASES = [(name, kind) for name, entry in recipes.entries().items() for kind in entry.tasks]
+DATA = {"images": "digits", "plane": "banana", "table": "diabetes"}
+SHORT = {"steps": 4, "batch_size": 32, "progress": False}
+
+
+@pytest.fixture(params=CASES, ids=lambda case: "-on-".join(case))
+def case(request, device):
+    """The name of a recipe, and a task for it."""
+    name, kind = request.param
+    return name, recipes.load(DATA[kind], device=device).holding_out()
+
+
+def made(name: str, task: Task) -> recipes.Recipe:
+    torch.manual_seed(0)
+    return recipes.make(name, task)
+
+
+def weights(recipe: recipes.Recipe) -> list[torch.Tensor]:
+    return [weight.detach().clone() for weight in recipe.model.parameters()]
+
+
+def test_it_trains_and_draws_follow_their_seed(case):
+    name, task = case
+    recipe = made(name, task)
+    before = weights(recipe)
+    histories = recipes.train(recipe, task, seed=0, **SHORT)
+    assert len(histories) == len(recipe.stages)
+    assert all(history.ended == "finished" and history.step == 4 for history in histories)
+    moved = [not torch.equal(old, new) for old, new in zip(before, weights(recipe), strict=True)]
+    assert all(moved)  # every weight has a gradient in some stage
+    first, second, other = (recipe.sample(9, seed=seed) for seed in (1, 1, 2))
+    assert first.shape == (9, *task.train.x.shape[1:])
+    assert first.dtype == task.train.x.dtype
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+    if task.kind == "images":
+        steps = first * (task.levels - 1)
+        torch.testing.assert_close(steps, steps.round(), atol=1e-4, rtol=0)
+
+
+def test_a_run_cut_anywhere_goes_on_to_the_same_bits_and_is_drawn_from(case, tmp_path):
+    name, task = case
+    whole = made(name, task)
+    recipes.train(whole, task, seed=0, folder=tmp_path / "whole", **SHORT)
+    stages = len(whole.stages)
+    for stop in range(1, stages + 1):
+        folder = tmp_path / f"cut-{stop}"
+        cut = made(name, task)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("probgen.recipes.training.fit", interrupted(stop))
+            recipes.train(cut, task, seed=0, folder=folder, **SHORT)
+        resumed = made(name, task)
+        recipes.train(resumed, task, seed=0, folder=folder, resume=True, **SHORT)
+        for one, other in zip(weights(whole), weights(resumed), strict=True):
+            assert torch.equal(one, other)
+        restored = made(name, task)
+        recipes.restore(restored, folder, seed=0)
+        assert torch.equal(restored.sample(5, seed=3), whole.sample(5, seed=3))
+
+
+class _AtStep(Callback):
+    """Ends a training after its second step, as Ctrl-C does."""
+
+    def on_step_end(self, objective, history):
+        if history.step == 2:
+            import signal
+
+            signal.raise_signal(signal.SIGINT)
+
+
+def interrupted(stage: int):
+    """A ``fit`` whose call of that number is interrupted."""
+    calls = []
+
+    def run(*args, **given):
+        calls.append(1)
+        return fit(*args, **given, callbacks=[_AtStep()] if len(calls) == stage else [])
+
+    return run
+
+
+def test_codes_are_laws_in_evaluation_mode(device):
+    coded = []
+    for name, kind in CASES:
+        task = recipes.load(DATA[kind], device=device)
+        model = made(name, task).model.train()
+        if not isinstance(model, Coded):
+            continue
+        x = task.test.x[:6]
+        codes = model.encode(x)
+        assert codes.batch_shape == (6,)
+        assert not codes.mean.requires_grad
+        decoded = model.decode(codes.mean)
+        assert decoded.batch_shape + decoded.event_shape == x.shape
+        assert model.training
+        coded.append(name)
+    assert {"vae", "gmmn-autoencoder"} <= set(coded)
+
+
+def test_a_recipe_on_data_that_it_does_not_suit_is_refused():
+    task = recipes.load("diabetes")
+    with pytest.raises(ValueError, match=r"'vae-2d' suits images, but 'diabetes' is .* tabular-gmmn"):
+        recipes.make("vae-2d", task)
+    with pytest.raises(ValueError, match="there is no recipe 'vea': did you mean 'vae'"):
+        recipes.make("vea", task)
+
+
+def test_contexts_are_those_of_the_training_rows():
+    task = recipes.load("digits")
+    few = Rows(task.train.x[:40], labels=torch.full((40,), 7))
+    recipe = made("conditional-gmmn", Task("sevens", "images", few, few, image_shape=(8, 8), levels=17))
+    assert recipe.contexts is not None
+    assert recipe.contexts.argmax(1).eq(7).all()
+    with pytest.raises(ValueError, match="'conditional-gmmn' needs labels but 'bare' has none"):
+        made("conditional-gmmn", Task("bare", "images", Rows(few.x), few, image_shape=(8, 8), levels=17))
+
+
+def test_drawing_in_a_fresh_process(tmp_path):
+    command = [sys.executable, "-m", "probgen.cli.app"]
+    folder = tmp_path / "run"
+    options = ["--steps", "3", "--batch-size", "32", "--out", str(folder)]
+    subprocess.run([*command, "train", "gmmn-autoencoder", *options], check=True, capture_output=True)
+    assert json.loads((folder / "run.json").read_text())["model"] == "gmmn-autoencoder"
+    drawn = subprocess.run([*command, "sample", str(folder), "-n", "4"], check=True, capture_output=True)
+    assert b"4 draws of gmmn-autoencoder on digits, trained for 3 steps" in drawn.stdout
