@@ -17,7 +17,7 @@ def _of_size(task: Task, latent: int) -> Recipe:
     "vae",
     "variational autoencoder, trained by SVI",
     source="Kingma and Welling (2014)",
-    tasks=("images", "plane", "table"),
+    tasks=("images", "plane"),
     by_default=True,
 )
 def vae(task: Task) -> Recipe:
