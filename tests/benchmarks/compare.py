@@ -11,7 +11,6 @@ from probgen import recipes
 from probgen.cli import comparing
 from probgen.compare import Comparison
 from probgen.recipes.task import settle_threads
-from tests.benchmarks.results import append
 
 SKIPPED = ("energy_stderr", "c2st_stderr", "nll_stderr", "mmd2_stderr")
 
@@ -50,7 +49,7 @@ def main(names: list[str], methods: list[str] | None) -> None:
             f"{record['repeats']} repeats, seed 0, report written; {seconds:.0f} s in all. Mean ± half-width "
             "of the 95 % t-interval over repeats; MMD² unbiased, p by 1,000 permutations; NLL in nats."
         )
-        append(f"compare {name}", protocol, markdown(result), packages=("scikit-learn",))
+        record(f"compare {name}", protocol, markdown(result), packages=("scikit-learn",))
 
 
 if __name__ == "__main__":

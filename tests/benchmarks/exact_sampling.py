@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 
 from tests.benchmarks import exact_accuracy, exact_gradients, exact_speed
-from tests.benchmarks.results import append
+from tests.benchmarks.results import record
 
 RACE = (
     f"Float64, the best of {exact_speed.ROUNDS} rounds in which the contenders take turns, of the time "
@@ -100,7 +100,7 @@ def main() -> None:
             print(body)
             continue
         started = f"`python -m tests.benchmarks.exact_sampling --only {name}`: "
-        append(
+        record(
             f"exact sampling: {title}",
             started + protocol.format(draws=options.draws),
             body,

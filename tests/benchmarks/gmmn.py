@@ -15,7 +15,7 @@ from probgen import data, fit, mmd, models, nets, plots
 from probgen.core import GenerativeModel, Objective, seeded
 from probgen.evaluation import parzen_log_likelihood
 from probgen.inference import schedules
-from tests.benchmarks.results import append
+from tests.benchmarks.results import record
 
 VARIANCES = 2, 5, 10, 20, 40, 80  # of the kernel's Gaussians, in Li, Swersky and Zemel's code
 TRAIN = 55_000  # of the 60,000 training images; the last 5,000 choose the bandwidth of the window
@@ -156,7 +156,7 @@ def main() -> None:
     pictures["GMMN, along lines of noise"] = walks(gmmn)
     pictures["GMMN+AE, the same"] = ae.decode(walks(ae.codes)).mean
     plots.image_grid(pictures, image_shape=images.image_shape).savefig(given.runs / "gmmn.png", dpi=130)
-    append(
+    record(
         "Moment-matching networks on MNIST",
         PROTOCOL.format(given.pixel_steps, given.code_steps),
         "\n".join(rows),

@@ -25,7 +25,7 @@ from probgen.sampling.graphs import wrapper
 from probgen.sampling.hmc import hmc_kernel, leapfrog
 from probgen.sampling.metropolis import fixed
 from probgen.sampling.random_walk import random_walk_kernel
-from tests.benchmarks.results import append, cpu_seconds
+from tests.benchmarks.results import cpu_seconds, record
 
 PARTS = ("mixture", "growth")
 LEAPS = 5
@@ -161,13 +161,13 @@ def main() -> None:
             f"{options.threads} thread(s) each, in turn in one process. The exact sd is 21^½ = 4.583."
         )
         table = of_mixture(options.chains, options.steps)
-        append("Markov chains: a mixture", protocol, table, packages=("jax",))
+        record("Markov chains: a mixture", protocol, table, packages=("jax",))
     if "growth" in options.only:
         protocol = (
             "`python -m tests.benchmarks.mcmc --only growth`: CPU milliseconds of one step of all chains, "
             f"recorded graphs, float32, {options.threads} thread(s)."
         )
-        append("Markov chains: growth", protocol, of_growth(options.figure))
+        record("Markov chains: growth", protocol, of_growth(options.figure))
 
 
 if __name__ == "__main__":

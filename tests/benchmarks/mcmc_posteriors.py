@@ -32,7 +32,7 @@ import torch
 
 from probgen.sampling import sample
 from probgen.sampling.graphs import Recorded
-from tests.benchmarks.results import append, cpu_seconds
+from tests.benchmarks.results import cpu_seconds, record
 from tests.posteriors import NAMES, posterior, reference
 
 Named = dict[str, np.ndarray]
@@ -270,7 +270,7 @@ def main() -> None:
             "second of the whole run, one core and one process each, float64, 500 steps of warm-up and 1,000 "
             f"draws a chain; cut off after {options.cap:.0f} CPU s."
         )
-        append("Markov chains: posteriors of posteriordb", protocol, table(found, names), packages=PACKAGES)
+        record("Markov chains: posteriors of posteriordb", protocol, table(found, names), packages=PACKAGES)
 
 
 if __name__ == "__main__":

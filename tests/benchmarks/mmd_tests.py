@@ -15,7 +15,7 @@ from torch import Tensor
 
 from probgen.evaluation import classifier_two_sample
 from probgen.mmd import Gaussian, deep_kernel_test, ksd_test, mmd_test, relative_mmd_test
-from tests.benchmarks.results import append
+from tests.benchmarks.results import record
 
 LEVEL = 0.05
 Draw = Callable[[torch.Generator], tuple[Tensor, Tensor]]
@@ -316,7 +316,7 @@ def main() -> None:
         if given.small:
             print(body)
         else:
-            append(f"Two-sample tests: {part}", protocol, body)
+            record(f"Two-sample tests: {part}", protocol, body)
 
 
 if __name__ == "__main__":

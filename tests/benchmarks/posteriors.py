@@ -12,7 +12,7 @@ import time
 import torch
 
 from probgen.sampling import sample
-from tests.benchmarks.results import append
+from tests.benchmarks.results import record
 from tests.posteriors import NAMES, posterior, reference
 
 
@@ -63,7 +63,7 @@ def main() -> None:
     body = [" | ".join(f"{x:.4g}" if isinstance(x, float) else str(x) for x in r.values()) for r in rows]
     table = "\n".join(f"| {line} |" for line in head + body)
     protocol = ", ".join(f"{key} {value}" for key, value in options.items())
-    append(
+    record(
         "Posteriors of posteriordb from Pyro models", f"{protocol}; worst in combined standard errors.", table
     )
 

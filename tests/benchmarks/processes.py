@@ -18,7 +18,7 @@ from lightning_fabric import Fabric
 
 from probgen import SVI, data, fit
 from probgen.inference import Callback
-from tests.benchmarks.results import append
+from tests.benchmarks.results import record
 from tests.benchmarks.svi_step import probgen_vae
 
 BATCHES = (128, 512, 2048)
@@ -89,7 +89,7 @@ def main() -> None:
         f"{BLOCK} steps each after one that captures, compile='graph'; the batch is that of all processes "
         "together."
     )
-    append(f"Two processes on {given.device}", protocol, "\n".join(rows), packages=("lightning-fabric",))
+    record(f"Two processes on {given.device}", protocol, "\n".join(rows), packages=("lightning-fabric",))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from probgen import SVI, data, fit, models, nets
 from probgen.data import source
 from probgen.inference.capture import CapturedLoss
 from probgen.inference.run import Run
-from tests.benchmarks.results import append
+from tests.benchmarks.results import record
 
 SIZES = {"784-400-20, batch 128": (400, 20, 128), "784-64-10, batch 64": (64, 10, 64)}
 BLOCK = 50
@@ -364,7 +364,7 @@ def main() -> None:
     if options.dry:
         print(protocol, body, sep="\n\n")
     else:
-        append(f"SVI step on {options.device}", protocol, body, packages=("pythae",))
+        record(f"SVI step on {options.device}", protocol, body, packages=("pythae",))
 
 
 if __name__ == "__main__":
