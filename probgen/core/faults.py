@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
+from probgen.core.supports import checked_support, element_support, holds
+
 
 class NotFinite(Exception):
     """Ends the run at the first site that is not finite, which it names."""
@@ -22,7 +24,7 @@ class FaultFinder(Messenger):
     """Looks at each site when it is drawn or observed, and ends the run at the first that is not finite.
 
     Of a site it looks at the parameters of its law, at its value, at whether the parameters are what they
-    should be, and at its log-probability, in this order.
+    should be and the value is in the law's support, and at its log-probability, in this order.
 
     Args:
         zero: whether a probability of 0 is a fault.
@@ -54,6 +56,7 @@ class FaultFinder(Messenger):
             (name, tensor, dim, _outside(tensor, rule), f", not in {rule}")
             for name, tensor, dim, rule in given
         ]
+        found += _outside_support(law, value, impossible)
         found += [("log_prob", log_prob, 0, impossible, "")]
         for name, tensor, event_dim, wrong, rule in found:
             if wrong.any():
@@ -82,6 +85,23 @@ def _outside(parameter: Tensor, rule: Constraint) -> Tensor:
         return torch.zeros_like(parameter, dtype=torch.bool)
     right = rule.check(parameter)
     return ~right.reshape(right.shape + (1,) * (parameter.dim() - right.dim())).expand_as(parameter)
+
+
+def _outside_support(law: Any, value: Tensor, impossible: Tensor) -> list[Any]:
+    """Return the numbers of a value that lie outside of its law's support, where its probability is 0."""
+    support = checked_support(law)
+    if support is None:
+        return []
+    support = element_support(support)
+    dims = len(law.event_shape)
+    inside = holds(support, value)
+    inside = inside.reshape(inside.shape + (1,) * (value.dim() - inside.dim()))
+    outside = ~inside & impossible.reshape(impossible.shape + (1,) * dims)
+    rule = str(support)
+    if len(rule) > 80:  # bounds that are tensors
+        rule = rule.partition("(")[0]
+    outside, values = torch.broadcast_tensors(outside, value)
+    return [("value", values, dims, outside, f", outside of its law's support, {rule}")]
 
 
 def _event_dim(parameter: Tensor, law: Distribution) -> int | None:

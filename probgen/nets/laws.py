@@ -102,6 +102,25 @@ class ContinuousBernoulli(dist.TorchDistribution):
         super()._validate_sample(value)
 
 
+class Levels(constraints.Constraint):
+    """The grey levels 0, 1/(L-1), ..., 1, to a thousandth of a step."""
+
+    is_discrete = True
+    event_dim = 0
+    lower_bound, upper_bound = 0, 1
+
+    def __init__(self, levels: int) -> None:
+        self.levels = levels
+        super().__init__()
+
+    def check(self, value: Tensor) -> Tensor:
+        steps = value * (self.levels - 1)
+        return (value >= 0) & (value <= 1) & ((steps - steps.round()).abs() < 1e-3)
+
+    def __repr__(self) -> str:
+        return f"Levels(0, 1/{self.levels - 1}, ..., 1)"
+
+
 class GreyLevels(dist.TorchDistribution):
     r"""A categorical law over the grey levels 0, 1/(L-1), ..., 1: values, not indices.
 
@@ -110,7 +129,6 @@ class GreyLevels(dist.TorchDistribution):
     """
 
     arg_constraints: ClassVar = {"logits": constraints.real_vector}
-    support = constraints.unit_interval
 
     def __init__(self, logits: Tensor, *, validate_args: bool | None = None) -> None:
         self.logits = logits
@@ -129,6 +147,11 @@ class GreyLevels(dist.TorchDistribution):
         index = (value * (self.levels - 1)).round().long().expand(shape)
         chosen = self.logits.expand(*shape, self.levels).gather(-1, index.unsqueeze(-1)).squeeze(-1)
         return chosen - self.logits.logsumexp(-1)
+
+    @constraints.dependent_property(is_discrete=True, event_dim=0)
+    def support(self) -> Levels:
+        """The grid, to a thousandth of a step."""
+        return Levels(self.levels)
 
     @property
     def grid(self) -> Tensor:
@@ -151,10 +174,10 @@ class GreyLevels(dist.TorchDistribution):
         return index.to(self.logits) / (self.levels - 1)
 
     def _validate_sample(self, value: Tensor) -> None:
-        steps = value * (self.levels - 1)
-        on_grid = (value >= 0) & (value <= 1) & ((steps - steps.round()).abs() < 1e-3)
         _refuse(
-            value, on_grid, f"a law of {self.levels} grey levels needs values 0, 1/{self.levels - 1}, ..., 1"
+            value,
+            self.support.check(value),
+            f"a law of {self.levels} grey levels needs values 0, 1/{self.levels - 1}, ..., 1",
         )
         super()._validate_sample(value)
 
