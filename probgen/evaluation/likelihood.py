@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import pyro
 import torch
-from pyro import poutine
 from pyro.distributions import Delta
 from torch import Tensor
 
 from probgen.core import Estimate, Pair, evaluating, log_joint_prob, sample_sites, seeded
 from probgen.data import check_data
-from probgen.inference.traces import check_sites, nesting_of
+from probgen.inference.particles import forget, traces_of
+from probgen.inference.traces import check_sites
 
 ELEMENTS = 2**22
 """Particles times data times event size in one pass: bounds memory, not the result."""
@@ -56,6 +55,7 @@ def log_likelihoods(
     rows = max(1, min(len(x), ELEMENTS // x[0].numel()))
     block = max(1, min(particles, ELEMENTS // (rows * x[0].numel())))
     result = []
+    forget(pair)  # its weights may be others by now
     with seeded(seed), evaluating(pair):
         for start in range(0, len(x), rows):
             batch = tuple(column[start : start + rows] for column in (x, *context))
@@ -81,19 +81,20 @@ def weighted_draws(
     pair: Pair, batch: tuple[Tensor, ...], particles: int
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     r"""Draw z from the guide, by site (particles, n, \*event), with log p(x, z) and log q(z | x)."""
-    rows, nesting = len(batch[0]), nesting_of(pair, *batch)
-    with pyro.plate("particles", particles, dim=-1 - nesting):
-        guide_trace = poutine.trace(pair.guide).get_trace(*batch)
-        model_trace = poutine.trace(poutine.replay(pair.model, trace=guide_trace)).get_trace(*batch)
-    model_sites, guide_sites = sample_sites(model_trace), sample_sites(guide_trace)
-    latent = check_sites(model_sites, guide_sites, reparameterised=False)
-    _refuse_points(latent, model_sites, guide_sites)
-    log_p = log_joint_prob(model_trace, rows, nesting=nesting)
-    log_q = log_joint_prob(guide_trace, rows, nesting=nesting, factors=False)
-    draws = {name: guide_sites[name]["value"] for name in latent}
-    shapes = {name: guide_sites[name]["fn"].event_shape for name in latent}
-    draws = {name: value.reshape(particles, rows, *shapes[name]) for name, value in draws.items()}
-    return draws, log_p.expand(particles, rows), log_q.expand(particles, rows)
+    rows = len(batch[0])
+    draws: dict[str, list[Tensor]] = {}
+    log_p, log_q = [], []
+    for traces in traces_of(pair, particles, *batch):
+        model_sites, guide_sites = sample_sites(traces.model), sample_sites(traces.guide)
+        latent = check_sites(model_sites, guide_sites, reparameterised=False)
+        _refuse_points(latent, model_sites, guide_sites)
+        shape, nesting = (traces.particles, rows), traces.nesting
+        log_p.append(log_joint_prob(traces.model, rows, nesting=nesting).expand(shape))
+        log_q.append(log_joint_prob(traces.guide, rows, nesting=nesting, factors=False).expand(shape))
+        for name in latent:
+            site = guide_sites[name]
+            draws.setdefault(name, []).append(site["value"].reshape(*shape, *site["fn"].event_shape))
+    return {name: torch.cat(parts) for name, parts in draws.items()}, torch.cat(log_p), torch.cat(log_q)
 
 
 def _refuse_points(latent: list[str], model_sites: dict[str, Any], guide_sites: dict[str, Any]) -> None:

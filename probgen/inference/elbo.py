@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-import pyro
 import torch
-from pyro import poutine
 from torch import Tensor, nn
 
 from probgen.core import Pair, Terms
-from probgen.inference.traces import Parts, Watch, nesting_of, parts_of
+from probgen.inference.particles import traces_of
+from probgen.inference.traces import Parts, Watch, parts_of
 
 ACTIVE = 0.01
 """Nats of KL per datum above which a latent coordinate counts as active."""
@@ -22,7 +21,10 @@ class Bound(nn.Module, ABC):
     """A lower bound on log p(x), or a weighted one: what :class:`SVI` maximises.
 
     Args:
-        particles: draws of z per datum, in one batched pass, in a plate left of all the pair's own.
+        particles: draws of z per datum, in one batched pass, in a plate left of all the pair's own, so that
+            nets see shape (particles, n, ...). Where a net computes something else from that, as those do
+            that take dimension 0 for the batch, there is a pass for each draw, as with one: batch statistics
+            are then those of n rows.
     """
 
     def __init__(self, *, particles: int = 1) -> None:
@@ -34,17 +36,6 @@ class Bound(nn.Module, ABC):
     @abstractmethod
     def forward(self, pair: Pair, *batch: Tensor) -> tuple[Tensor, Terms]:
         """Return minus the bound, per datum in nats, and its terms."""
-
-    def _trace(self, story: Any, nesting: int, *batch: Tensor) -> Any:
-        """Run a model or a guide once for all particles and return its trace."""
-        if self.particles == 1:
-            return poutine.trace(story).get_trace(*batch)
-        with pyro.plate("particles", self.particles, dim=-1 - nesting):
-            return poutine.trace(story).get_trace(*batch)
-
-    def _nesting(self, pair: Pair, *batch: Tensor) -> int:
-        """Return the number of the pair's plates, found out only where there are particles to place."""
-        return 1 if self.particles == 1 else nesting_of(pair, *batch)
 
 
 class ELBO(Bound):
@@ -66,11 +57,12 @@ class ELBO(Bound):
 
     def forward(self, pair: Pair, *batch: Tensor) -> tuple[Tensor, Terms]:
         """Return minus the bound, per datum, and its terms."""
-        nesting = self._nesting(pair, *batch)
         with Watch(pair, len(batch[0])) as watch:
-            guide_trace = self._trace(pair.guide, nesting, *batch)
-            model_trace = self._trace(poutine.replay(pair.model, trace=guide_trace), nesting, *batch)
-        parts = parts_of(model_trace, guide_trace).per_datum(watch.size * self.particles)
+            first, *others = traces_of(pair, self.particles, *batch)
+        parts = parts_of(first.model, first.guide)
+        for traces in others:
+            parts += parts_of(traces.model, traces.guide)
+        parts = parts.per_datum(watch.size * self.particles)
         loss = self._weigh(parts.kl) - parts.reconstruction if parts.kl else -parts.reconstruction
         return (loss if parts.factor is None else loss - parts.factor), terms_of(parts)
 

@@ -6,12 +6,12 @@ import math
 from typing import Any, Literal, NamedTuple
 
 import torch
-from pyro import poutine
 from pyro.distributions.util import detach
 from torch import Tensor
 
 from probgen.core import Pair, Terms, is_factor, log_joint_prob, sample_sites, site_log_prob
 from probgen.inference.elbo import Bound, terms_of
+from probgen.inference.particles import Traces, model_trace_at, traces_of
 from probgen.inference.traces import (
     Parts,
     Watch,
@@ -20,7 +20,6 @@ from probgen.inference.traces import (
     check_sites,
     drawn_sites,
     is_data,
-    nesting_of,
 )
 
 
@@ -50,8 +49,7 @@ class IWAE(Bound):
 
     def forward(self, pair: Pair, *batch: Tensor) -> tuple[Tensor, Terms]:
         """Return minus the bound, per datum, and its terms."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.gradient == "plain"):
-            draws = _draws(self, pair, *batch)
+        draws = _draws(self, pair, *batch, gradients=self.gradient == "plain")
         bound = (draws.log_weights.logsumexp(0) - math.log(self.particles)).mean()
         loss, terms = draws.loss(bound), draws.terms("iwae", bound)
         if self.gradient == "plain" or not torch.is_grad_enabled():
@@ -61,21 +59,26 @@ class IWAE(Bound):
 
     def _doubly_reparameterised(self, pair: Pair, draws: Draws, *batch: Tensor) -> Tensor:
         """Return a scalar that has the doubly reparameterised gradient."""
-        sites = sample_sites(draws.guide_trace)
+        sites = sample_sites(draws.traces[0].guide)
         latent = [name for name, site in sites.items() if not site["is_observed"]]
         if len(latent) != 1:
             raise ValueError(f"gradient='dreg' should have a guide with one latent site but it has {latent}")
         (name,) = latent
-        site, rows, weights = sites[name], len(batch[0]), draws.log_weights.softmax(0)
-        law, z = detach(site["fn"]), site["value"]
-        if self.particles > 1:
-            plates = (self.particles, *[1] * (draws.nesting - 1), rows)
-            scale = weights.reshape(plates + (1,) * len(law.event_shape))
-            z = z.detach() + scale * (z - z.detach())  # the same value, its gradient times w̃
-        story = poutine.condition(pair.model, data={name: z})
-        joint = log_joint_prob(self._trace(story, draws.nesting, *batch), rows, nesting=draws.nesting)
-        proposal = site_log_prob(name, site | {"fn": law, "value": z}, rows, nesting=draws.nesting)
-        return -(weights * (joint - proposal)).sum(0).mean()
+        rows, surrogates = len(batch[0]), []
+        possible = draws.log_weights.amax(0) > -torch.inf  # else the loss is infinite, and has no weights
+        log_weights = torch.where(possible, draws.log_weights, 0)
+        each = log_weights.softmax(0).split([traces.particles for traces in draws.traces])
+        for traces, weights in zip(draws.traces, each, strict=True):
+            site = traces.guide.nodes[name]
+            law, z, nesting = detach(site["fn"]), site["value"], traces.nesting
+            plates = (traces.particles, *[1] * (nesting - 1)) if traces.particles > 1 else ()
+            scale = weights.reshape(*plates, rows, *[1] * len(law.event_shape))
+            if self.particles > 1:
+                z = z.detach() + scale * (z - z.detach())  # the same value, its gradient times w̃
+            joint = log_joint_prob(model_trace_at(pair, traces, {name: z}, *batch), rows, nesting=nesting)
+            proposal = site_log_prob(name, site | {"fn": law, "value": z}, rows, nesting=nesting)
+            surrogates.append(-(weights * (joint - proposal)).sum(0).mean())
+        return torch.as_tensor(sum(surrogates))
 
 
 class Renyi(Bound):
@@ -108,11 +111,10 @@ class Renyi(Bound):
 class Draws(NamedTuple):
     """Weighted draws of z, and what they say beside their weights."""
 
-    guide_trace: Any  # with gradient
+    traces: list[Traces]  # those of the guide with gradient
     log_weights: Tensor  # log w, shape (K, n)
     penalty: Tensor | None  # the guide's factors, per datum, where it has any
     parts: Parts  # per datum
-    nesting: int  # plates of the pair
 
     def loss(self, bound: Tensor) -> Tensor:
         """Return minus a bound made of the weights, with the guide's factors."""
@@ -126,18 +128,33 @@ class Draws(NamedTuple):
         return terms_of(self.parts) | {"elbo": elbo, name: bound.detach(), "ess": ess.mean()}
 
 
-def _draws(bound: Bound, pair: Pair, *batch: Tensor) -> Draws:
-    """Draw z from the guide and weigh it by p(x, z) / q(z | x)."""
-    rows, nesting = len(batch[0]), nesting_of(pair, *batch)
+def _draws(bound: Bound, pair: Pair, *batch: Tensor, gradients: bool = True) -> Draws:
+    """Draw z from the guide and weigh it by p(x, z) / q(z | x), with gradients or only those of z."""
+    rows = len(batch[0])
     with Watch(pair, rows) as watch:
-        with torch.enable_grad():
-            guide_trace = bound._trace(pair.guide, nesting, *batch)
-        model_trace = bound._trace(poutine.replay(pair.model, trace=guide_trace), nesting, *batch)
-    model_sites, guide_sites = sample_sites(model_trace), sample_sites(guide_trace)
+        found = traces_of(pair, bound.particles, *batch, model_gradients=gradients)
+    with torch.set_grad_enabled(torch.is_grad_enabled() and gradients):
+        each = [_scored(traces, rows, watch.size) for traces in found]
+    log_weights = torch.cat([scored.log_weights for scored in each])
+    if len(each) == 1:
+        return Draws(found, log_weights, each[0].penalty, each[0].parts)
+    parts = sum((scored.parts for scored in each[1:]), start=each[0].parts)
+    penalties = [scored.penalty for scored in each if scored.penalty is not None]
+    return Draws(
+        found,
+        log_weights,
+        torch.stack(penalties).mean() if penalties else None,
+        Parts(*(_divided(part, len(each)) for part in parts)),
+    )
+
+
+def _scored(traces: Traces, rows: int, size: int) -> Draws:
+    """Return the log-weights of draws, shape (particles, n), and the parts of the bound that they tell."""
+    model_sites, guide_sites = sample_sites(traces.model), sample_sites(traces.guide)
     latent = check_sites(model_sites, guide_sites)
 
     def log_probs(sites: dict[str, Any]) -> dict[str, Tensor]:
-        return {name: site_log_prob(name, site, rows, nesting=nesting) for name, site in sites.items()}
+        return {name: site_log_prob(name, site, rows, nesting=traces.nesting) for name, site in sites.items()}
 
     log_p = log_probs({n: s for n, s in model_sites.items() if not s["infer"].get("_deterministic")})
     log_q = log_probs(drawn_sites(guide_sites))
@@ -152,11 +169,16 @@ def _draws(bound: Bound, pair: Pair, *batch: Tensor) -> Draws:
         added = [log_p[name].mean() for name, site in model_sites.items() if is_factor(site)]
         added += [-penalty.detach()] if penalty is not None else []
         coordinates = by_coordinate(analytic_kl(model_sites, guide_sites), guide_sites)
-        size = watch.size * bound.particles
         parts = Parts(
             torch.as_tensor(sum(data)) if data else added[0].new_zeros(()),
             kl,
-            {name: value / size for name, value in coordinates.items()},
+            {name: value / (size * traces.particles) for name, value in coordinates.items()},
             torch.as_tensor(sum(added)) if added else None,
         )
-    return Draws(guide_trace, log_weights.expand(bound.particles, rows), penalty, parts, nesting)
+    return Draws([traces], log_weights.expand(traces.particles, rows), penalty, parts)
+
+
+def _divided(part: Any, count: int) -> Any:
+    if isinstance(part, dict):
+        return {name: value / count for name, value in part.items()}
+    return None if part is None else part / count

@@ -9,8 +9,10 @@ import pyro.infer
 from torch import Tensor
 
 from probgen.core import Objective, Pair, Terms
+from probgen.core.supports import Supported
 from probgen.inference.elbo import ELBO, Bound
 from probgen.inference.enumeration import recorded, terms_of_pyro
+from probgen.inference.rows import Rows
 from probgen.inference.traces import Watch
 
 
@@ -43,9 +45,10 @@ class SVI(Objective):
             return self.elbo(self.pair, *batch)
         guides: list[Any] = []
         models: list[Any] = []
-        with Watch(self.pair, len(batch[0])) as watch:
+        rows = Rows(self.pair, batch)
+        with Watch(self.pair, len(batch[0])) as watch, Supported():
             total = self.elbo.differentiable_loss(
-                recorded(self.pair.model, models), recorded(self.pair.guide, guides), *batch
+                recorded(self.pair.model, models), recorded(rows.guide, guides), *batch
             )
         loss = total / watch.size
         draws = watch.size * getattr(self.elbo, "num_particles", 1)

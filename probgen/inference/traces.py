@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import torch
-from pyro import poutine
 from pyro.distributions import Delta, TorchDistribution
 from pyro.distributions.util import broadcast_shape, scale_and_mask
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
-from probgen.core import Pair, evaluating, is_factor, plate_nesting, sample_sites
-
-_NESTING: WeakKeyDictionary[Pair, int] = WeakKeyDictionary()
+from probgen.core import Pair, is_factor, sample_sites
 
 
 class Parts(NamedTuple):
@@ -40,6 +36,16 @@ class Parts(NamedTuple):
         coordinates = {site: kl[site] for site in self.coordinates}
         factor = None if self.factor is None else self.factor / size
         return Parts(self.reconstruction / size, kl, coordinates, factor)
+
+    def __add__(self, other: Any) -> Parts:
+        """Return the sum, part by part."""
+        factor = self.factor if other.factor is None else self.factor + other.factor
+        return Parts(
+            self.reconstruction + other.reconstruction,
+            {site: value + other.kl[site] for site, value in self.kl.items()},
+            {site: value + other.coordinates[site] for site, value in self.coordinates.items()},
+            factor,
+        )
 
 
 def parts_of(model_trace: Any, guide_trace: Any) -> Parts:
@@ -124,17 +130,6 @@ def drawn_sites(guide_sites: Mapping[str, Any]) -> dict[str, Any]:
         for name, site in guide_sites.items()
         if not site["infer"].get("_deterministic") and not is_factor(site)
     }
-
-
-def nesting_of(pair: Pair, *batch: Tensor) -> int:
-    """Return the number of the pair's plates, from one run that leaves noise and module as they were."""
-    if pair not in _NESTING:
-        devices = {x.device for x in batch if x.device.type == "cuda"}
-        with torch.random.fork_rng(devices=devices), torch.no_grad(), evaluating(pair), poutine.block():
-            guide_trace = poutine.trace(pair.guide).get_trace(*batch)
-            model_trace = poutine.trace(poutine.replay(pair.model, trace=guide_trace)).get_trace(*batch)
-        _NESTING[pair] = max(plate_nesting(guide_trace), plate_nesting(model_trace))
-    return _NESTING[pair]
 
 
 def _check_shapes(name: str, p: TorchDistribution, q: TorchDistribution) -> None:
