@@ -365,12 +365,10 @@ class InverseCDF(TorchDistribution):
     @torch.no_grad()
     def _check_spacing(self) -> None:
         """Raise where the law is too narrow for the numbers of the dtype of its draws."""
-        if self._dtype == torch.float64:
-            return
-        u = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64, device=self._source.device)
-        u = u.reshape(-1, *[1] * len(self.batch_shape)).expand(-1, *self.batch_shape)
-        low, middle, high = self._source.quantile(u).to(torch.float64)
-        verification.check_spacing(middle, (high - low) / 2, self._dtype)
+        if self._dtype != torch.float64:
+            u = torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64, device=self._source.device)
+            u = u.reshape(-1, *[1] * len(self.batch_shape)).expand(-1, *self.batch_shape)
+            verification.check_quartiles(self._source.quantile(u), self._support, self._dtype)
 
     def _grid(self) -> tuple[Tensor, Tensor]:
         u = torch.linspace(-16, 16, 129, dtype=torch.float64, device=self._source.device).sigmoid()

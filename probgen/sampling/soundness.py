@@ -48,7 +48,7 @@ def check_mass(target: Target, mesh: Mesh, found: Masses, log_prob: LogDensity) 
             f"|x - a|^({first(power.power, steep) - 1:.4g}) "
             f"at a = {first(mesh.panels.origin.gather(0, mesh.pieces), steep)}"
         )
-    vague = power.error > _VAGUE * target.looseness * found.total
+    vague = ~(power.error <= _VAGUE * target.looseness * found.total)
     if vague.any():
         pole = mesh.panels.take(mesh.pieces)
         a, share = first(pole.origin, vague), first(power.mass / found.total, vague)
@@ -69,7 +69,8 @@ def overlooked(target: Target, mesh: Mesh, found: Masses) -> Tensor | None:
     batch = mesh.x.shape[1]
     runs = max(_LEAST_POINTS, _POINTS // batch) // (_HEAVY * _RUN)
     mass = torch.where(mesh.panels.piece > 0, 0.0, found.panels)
-    heavy = mass.topk(min(_HEAVY, len(mass)), 0).indices
+    most, heavy = mass.topk(min(_HEAVY, len(mass)), 0)
+    heavy = torch.where(most > 0, heavy, heavy[:1])  # a panel without mass may lie on a pole
     edges, _, _ = placed(mesh.panels.take(heavy), np.linspace(-1, 1, runs + 1))
     low, width = edges[:-1].flatten(0, 1), edges.diff(dim=0).flatten(0, 1) / _RUN
     parts = zip(*(a.split(max(1, _TOGETHER // batch)) for a in (low, width)), strict=True)

@@ -94,6 +94,19 @@ def check_spacing(
         )
 
 
+def check_quartiles(x: Tensor, support: Constraint, dtype: torch.dtype) -> None:
+    """Raise where the quartiles of a law, along the first dimension, lie too near together for a dtype.
+
+    Mass that lies beside an end, as at a pole, within distances of every order, is no such law.
+    """
+    low, middle, high = x.to(torch.float64)
+    spread = (high - low) / 2
+    for end in bounds(support):
+        apart = [(quartile - end.to(x.device)).abs() for quartile in (low, high)]
+        spread = torch.where(torch.maximum(*apart) > 100 * torch.minimum(*apart), 0.0, spread)
+    check_spacing(middle, spread, dtype)
+
+
 def bounds(support: Constraint) -> tuple[Tensor, Tensor]:
     """Return the ends of the support, an interval, in float64."""
     intervals = (
