@@ -56,10 +56,16 @@ class GenerativeModel(nn.Module, ABC):
     def sample(self, n: int, *context: Tensor, seed: int | None = None) -> Tensor:
         r"""Draw ``n`` new x, shape (n, \*event), in evaluation mode and without gradient.
 
-        The same ``seed`` gives the same bits and leaves torch's global random state as it was.
+        The same ``seed`` gives the same bits and leaves torch's global random state as it was. A context has
+        a row for each draw.
         """
         if n < 1:
             raise ValueError(f"n should be at least 1 but got {n}")
+        for place, part in enumerate(context, 1):
+            if part.shape[:1] != (n,):
+                raise ValueError(
+                    f"context {place} should have {n} rows, one a draw, but has shape {tuple(part.shape)}"
+                )
         with seeded(seed), evaluating(self):
             return self.model(None, *context, n=n)
 

@@ -2,6 +2,7 @@
 
 from probgen.nets.conv import ConvDecoder, ConvEncoder
 from probgen.nets.heads import BernoulliHead, CategoricalHead, ContinuousBernoulliHead, Head, NormalHead
+from probgen.nets.joined import Joined, OneHot
 from probgen.nets.mlp import MLP
 
 __all__ = [
@@ -12,5 +13,7 @@ __all__ = [
     "ConvDecoder",
     "ConvEncoder",
     "Head",
+    "Joined",
     "NormalHead",
+    "OneHot",
 ]

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import one_hot
 
-from probgen import mmd
+from probgen import mmd, nets
 from probgen.models import GMMN, ConditionalMomentMatching
 from probgen.recipes.registry import Recipe, Stage, recipe
 from probgen.recipes.task import Budget, Rows, Task, gaussian_kernel
 
 NOISE = 16
-
-
-class Beside(nn.Module):
-    """A net of noise and context, side by side."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, noise: Tensor, context: Tensor) -> Tensor:
-        """Return the net's numbers for both."""
-        return self.net(torch.cat([noise, context], -1))
 
 
 @recipe(
@@ -43,7 +30,7 @@ def conditional_gmmn(task: Task) -> Recipe:
         return one_hot(rows.labels, classes).to(rows.x)
 
     net = task.generator(NOISE + classes, hidden=(256, 256))
-    model = GMMN(Beside(net), noise=NOISE).to(task.device)
+    model = GMMN(nets.Joined(net), noise=NOISE).to(task.device)
     kernel = gaussian_kernel(task.train.smooth, (1 / 4, 1 / 2, 1))
     objective = ConditionalMomentMatching(model, kernel, mmd.Gaussian(0.25))
     stage = Stage(objective, lambda rows: (rows.smooth, context(rows)), Budget(2500, 256, 5e-3))
