@@ -1,30 +1,32 @@
 """The fast path: an objective's loss runs as a graph, so that Pyro's Python runs only at capture.
 
-What Python computes from its own state is frozen at capture, so each graph is held against the eager loss,
-with its gradients and buffers, when it is made and at calls 1, 2, 4, 8, ...: where it cannot be made or
-disagrees, training goes on without it and one warning says why.
+What Python computes from its own state is frozen at capture, so a graph belongs to that state as far as it
+can be seen, and is held against the eager loss, with its gradients and buffers, when it is made, at its calls
+2, 4, 8, ... and at the end: where it cannot be made, cannot run or disagrees, training goes on without it and
+one warning says why.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
-from typing import NamedTuple
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from probgen.core import Objective, Terms
 from probgen.inference.agreement import check_outcome, difference, summary
+from probgen.inference.casts import forget_casts
 from probgen.inference.graph import Captured, bind, capture
-from probgen.inference.replay import Outcome, Run, WithGradients, compiled, plain, recorded
+from probgen.inference.modes import MODES, auto_mode
+from probgen.inference.python_state import PythonState, State
+from probgen.inference.replay import Outcome, Run, WithGradients, compiled, guarded, plain, recorded
+from probgen.inference.undisturbed import undisturbed
 
 logger = logging.getLogger("probgen")
 
-MODES = ("auto", "eager", "graph", "compile", "cudagraph")
 MAX_GRAPHS = 16
 """Graphs that one training makes; making one costs what about two hundred captured steps save."""
 COMPILE_STEPS = 50_000
@@ -32,21 +34,32 @@ COMPILE_STEPS = 50_000
 so that it pays from 20,000 to 200,000 steps on."""
 
 
-class Graph(NamedTuple):
+MAX_STATES = 4
+"""Graphs that are made for new values of Python's numbers."""
+
+
+@dataclass
+class Graph:
     """A captured loss and how it runs."""
 
     captured: Captured
     tensors: tuple[Tensor, ...]  # the objective's: kept, so that no other takes the identity of one
     weights: dict[str, Tensor]  # those that have a gradient
     run: Run
+    batch: tuple[Tensor, ...]  # the last one
+    calls: int = 1
+    checked: int = 1  # at which call
 
 
 class CapturedLoss:
     """An objective's loss, captured once per batch shape; a drop-in for calling the objective.
 
     A graph belongs to the shapes of the batch, to the objective's parameters (which there are, and which
-    learn), to its modules' training flags and to autocast: where one of these is new, so is the graph, up to
-    16 in all. Without gradients (``torch.no_grad``) the objective itself is called.
+    learn), to its modules' training flags, to their plain attributes with what those hold (numbers, words,
+    containers, plain objects, functions with what they enclose and the globals they read) and to autocast:
+    where one of these is new, so is the graph, up to 16 in all, and up to 4 for other numbers. A loss that
+    changes such state when it is called, a counter say, is not captured. Without gradients
+    (``torch.no_grad``) the objective itself is called.
 
     Args:
         objective: the module whose forward pass is the loss.
@@ -76,15 +89,25 @@ class CapturedLoss:
         if mode == "cudagraph" and self._device.type != "cuda":
             raise ValueError(f"compile='cudagraph' needs a CUDA device but the data are on {self._device}")
         self.objective = objective
-        self.mode = _auto(self._device, steps or 0) if mode == "auto" else mode
+        self.mode = auto_mode(self._device, steps or 0) if mode == "auto" else mode
         self._batch_size = batch_size
+        self._python: PythonState | None = None
         self._graphs: dict[Hashable, Graph] = {}
-        self._calls = 0
-        self._full = False  # whether it was said that there are too many graphs
+        self._state: State | None = None  # of the latest graph
+        self._numbers = 0  # graphs made because a number of Python's was new
+        self._checked = False  # whether what the objective returns was looked at
+        self._said: set[str] = set()  # what was said once and is not to be said again
+        self._failure: str | None = None  # of a graph that ran, where the eager loss is to run instead
 
     def __call__(self, *batch: Tensor) -> tuple[Tensor, Terms]:
         """Return the loss and its terms."""
-        return self._loss(self._graph(batch) if torch.is_grad_enabled() else None, batch)
+        if not torch.is_grad_enabled():
+            return self._eager(batch)
+        graph = self._graph(batch)
+        outcome = self._run_graph(graph, batch)
+        if graph is None or outcome is None:
+            return self._eager(batch)
+        return WithGradients.apply(outcome.loss, outcome.gradients, *graph.weights.values()), outcome.terms
 
     def backward(self, *batch: Tensor, scale: float = 1.0) -> tuple[Tensor, Terms]:
         """Add the gradient of the loss, times ``scale``, to the weights' ``grad``; return loss and terms.
@@ -94,12 +117,21 @@ class CapturedLoss:
         parameter has hooks to run afterwards.
         """
         graph = self._graph(batch)
-        if graph is None or any(w._post_accumulate_grad_hooks for w in graph.weights.values()):
-            loss, terms = self._loss(graph, batch)
+        outcome = self._run_graph(graph, batch)
+        if (
+            graph is None
+            or outcome is None
+            or any(w._post_accumulate_grad_hooks for w in graph.weights.values())
+        ):
+            if graph is None or outcome is None:
+                loss, terms = self._eager(batch)
+            else:
+                terms = outcome.terms
+                loss = WithGradients.apply(outcome.loss, outcome.gradients, *graph.weights.values())
             with torch.autocast(self._device.type, enabled=False):
                 (loss if scale == 1 else scale * loss).backward()
             return loss.detach(), terms
-        loss, terms, gradients = graph.run(*batch)
+        loss, terms, gradients = outcome
         if scale != 1:
             gradients = torch._foreach_mul(list(gradients), scale)
         for weight, gradient in zip(graph.weights.values(), gradients, strict=True):
@@ -109,46 +141,110 @@ class CapturedLoss:
                 weight.grad.add_(gradient)
         return loss, terms
 
-    def _loss(self, graph: Graph | None, batch: tuple[Tensor, ...]) -> tuple[Tensor, Terms]:
+    def check(self) -> None:
+        """Hold the graphs of the objective as it stands against the eager loss, on their last batches.
+
+        At the end of a training: what a check finds only then was wrong since the one before.
+        """
+        for key, graph in [*self._graphs.items()]:
+            if graph.checked < graph.calls and self._key(graph.batch) == key:
+                reason = self._wrong(graph, graph.batch, unseen=graph.calls - graph.checked)
+                if reason is not None:
+                    self._give_up(reason)
+                    return
+
+    def _eager(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Terms]:
+        """Call the objective itself, with casts of the weights as they are now."""
+        failure, self._failure = self._failure, None
+        forget_casts(self._device)
+        outcome = self.objective(*batch)
+        if not self._checked and torch.is_grad_enabled():
+            check_outcome(outcome, type(self.objective).__name__)
+            self._checked = True
+        if failure is not None:  # and the eager loss did what the graph could not
+            self._give_up(failure)
+        return outcome
+
+    def _run_graph(self, graph: Graph | None, batch: tuple[Tensor, ...]) -> Outcome | None:
+        """Run a graph, or return None where it fails, for the eager loss to try."""
         if graph is None:
-            return self.objective(*batch)
-        loss, terms, gradients = graph.run(*batch)
-        return WithGradients.apply(loss, gradients, *graph.weights.values()), terms
+            return None
+        try:
+            return graph.run(*batch)
+        except Exception as error:
+            self._failure = f"could not be run: {_first_line(error)}"
+            return None
 
     def _graph(self, batch: tuple[Tensor, ...]) -> Graph | None:
         """Return the graph for a batch, made and checked if need be, or None where the loss runs eagerly."""
-        self._calls += 1
-        if self._calls == 1:
-            with self._undisturbed():
-                check_outcome(self.objective(*batch), type(self.objective).__name__)
         if self.mode == "eager":
             return None
         key = self._key(batch)
         graph = self._graphs.get(key)
-        if graph is not None and self._calls & (self._calls - 1):
-            return graph
-        if graph is None and len(self._graphs) == MAX_GRAPHS:
-            if not self._full:
-                logger.warning("the loss runs eagerly on further shapes, since it has %d graphs", MAX_GRAPHS)
-                self._full = True
-            return None
-        expected = self._eager_summary(batch)  # a user's error surfaces here, in its own words
         if graph is None:
-            try:
-                with self._undisturbed():
-                    graph = self._capture(batch)
-            except Exception as error:  # whatever the story's Python does, the eager loss can still be right
-                self._give_up(f"could not be made: {_first_line(error)}")
+            return self._made(key, batch)
+        graph.calls += 1
+        graph.batch = batch
+        if graph.calls & (graph.calls - 1) == 0:
+            reason = self._wrong(graph, batch, unseen=graph.calls - graph.checked - 1)
+            if reason is not None:
+                self._give_up(reason)
                 return None
-            reason = self._disagreement(graph, batch, expected, cast=torch.float64)
-            if reason is None:
-                self._graphs[key] = graph = self._accelerated(graph, batch, expected)
-        else:
-            reason = self._disagreement(graph, batch, expected, cast=self._rounding())
+        return graph
+
+    def _made(self, key: tuple[Hashable, ...], batch: tuple[Tensor, ...]) -> Graph | None:
+        """Return a new graph, held against the eager loss, or None where there is none."""
+        state = self._python_state.now()
+        if self._python_state.iterator is not None:  # which a trial would move
+            self._give_up(f"would not move the iterator {self._python_state.iterator!r}")
+            return None
+        if not self._room(state):
+            return None
+        # A call that changes Python's state runs eagerly; one that does so again and again does so for ever.
+        with self._undisturbed(weights=True) as changed:
+            expected = self._summary(batch)  # a user's error surfaces here, in its own words
+            moved = changed()
+            if moved is not None:
+                with self._undisturbed(weights=True) as changed:
+                    self._summary(batch)
+                    moved = changed()
+                if moved is not None:
+                    self._give_up(f"would not change {moved} as a call of the loss does")
+                return None
+        try:
+            with self._undisturbed():
+                graph = self._capture(batch)
+        except Exception as error:  # whatever the story's Python does, the eager loss can still be right
+            self._give_up(f"could not be made: {_first_line(error)}")
+            return None
+        reason = self._disagreement(graph, batch, expected, cast=torch.float64)
         if reason is not None:
             self._give_up(reason)
             return None
+        self._state = state
+        self._graphs[key] = graph = self._accelerated(graph, batch, expected)
         return graph
+
+    def _room(self, state: State) -> bool:
+        """Say whether there is room for another graph; where there is none, say so once."""
+        path = None if self._state is None else self._state.change(state)
+        if path is not None and state.is_number(path):
+            if self._numbers == MAX_STATES:
+                self._say(
+                    f"the loss runs eagerly for further values of {path!r}, since it has graphs for "
+                    f"{MAX_STATES + 1}; a buffer may change without a new graph"
+                )
+                return False
+            self._numbers += 1
+        if len(self._graphs) == MAX_GRAPHS:
+            self._say(f"the loss runs eagerly on further shapes, since it has {MAX_GRAPHS} graphs")
+            return False
+        return True
+
+    def _say(self, sentence: str) -> None:
+        if sentence not in self._said:
+            self._said.add(sentence)
+            logger.warning(sentence)
 
     def _give_up(self, reason: str) -> None:
         logger.warning("the loss runs eagerly, since its captured graph %s", reason)
@@ -165,8 +261,8 @@ class CapturedLoss:
         state |= dict(self.objective.named_buffers())
         captured = capture(self.objective, weights, state, batch)
         tensors = (*weights.values(), *state.values())
-        run = self._run(bind(captured.graph), captured, tensors)
-        return Graph(captured, tensors, {name: weights[name] for name in captured.weights}, run)
+        run = self._run(bind(captured.graph).forward, captured, tensors)
+        return Graph(captured, tensors, {name: weights[name] for name in captured.weights}, run, batch)
 
     def _accelerated(self, graph: Graph, batch: tuple[Tensor, ...], expected: dict[str, Tensor]) -> Graph:
         """Return the graph as the mode in force runs it: as it is, where that cannot be done or disagrees."""
@@ -179,7 +275,7 @@ class CapturedLoss:
                     fast = compiled(captured.graph)
                 else:
                     fast = recorded(bind(captured.graph), tensors, batch)
-            faster = graph._replace(run=self._run(fast, captured, tensors))
+            faster = replace(graph, run=self._run(fast, captured, tensors))
             reason = self._disagreement(faster, batch, expected, cast=self._rounding())
         except Exception as error:  # a missing compiler, an operation that a CUDA graph cannot hold
             reason = f"could not be made: {_first_line(error)}"
@@ -192,7 +288,8 @@ class CapturedLoss:
     def _run(
         self, function: Callable[..., list[Tensor]], captured: Captured, tensors: tuple[Tensor, ...]
     ) -> Run:
-        return plain(function, captured.terms, tensors, casts=self._cast() is not None)
+        run = plain(function, captured.terms, tensors, casts=self._cast() is not None)
+        return guarded(run, [tensors[i] for i in captured.writes if i < len(tensors)], self._device)
 
     def _cast(self) -> torch.dtype | None:
         """Return the type that autocast casts to, or None where it is off."""
@@ -203,35 +300,43 @@ class CapturedLoss:
         """Return the type in which a compiled loss may round otherwise than the eager one."""
         return (self._cast() if self.mode == "compile" else None) or torch.float64
 
-    def _key(self, batch: tuple[Tensor, ...]) -> Hashable:
-        """Return what a graph is made for; it stands in every step, hence nn.Module's own dictionaries."""
-        key: list[Hashable] = [self._cast()]
+    @property
+    def _python_state(self) -> PythonState:
+        if self._python is None:
+            self._python = PythonState(self.objective)
+        return self._python
+
+    def _key(self, batch: tuple[Tensor, ...]) -> tuple[Hashable, ...]:
+        """Return what a graph is made for; it stands in every step."""
+        key: list[Hashable] = [self._python_state.now(), self._cast()]
         for x in batch:
             key += (x.shape, x.dtype, x.device)
-        modules: list[torch.nn.Module | None] = [self.objective]
-        for module in modules:
-            if module is None:
-                continue
-            modules += module._modules.values()
-            key.append(module.training)
-            key += map(id, module._buffers.values())
-            for weight in module._parameters.values():
-                if weight is not None:
-                    hooked = bool(weight._backward_hooks)
-                    key += (id(weight), weight.requires_grad, weight.dtype, weight.shape, hooked)
         if self.mode == "cudagraph":  # which reads memory, whatever tensor it belongs to
             key += (t.data_ptr() for t in (*self.objective.parameters(), *self.objective.buffers()))
         return tuple(key)
 
-    def _eager_summary(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    def _summary(self, batch: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        """Return in brief what the eager loss computes, and leaves in the buffers."""
         weights = {name: p for name, p in self.objective.named_parameters() if p.requires_grad}
+        with torch.enable_grad():
+            loss, terms = self._eager(batch)
+        with torch.autocast(self._device.type, enabled=False):
+            found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+        gradients = {name: g for name, g in zip(weights, found, strict=True) if g is not None}
+        return summary(loss, terms, gradients, dict(self.objective.named_buffers()))
+
+    def _wrong(self, graph: Graph, batch: tuple[Tensor, ...], *, unseen: int) -> str | None:
+        """Say in what a graph differs from the eager loss, and that it may have at calls not checked."""
         with self._undisturbed():
-            with torch.enable_grad():
-                loss, terms = self.objective(*batch)
-            with torch.autocast(self._device.type, enabled=False):
-                found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
-            gradients = {name: g for name, g in zip(weights, found, strict=True) if g is not None}
-            return summary(loss, terms, gradients, dict(self.objective.named_buffers()))
+            expected = self._summary(batch)
+        graph.checked = graph.calls
+        try:
+            reason = self._disagreement(graph, batch, expected, cast=self._rounding())
+        except Exception as error:
+            return f"could not be run: {_first_line(error)}"
+        if reason is not None and unseen:
+            reason += f", and may have done so at the {unseen} calls before"
+        return reason
 
     def _disagreement(
         self, graph: Graph, batch: tuple[Tensor, ...], expected: dict[str, Tensor], *, cast: torch.dtype
@@ -242,32 +347,12 @@ class CapturedLoss:
             buffers = dict(self.objective.named_buffers())
             return difference(summary(outcome.loss, outcome.terms, gradients, buffers), expected, cast)
 
-    @contextmanager
-    def _undisturbed(self) -> Iterator[None]:
-        """Put the random state and the buffers back as they were."""
-        buffers = [
-            (module, name, buffer, buffer.clone())
-            for module in self.objective.modules()
-            for name, buffer in module.named_buffers(recurse=False)
-        ]
-        with torch.random.fork_rng(devices=[self._device] if self._device.type == "cuda" else []):
-            yield
-        with torch.no_grad():
-            for module, name, buffer, before in buffers:
-                setattr(module, name, buffer.copy_(before))
-
-
-def _auto(device: torch.device, steps: int) -> str:
-    """Return the mode for a device and a number of steps: the same on every run, whatever the clock says."""
-    if device.type == "cuda":
-        return "cudagraph"
-    if device.type != "cpu" or steps < COMPILE_STEPS:
-        return "graph"
-    if any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++", "cl"))):
-        return "compile"
-    logger.warning("the loss runs as a plain graph, since compile='auto' finds no C++ compiler")
-    return "graph"
+    def _undisturbed(self, *, weights: bool = False) -> AbstractContextManager[Callable[[], str | None]]:
+        held = tuple(self.objective.parameters()) if weights else ()
+        return undisturbed(self._python_state, self._device, held)
 
 
 def _first_line(error: Exception) -> str:
+    if "get value out of a tracing tensor" in str(error):
+        return "it would hold a number that Python takes from a tensor"
     return (str(error).strip() or repr(error)).splitlines()[0]

@@ -195,6 +195,7 @@ def fit(
                 history.ended = "stopped early"
             elif history.step >= total:
                 history.ended = "finished"
+            run.finish(loss_of)
             if folder is not None:
                 run.save(folder)
         finally:

@@ -7,7 +7,6 @@ the same generator as eagerly. The rewriting keeps every value to the bit.
 
 from __future__ import annotations
 
-import operator
 import types
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -21,6 +20,8 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from probgen.core import Objective
+from probgen.inference.holdable import STAND_INS, check_holdable
+from probgen.inference.memory import root, written, written_in_place
 from probgen.inference.questions import Answered
 
 aten = torch.ops.aten
@@ -50,6 +51,7 @@ class Captured(NamedTuple):
     graph: GraphModule
     terms: tuple[str, ...]
     weights: tuple[str, ...]  # those that the loss depends on, and thus have a gradient
+    writes: tuple[int, ...]  # numbers of the tensors, from the first weight on, that it writes into
 
 
 def capture(
@@ -87,8 +89,10 @@ def capture(
     for node in traced.graph.find_nodes(op="get_attr"):
         if getattr(getattr(traced, node.target), "grad_fn", None) is not None:
             raise ValueError("it would hold results of autograd from before the step")
+    check_holdable(traced.graph)
+    writes = written_in_place(traced.graph)
     _simplify(traced, frozen=len(weights), learned=len(learning))
-    return Captured(traced, tuple(terms), tuple(learning))
+    return Captured(traced, tuple(terms), tuple(learning), writes)
 
 
 def bind(captured: GraphModule) -> GraphModule:
@@ -98,6 +102,7 @@ def bind(captured: GraphModule) -> GraphModule:
     with FakeTensorMode(), torch.no_grad():  # where functions are tried for their form alone
         examples = {node: _example(node) for node in graph.nodes}
         for node in graph.nodes:
+            node.target = STAND_INS.get(node.target, node.target)
             for owner in _owners(node):
                 function = getattr(owner, node.target.overloadpacket.__name__, None)
                 if isinstance(function, BUILT_IN) and _stands_in(function, node, examples):
@@ -141,18 +146,18 @@ def _simplify(traced: GraphModule, *, frozen: int, learned: int) -> None:
     """
     graph = traced.graph
     graph.set_codegen(torch.fx.graph.CodeGen())
-    written = _written(graph, frozen)
+    changing = written(graph, frozen)
     constants: dict[Node, Tensor] = {}
     seen: dict[Any, Node] = {}
     for node in list(graph.nodes):
         if node.op != "call_function" or not isinstance(node.meta.get("val"), Tensor):
             continue
-        same = _same(node, written)
-        if same is None and _root(node) not in written:
+        same = _same(node, changing)
+        if same is None and root(node) not in changing:
             _find_constant(node, constants)
             if node.target in ARITHMETIC:
                 _use_constants(traced, node, constants)
-            same = _seen(node, seen, written)
+            same = _seen(node, seen, changing)
         if same is not None:
             node.replace_all_uses_with(same)
     _own_gradients(graph, learned)
@@ -161,32 +166,7 @@ def _simplify(traced: GraphModule, *, frozen: int, learned: int) -> None:
     traced.recompile()
 
 
-def _root(node: Node) -> Node:
-    """Return the node whose memory this one shows."""
-    while node.op == "call_function" and node.args and isinstance(node.args[0], Node):
-        source = node.args[0]
-        maker = source if node.target is operator.getitem else node
-        returns = getattr(getattr(maker.target, "_schema", None), "returns", ())
-        if (
-            not (returns and returns[0].alias_info is not None)
-            and node.target is not aten._unsafe_view.default
-        ):
-            break
-        node = source
-    return node
-
-
-def _written(graph: Graph, frozen: int) -> set[Node]:
-    """Return the nodes whose memory is written to, or may be: batch normalisation does not declare it."""
-    written = set(graph.find_nodes(op="placeholder")[frozen:])
-    for node in graph.nodes:
-        schema = getattr(node.target, "_schema", None)
-        if schema is not None and schema.is_mutable:
-            written |= {_root(arg) for arg in node.all_input_nodes}
-    return written
-
-
-def _same(node: Node, written: set[Node]) -> Node | None:
+def _same(node: Node, changing: set[Node]) -> Node | None:
     """Return an earlier node that has the same numbers in the same places, by what the operation is."""
     if node.target in VIEWS:
         source: Any = node
@@ -200,7 +180,7 @@ def _same(node: Node, written: set[Node]) -> Node | None:
         (source,) = source
     elif node.target is not aten._to_copy.default and not _neutral(node):
         return None
-    if not isinstance(source, Node) or {_root(source), _root(node)} & written:
+    if not isinstance(source, Node) or {root(source), root(node)} & changing:
         return None
     return source if _laid_out(source) == _laid_out(node) else None
 
@@ -254,10 +234,10 @@ def _use_constants(traced: GraphModule, node: Node, constants: dict[Node, Tensor
             node.replace_input_with(arg, constant)
 
 
-def _seen(node: Node, seen: dict[Any, Node], written: set[Node]) -> Node | None:
+def _seen(node: Node, seen: dict[Any, Node], changing: set[Node]) -> Node | None:
     """Return an earlier node that computes the same, if any; random numbers are never the same."""
     random = torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ())
-    if random or any(_root(source) in written for source in node.all_input_nodes):
+    if random or any(root(source) in changing for source in node.all_input_nodes):
         return None
     key = (node.target, _hashable(node.args), _hashable(node.kwargs))
     return seen.setdefault(key, node) if seen.get(key) is not node else None
@@ -276,7 +256,7 @@ def _own_gradients(graph: Graph, learned: int) -> None:
     output = graph.output_node()
     returned: Any = output.args[0]
     results = list(returned)
-    roots = [_root(result) for result in results]
+    roots = [root(result) for result in results]
     for i in range(len(results) - learned, len(results)):
         fresh = roots[i].op == "call_function" and roots.count(roots[i]) == 1
         if not fresh or 0 in results[i].meta["val"].stride():

@@ -37,13 +37,19 @@ ANSWERS: dict[tuple[CodeType, Any], Callable[..., Any]] = {
 """What to do instead, by the function of Pyro that asks and the function of torch that it asks with."""
 
 
+READINGS = {Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__}
+"""Ways out of torch that tracing does not see: what is computed from them would be frozen."""
+
+
 class Answered(TorchFunctionMode):
-    """Answers Pyro's questions; everyone else's stand."""
+    """Answers Pyro's questions; everyone else's stand, and nobody reads numbers out of a tensor."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Call what stands in for the function, if its caller is one of Pyro's."""
+        if func in READINGS:
+            raise ValueError(f"it would hold what Python read from a tensor by Tensor.{func.__name__}")
         frame = sys._getframe(1)
         while frame.f_back is not None and frame.f_code.co_filename.startswith(TORCH):
             frame = frame.f_back

@@ -44,6 +44,28 @@ def plain(
     return run
 
 
+def guarded(run: Run, written: list[Tensor], device: torch.device) -> Run:
+    """Run; where that fails, put torch's random numbers and what it writes into back before raising."""
+    kept = [tensor.detach().clone() for tensor in written]
+    on_cuda = device.type == "cuda"
+
+    def guarded_run(*batch: Tensor) -> Outcome:
+        noise = torch.cuda.get_rng_state(device) if on_cuda else torch.get_rng_state()
+        if kept:
+            with torch.no_grad():
+                torch._foreach_copy_(kept, written)
+        try:
+            return run(*batch)
+        except Exception:
+            torch.cuda.set_rng_state(noise, device) if on_cuda else torch.set_rng_state(noise)
+            with torch.no_grad():
+                for tensor, value in zip(written, kept, strict=True):
+                    tensor.copy_(value)
+            raise
+
+    return guarded_run
+
+
 def compiled(graph: GraphModule) -> Callable[..., list[Tensor]]:
     """Give a graph to torch.compile, with torch's own random numbers.
 

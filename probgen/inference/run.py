@@ -16,6 +16,7 @@ from probgen.data import Source
 from probgen.inference import checkpoint as checkpoints
 from probgen.inference.blame import where_not_finite
 from probgen.inference.capture import CapturedLoss
+from probgen.inference.casts import forget_casts
 from probgen.inference.history import History
 from probgen.inference.planned import Plan, Planned
 from probgen.inference.processes import Processes
@@ -126,6 +127,7 @@ class Run:
             norm = nn.utils.clip_grad_norm_(self._learned, self._max_gradient_norm)
             row = torch.cat([row, norm.reshape(1).to(row)])
         self.optimizer.step()
+        forget_casts(self._device)
         self._planned.after_step()
         if self.processes.world > 1:
             self.processes.share(list(self.objective.buffers()))
@@ -195,9 +197,15 @@ class Run:
             )
         return table, sizes
 
+    def finish(self, loss_of: CapturedLoss) -> None:
+        """Hold the captured loss against the eager one for the last time."""
+        with self.processes.autocast():
+            loss_of.check()
+
     def restore_best(self) -> None:
         """Put the weights of the best report back."""
         self.objective.load_state_dict(self._best_weights)
+        forget_casts(self._device)
 
     def save(self, folder: Path) -> None:
         """Write the last checkpoint, and the best if there is a new one: the first process does."""
@@ -273,6 +281,7 @@ class Run:
     def _evaluate(self, held_out: Source) -> dict[str, float]:
         """Return the mean terms over held-out data, in evaluation mode and on the same noise each time."""
         self.objective.eval()
+        forget_casts(self._device)
         size = None if held_out.own_batches else max(self.batch_size or 0, 1024)
         rows, sizes = [torch.zeros(len(self._terms), device=self._device)], [0]
         with seeded(self.processes.rank), self.processes.autocast():
@@ -285,6 +294,7 @@ class Run:
                     rows.append(torch.stack([loss, *terms.values()]))
                     sizes.append(len(batch[0]))
         train_mode(self.objective)
+        forget_casts(self._device)
         table = torch.stack(rows).cpu().double()
         weights = table.new_tensor(sizes)
         sums = torch.cat([weights @ table, weights.sum().reshape(1)])

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from probgen import Objective
 from probgen.inference import SVI, capture
-from probgen.inference.capture import COMPILE_STEPS, CapturedLoss
+from probgen.inference.capture import CapturedLoss
+from probgen.inference.modes import COMPILE_STEPS
 from tests.pairs import LinearGaussian
 
 compiles = pytest.mark.filterwarnings(
