@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
-from probgen.core.supports import checked_support, element_support, holds
+from probgen.core.supports import checked_support, element_support, outside
 
 
 class NotFinite(Exception):
@@ -94,14 +94,14 @@ def _outside_support(law: Any, value: Tensor, impossible: Tensor) -> list[Any]:
         return []
     support = element_support(support)
     dims = len(law.event_shape)
-    inside = holds(support, value)
-    inside = inside.reshape(inside.shape + (1,) * (value.dim() - inside.dim()))
-    outside = ~inside & impossible.reshape(impossible.shape + (1,) * dims)
+    wrong = outside(support, value)
+    wrong = wrong.reshape(wrong.shape + (1,) * (value.dim() - wrong.dim()))
+    wrong = wrong & impossible.reshape(impossible.shape + (1,) * dims)
     rule = str(support)
     if len(rule) > 80:  # bounds that are tensors
         rule = rule.partition("(")[0]
-    outside, values = torch.broadcast_tensors(outside, value)
-    return [("value", values, dims, outside, f", outside of its law's support, {rule}")]
+    wrong, values = torch.broadcast_tensors(wrong, value)
+    return [("value", values, dims, wrong, f", outside of its law's support, {rule}")]
 
 
 def _event_dim(parameter: Tensor, law: Distribution) -> int | None:

@@ -15,6 +15,7 @@ from torch.distributions.constraints import Constraint
 
 REAL = type(constraints.real)
 INDEPENDENT = constraints.independent
+BOOLEAN = type(constraints.boolean)
 SIMPLEX = type(constraints.simplex)
 MULTINOMIAL = constraints.multinomial
 SYMMETRIC = type(constraints.symmetric)
@@ -60,10 +61,10 @@ def supported(law: Any) -> Any:
 
     def log_prob(value: Any, *args: Any, **kwargs: Any) -> Tensor:
         value = torch.as_tensor(value)
-        inside = holds(support, value)
+        impossible = outside(support, value)
         if is_index:  # which, outside, would be read from beyond a table
             value = torch.where(base.check(value), value, base.lower_bound)
-        return torch.where(inside, whole(value, *args, **kwargs), -torch.inf)
+        return whole(value, *args, **kwargs).masked_fill(impossible, -torch.inf)
 
     guarded = copy.copy(law)
     guarded.log_prob = log_prob
@@ -84,26 +85,30 @@ def checked_support(law: Any) -> Constraint | None:
     return None if isinstance(inner, REAL) else support
 
 
-def holds(support: Constraint, value: Tensor) -> Tensor:
-    r"""Say of each event whether it is in a support, shape (\*batch), without a question that Python answers.
+def outside(support: Constraint, value: Tensor) -> Tensor:
+    r"""Say of each event whether it is outside of a support, shape (\*batch), by no question to Python.
 
     As the constraint's own ``check``; but counts of a multinomial are integers, a sum of n probabilities may
     be off by the rounding of n numbers, and of a matrix all is looked at.
     """
     if isinstance(support, INDEPENDENT):
-        inside, dims = holds(support.base_constraint, value), support.reinterpreted_batch_ndims
-        return inside.flatten(inside.dim() - dims).all(-1) if dims else inside
+        base, dims = support.base_constraint, support.reinterpreted_batch_ndims
+        if isinstance(base, BOOLEAN) and value.is_floating_point() and dims:
+            # x = x² for 0 and 1 alone; on a CPU arithmetic takes a fifth of the time of comparisons
+            return torch.addcmul(value, value, value, value=-1).abs().sum(tuple(range(-dims, 0))) != 0
+        each = outside(base, value)
+        return each.flatten(each.dim() - dims).any(-1) if dims else each
     if isinstance(support, SIMPLEX):
         tolerance = 1e-6 + value.shape[-1] * torch.finfo(value.dtype).eps
-        return (value >= 0).all(-1) & ((value.sum(-1) - 1).abs() < tolerance)
+        return ~((value >= 0).all(-1) & ((value.sum(-1) - 1).abs() < tolerance))
     if isinstance(support, MULTINOMIAL):
-        return support.check(value) & (value % 1 == 0).all(-1)
+        return ~(support.check(value) & (value % 1 == 0).all(-1))
     if isinstance(support, SYMMETRIC):
         symmetric = torch.isclose(value, value.mT, atol=1e-6).flatten(-2).all(-1)
         if isinstance(support, DEFINITE):
-            return symmetric & (torch.linalg.cholesky_ex(value).info == 0)
-        return symmetric & (torch.linalg.eigvalsh(value) >= 0).all(-1)
-    return support.check(value)
+            return ~(symmetric & (torch.linalg.cholesky_ex(value).info == 0))
+        return ~(symmetric & (torch.linalg.eigvalsh(value) >= 0).all(-1))
+    return ~support.check(value)
 
 
 def element_support(support: Constraint) -> Any:
