@@ -11,7 +11,7 @@ from probgen.nets.heads import Widens
 
 
 class OneHot(nn.Module):
-    r"""Labels 0, ..., k − 1, int64 of shape (\*batch), as one-hot vectors (\*batch, k); −1, missing, is zeros.
+    r"""Labels 0, ..., k − 1, int64 (\*batch), as one-hot vectors (\*batch, k); −1, missing, is all zeros.
 
     >>> OneHot(3)(torch.tensor([2, -1]))
     tensor([[0., 0., 1.],

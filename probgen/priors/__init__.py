@@ -1,5 +1,6 @@
 """Priors: modules that return distributions."""
 
 from probgen.priors.normal import StandardNormal
+from probgen.priors.path import Path
 
-__all__ = ["StandardNormal"]
+__all__ = ["Path", "StandardNormal"]
