@@ -123,7 +123,11 @@ def test_the_bound_of_an_exact_guide_is_the_evidence(device):
     pair = in_float64(StateSpace(steps), device)
     x = torch.randn(9, steps, dtype=torch.float64, device=device)
     mean, covariance = joint(0.0, steps, torch.float64)
-    exact = dist.MultivariateNormal(mean, covariance + ERROR**2 * torch.eye(steps)).log_prob(x.cpu()).mean()
+    exact = (
+        dist.MultivariateNormal(mean, covariance + ERROR**2 * torch.eye(steps).double())
+        .log_prob(x.cpu())
+        .mean()
+    )
     torch.manual_seed(0)
     loss, _ = SVI(pair)(x)
     assert float(loss.detach()) == pytest.approx(-float(exact), abs=1e-9)  # whatever was drawn
