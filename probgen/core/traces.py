@@ -10,7 +10,9 @@ import torch
 from pyro import poutine
 from pyro.distributions import Unit
 from pyro.distributions.util import scale_and_mask
+from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
+from torch.distributions import constraints
 
 
 @contextlib.contextmanager
@@ -27,13 +29,56 @@ def seeded(seed: int | None) -> Iterator[None]:
         yield
 
 
+class OwnParameters(Messenger):
+    """Lets ``pyro.param`` and ``pyro.module`` return a module's own parameters.
+
+    Pyro's global store keeps, by name, those of the first module that called it: another module of the same
+    kind in the same process would be given these.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self._module = module
+        self._ids: set[int] | None = None
+
+    def owns(self, value: Any) -> bool:
+        """Say whether a tensor is a parameter of the module, be it made since the last look."""
+        if self._ids is None or id(value) not in self._ids:
+            self._ids = {id(parameter) for parameter in self._module.parameters()}
+        return id(value) in self._ids
+
+    def _pyro_param(self, msg: Any) -> None:
+        given = start_of(msg)
+        free = msg["kwargs"].get("constraint", constraints.real) is constraints.real
+        if free and isinstance(given, nn.Parameter) and self.owns(given):
+            msg["value"], msg["done"] = given, True
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+        super().__exit__(kind, value, traceback)
+        if kind is NotImplementedError and "local param mode" in str(value):
+            raise ValueError(
+                "pyro.module and pyro.param should be left out of a model that an autoguide with "
+                "module_local_params runs, since Pyro cannot tell whose parameters they name: modules that "
+                "are attributes of the pair are learned without them"
+            ) from value
+
+
+def start_of(msg: Any) -> Any:
+    """Return what a ``pyro.param`` statement is given to start at, if anything."""
+    return msg["args"][1] if len(msg["args"]) > 1 else None
+
+
 @contextlib.contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module into evaluation mode, so that no dropout draws and no average moves, then back."""
+    """Put a module into evaluation mode, so that no dropout draws and no average moves, then back.
+
+    Its Pyro statements see its own parameters (:class:`OwnParameters`).
+    """
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:
-        yield
+        with OwnParameters(module):
+            yield
     finally:
         for part in training:
             part.training = True

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import pyro
 import torch
 from pyro.distributions import Delta, TorchDistribution
 from pyro.distributions.util import broadcast_shape, scale_and_mask
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
 from probgen.core import Pair, is_factor, sample_sites
+from probgen.core.traces import OwnParameters, start_of
 
 
 class Parts(NamedTuple):
@@ -181,16 +182,16 @@ def _log_prob(site: Any) -> Tensor:
     return log_prob_of(site).sum()
 
 
-class Watch(Messenger):
+class Watch(OwnParameters):
     """Reads how many data the log-probabilities stand for; refuses parameters that are not the pair's.
 
     A batch of ``rows`` stands for the full size of the plate at -1 that holds it, or for itself.
     """
 
     def __init__(self, pair: Pair, rows: int) -> None:
-        super().__init__()
+        super().__init__(pair)
+        self._foreign: dict[str, Any] = {}
         self.size = self._rows = rows
-        self._own = {id(parameter) for parameter in pair.parameters()}
 
     def _pyro_post_sample(self, msg: Any) -> None:
         for frame in msg["cond_indep_stack"]:
@@ -199,9 +200,28 @@ class Watch(Messenger):
 
     def _pyro_post_param(self, msg: Any) -> None:
         value = msg["value"]
-        if id(value.unconstrained() if hasattr(value, "unconstrained") else value) not in self._own:
-            raise ValueError(
-                f"parameter {msg['name']!r} should be in a module of the pair but is in Pyro's global store, "
-                "where it is not trained: make it an nn.Parameter (PyroModules need "
-                "pyro.settings.set(module_local_params=True) before they are made)"
+        leaf = value.unconstrained() if hasattr(value, "unconstrained") else value
+        if isinstance(leaf, torch.Tensor) and leaf.requires_grad and not self.owns(leaf):
+            self._foreign[msg["name"]] = leaf, start_of(msg)
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+        super().__exit__(kind, value, traceback)
+        if kind is None:
+            for name, (leaf, start) in self._foreign.items():
+                if not self.owns(leaf):  # it may have become a parameter of the pair, as those of autoguides
+                    raise ValueError(self._words(name, start))
+
+    def _words(self, name: str, start: Any) -> str:
+        should = f"parameter {name!r} should be in a module of the pair but is"
+        if name not in pyro.get_param_store():
+            return f"{should} in another module: make that module an attribute of the pair"
+        if self.owns(start):
+            return (
+                f"parameter {name!r} should be used as it is but has a constraint, under which Pyro's global "
+                "store trains a copy: constrain it in the story, say by .exp(), without pyro.param"
             )
+        return (
+            f"{should} in Pyro's global store, where it is not trained: make it an nn.Parameter of a module "
+            "that is an attribute of the pair (PyroModules need "
+            "pyro.settings.set(module_local_params=True) before they are made)"
+        )
