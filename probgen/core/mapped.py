@@ -57,6 +57,31 @@ def is_mapped(*values: Tensor) -> bool:
     return any(torch._C._functorch.is_batchedtensor(value) for value in values)
 
 
+def needs_gradient(*values: Tensor) -> bool:
+    """Say whether a tensor needs a gradient, or what it stands for under ``torch.vmap`` does."""
+    functorch = torch._C._functorch
+    for value in values:
+        while not value.requires_grad and functorch.is_functorch_wrapped_tensor(value):
+            value = functorch.get_unwrapped(value)
+        if value.requires_grad:
+            return True
+    return False
+
+
+def in_transform() -> bool:
+    """Say whether ``torch.vmap`` or another transform of ``torch.func`` is under way."""
+    return torch._C._functorch.maybe_current_level() is not None
+
+
+def copies(value: Tensor) -> int:
+    """Return how many tensors one is under ``torch.vmap``: 1 outside."""
+    count = 1
+    while torch._C._functorch.is_batchedtensor(value):
+        dim, value = torch._C._functorch.maybe_get_bdim(value), torch._C._functorch.get_unwrapped(value)
+        count *= value.shape[dim]
+    return count
+
+
 def _unstacked(values: Values) -> list[Named]:
     return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 

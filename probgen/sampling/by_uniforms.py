@@ -12,6 +12,7 @@ from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
 from probgen.core.density import support_of
+from probgen.core.mapped import is_mapped
 from probgen.sampling.uniforms import uniform
 
 
@@ -81,10 +82,12 @@ def joint_support(laws: Sequence[Distribution]) -> Constraint:
 
 
 def same_support(first: Constraint, second: Constraint) -> bool:
-    """Say whether two supports are intervals with the same ends."""
-    ends = (
+    """Say whether two supports are intervals with the same ends; False where ``torch.vmap`` does not tell."""
+    ends = [
         (getattr(first, name, 0.0), getattr(second, name, 0.0)) for name in ("lower_bound", "upper_bound")
-    )
+    ]
+    if first is second or is_mapped(*(end for pair in ends for end in pair if isinstance(end, Tensor))):
+        return first is second
     return type(first) is type(second) and all(
         torch.equal(*torch.broadcast_tensors(*map(torch.as_tensor, pair))) for pair in ends
     )

@@ -11,6 +11,7 @@ import torch
 import torch.distributions as td
 from torch import Tensor
 
+from probgen.core.mapped import needs_gradient
 from probgen.sampling.two_tails import log1mexp
 
 _LOG_2 = math.log(2.0)
@@ -32,7 +33,14 @@ class Tails(NamedTuple):
 
 def normal_log_tails(z: Tensor) -> tuple[Tensor, Tensor]:
     """Return log Φ(z) and log Φ(−z)."""
-    return torch.special.log_ndtr(z), torch.special.log_ndtr(-z)
+    return log_ndtr(z), log_ndtr(-z)
+
+
+def log_ndtr(z: Tensor) -> Tensor:
+    """Return log Φ(z) as torch's operator does, which ``torch.vmap`` would apply row by row."""
+    t, low = z / math.sqrt(2), z < -1
+    tail = torch.special.erfcx(torch.where(low, -t, 1.0)).log() - t**2 - _LOG_2
+    return torch.where(low, tail, (-torch.special.erfc(torch.where(low, 0.0, t)) / 2).log1p())
 
 
 def normal_quantile(log_lower: Tensor, log_upper: Tensor) -> Tensor:
@@ -46,8 +54,8 @@ def normal_quantile(log_lower: Tensor, log_upper: Tensor) -> Tensor:
         far = -(deep**2 - 2 * (deep.log() + _LOG_SQRT_2_PI)).clamp(min=0).sqrt()
         z = torch.where(level > -500, torch.special.ndtri(level.exp()), far)
         for _ in range(2):
-            z = z + (level - torch.special.log_ndtr(z)) * _mills(z)
-    if level.requires_grad:
+            z = z + (level - log_ndtr(z)) * _mills(z)
+    if needs_gradient(level):
         z = z + (level - level.detach()) * _mills(z)
     z = torch.where(empty, -torch.inf, z)
     return torch.where(lower, z, -z)
@@ -55,7 +63,7 @@ def normal_quantile(log_lower: Tensor, log_upper: Tensor) -> Tensor:
 
 def _mills(z: Tensor) -> Tensor:
     """Return Φ(z) / φ(z)."""
-    return (torch.special.log_ndtr(z) + z**2 / 2 + _LOG_SQRT_2_PI).exp()
+    return (log_ndtr(z) + z**2 / 2 + _LOG_SQRT_2_PI).exp()
 
 
 def _located(
@@ -100,7 +108,7 @@ def _gumbel(z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _half_normal(z: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.erf(z / math.sqrt(2)).log(), torch.special.log_ndtr(-z) + _LOG_2
+    return torch.erf(z / math.sqrt(2)).log(), log_ndtr(-z) + _LOG_2
 
 
 def _half_normal_quantile(log_lower: Tensor, log_upper: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+from probgen.core.mapped import in_transform
+
 
 def slope(function: Callable[[Tensor], Tensor], x: Tensor, name: str) -> Tensor:
     """Return dF/dx elementwise, with a graph of its own where something needs a gradient."""
@@ -15,6 +17,9 @@ def slope(function: Callable[[Tensor], Tensor], x: Tensor, name: str) -> Tensor:
         raise RuntimeError(
             f"a law given by its {name} alone cannot be captured as a graph; give log_prob= too"
         )
+    if in_transform():
+        y, pulled = torch.func.vjp(function, x)
+        return pulled(torch.ones_like(y))[0]
     keep = torch.is_grad_enabled() and (x.requires_grad or function(x).requires_grad)
     with torch.enable_grad():
         x = x if x.requires_grad else x.detach().requires_grad_()

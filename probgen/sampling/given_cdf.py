@@ -10,6 +10,7 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+from probgen.core.mapped import needs_gradient
 from probgen.sampling import verification
 from probgen.sampling.bisection import before, first_reaching
 from probgen.sampling.columns import Columns
@@ -85,7 +86,7 @@ class GivenCdf:
     def _attached(self, x: Tensor, u: Tensor, inside: Tensor) -> Tensor:
         """Return quantiles x at u with their gradients, where u is inside (0, 1)."""
         level = self.cdf(x)
-        if not (level.requires_grad or u.requires_grad):
+        if not needs_gradient(level, u):
             return x
         if self._log_density is not None:
             density = self._log_density(x).detach().exp()

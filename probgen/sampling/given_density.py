@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+from probgen.core.mapped import copies, is_mapped, needs_gradient
 from probgen.sampling import accuracy, expectations, soundness, verification
 from probgen.sampling.columns import Columns
 from probgen.sampling.derivatives import implicit
@@ -58,7 +59,7 @@ class GivenDensity:
         validate: bool,
     ) -> None:
         bounds = [getattr(support, name, None) for name in ("lower_bound", "upper_bound")]
-        if any(isinstance(bound, Tensor) and bound.requires_grad for bound in bounds):
+        if needs_gradient(*(bound for bound in bounds if isinstance(bound, Tensor))):
             raise ValueError("the ends of the support of a log_prob alone should need no gradient: rescale x")
         low, high = verification.bounds(support)
         inside = verification.somewhere(low, high).to(device=device)
@@ -81,7 +82,7 @@ class GivenDensity:
         ends = [end for end, is_there in ((low, has_low), (high, has_high)) if is_there]
         self.points = torch.as_tensor(points, dtype=torch.float64, device=self.device)
         named = self._rows(self.points)
-        if len(named) and not ((named > low) & (named < high)).all():
+        if len(named) and not is_mapped(named, low, high) and not ((named > low) & (named < high)).all():
             place = verification.first(named, ~((named > low) & (named < high)))
             raise ValueError(f"points should lie inside the support but got {place}")
         poles = torch.cat([*(torch.where(end.isfinite(), end, torch.nan)[None] for end in ends), named])
@@ -89,7 +90,10 @@ class GivenDensity:
         self._has_ends = has_low or has_high or len(named) > 0
         somewhere = verification.somewhere(low, high)
         looseness = 1.0 if self._evaluated(somewhere.expand(3, -1)).dtype == torch.float64 else 1e6
-        self._target = Target(self._height, low, high, poles, poles[:0], somewhere, not validate, looseness)
+        many = copies(probe)
+        self._target = Target(
+            self._height, low, high, poles, poles[:0], somewhere, not validate, looseness, many
+        )
 
     def quantile(self, u: Tensor) -> Tensor:
         """Return F⁻¹(u), with gradients."""
@@ -111,7 +115,7 @@ class GivenDensity:
             x = torch.where(self._log_total(mesh, found).isnan(), torch.nan, x)
             x = torch.where(tail < TAIL, torch.nan, x)
             x = torch.where(tail == 0, torch.where(lower, self._target.low, self._target.high), x)
-        if torch.is_grad_enabled() and (found.values.requires_grad or tail.requires_grad):
+        if torch.is_grad_enabled() and needs_gradient(found.values, tail):
             known = x.isfinite()
             inside = torch.where(known, x, self._target.somewhere)
             below, above = tails(tabulated(mesh, found), inside)
@@ -139,7 +143,7 @@ class GivenDensity:
         """Return F(x) and 1 − F(x), each to its own relative precision down to 2⁻¹⁰⁰, with gradients."""
         mesh, found = self._found()
         columns, restore = self._columns.of(x)
-        attached = torch.is_grad_enabled() and (found.values.requires_grad or x.requires_grad)
+        attached = torch.is_grad_enabled() and needs_gradient(found.values, x)
         table = tabulated(mesh, found) if attached else self._tabulated(mesh, found)
         below, above = tails(table, columns.detach().maximum(self._target.low).minimum(self._target.high))
         known = ~self._log_total(mesh, found).isnan()
@@ -185,7 +189,7 @@ class GivenDensity:
         graph = get_proxy_mode()
         if self._mesh is not None and self._graph is graph:
             found = masses(self._height, self._mesh)
-            if graph is not None or torch.equal(found.values, self._values):
+            if graph is not None or is_mapped(found.values) or torch.equal(found.values, self._values):
                 return self._mesh, found
         self._graph, self._table, self._tables, self._errors = graph, None, {}, None
         mesh = self._checked() if self._validate else meshed(self._target)
@@ -262,7 +266,7 @@ class GivenDensity:
                 outside = outside | (x == poles_beside(target.poles, x)).any(0)
             x = torch.where(outside, target.somewhere, x)
         height = self._evaluated(x).to(torch.float64)
-        checked = self._validate and get_proxy_mode() is None
+        checked = self._validate and get_proxy_mode() is None and not is_mapped(height)
         if not (checked and (height < torch.inf).all()):
             height = torch.where(height.isnan() & (x.abs() > _OVERFLOW), -torch.inf, height)
             if checked and not (height < torch.inf).all():

@@ -170,19 +170,18 @@ def _tops(height: Tensor, inside: Tensor, looseness: float) -> tuple[np.ndarray,
 
 def _highest(target: Target, origins: Tensor) -> Tensor:
     """Return the highest modes on a lattice, the highest again where there are fewer, in so many steps."""
-    x = lattice(target, origins, _POINTS * len(origins), _MOST_POINTS)
+    x = lattice(target, origins, _POINTS * len(origins) // target.copies, _MOST_POINTS)
     low, high, found = _highest_tops(x, target.height(x), target.inside(x))
     low, high = (torch.where(found, end, target.somewhere) for end in (low, high))
-    modes, _ = zoomed(target.log_prob, low, high)
+    modes, _ = zoomed(target.log_prob, low, high, copies=target.copies)
     return torch.where(found, modes, torch.where(found[:1], modes[:1], origins[:1]))
 
 
 def _highest_tops(x: Tensor, height: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return brackets of the highest tops, with dips between them, and which of them are tops."""
     x, height, inside = (values.T.contiguous() for values in (x, height, inside))  # scans are along rows
-    top = torch.zeros_like(inside)
     higher = (height[:, 1:-1] > height[:, :-2]) & (height[:, 1:-1] >= height[:, 2:])
-    top[:, 1:-1] = higher & inside[:, :-2] & inside[:, 2:]
+    top = torch.nn.functional.pad(higher & inside[:, :-2] & inside[:, 2:], (1, 1))
     place = torch.arange(x.shape[1], device=x.device)
     rise = torch.full_like(x, torch.inf)
     chosen: list[Tensor] = []

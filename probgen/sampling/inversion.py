@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+from probgen.core.mapped import is_mapped
 from probgen.sampling import series
 from probgen.sampling.landmarks import heavy_tail, laid_out
 from probgen.sampling.panels import (
@@ -154,8 +155,8 @@ def quantile(table: Table, z: Tensor) -> Tensor:
     """Return quantiles at signed tail probabilities z (n, batch): u up to ½, u − 1 beyond."""
     lower, tail = z > 0, z.abs()
     keys = tail.T.contiguous()
-    from_left = torch.searchsorted(table.below, keys).sub(1).clamp(min=0)
-    from_right = table.above.shape[1] - torch.searchsorted(table.above, keys).clamp(min=1)
+    from_left = _searched(table.below, keys).sub(1).clamp(min=0)
+    from_right = table.above.shape[1] - _searched(table.above, keys).clamp(min=1)
     found = looked_up(table.fields, torch.where(lower, from_left.T, from_right.T))
     origin, sign, log_width, start, stop, power, before, after, inside = found[:_HEAD]
     left = torch.where(lower, tail - before, inside - (tail - after))
@@ -191,7 +192,17 @@ def cumulated(inside: Tensor) -> tuple[Tensor, Tensor]:
 
 def panel_of(table: Table, x: Tensor) -> Tensor:
     """Return which panel x (n, batch) lies in."""
-    return torch.searchsorted(table.ends, x.T.contiguous()).clamp(max=table.ends.shape[1] - 1).T
+    return _searched(table.ends, x.T.contiguous()).clamp(max=table.ends.shape[1] - 1).T
+
+
+def _searched(table: Tensor, keys: Tensor) -> Tensor:
+    """Return where keys (batch, n) fall in a sorted table (batch, m)."""
+    if is_mapped(table, keys):  # torch.vmap expands one that is not mapped, which searchsorted then copies
+        table, keys = (
+            one + torch.zeros_like(other.sum(1, keepdim=True))
+            for one, other in ((table, keys), (keys, table))
+        )
+    return torch.searchsorted(table, keys)
 
 
 def looked_up(fields: Tensor, panel: Tensor) -> Tensor:
@@ -208,7 +219,7 @@ def _solved(found: Tensor, target: Tensor) -> Tensor:
     low, high = (ladder.gather(0, reached - side)[0] for side in (1, 0))
     under, over = (found[_LADDER].gather(0, reached - side)[0] for side in (1, 0))
     xi = low + (high - low) * ((target - under) / (over - under)).nan_to_num(0.5).clamp(0, 1)
-    may_ask = target.device.type == "cpu" and get_proxy_mode() is None  # elsewhere asking would wait
+    may_ask = target.device.type == "cpu" and get_proxy_mode() is None and not is_mapped(target, found)
     for _ in range(_NEWTON_STEPS):
         basis = series.basis(xi)
         excess = (found[_CHEBYSHEV] * basis).sum(0) - target

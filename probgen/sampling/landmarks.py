@@ -67,7 +67,7 @@ def _segments(target: Target, origins: Tensor, poles: Tensor) -> tuple[Panels, P
         x = torch.where(reach > 0, origin + sign * r, target.somewhere)
         return target.log_prob(x.flatten(0, 1)) + slope.log().flatten(0, 1)
 
-    pivot, height = zoomed(log_mass, inner, outer, part=2.0**-15)
+    pivot, height = zoomed(log_mass, inner, outer, part=2.0**-15, copies=target.copies)
     peak = torch.where(reach > 0, height, -torch.inf).amax(0)
     steps = np.concatenate([-_STEPS[:0:-1], _STEPS])
     edges = (pivot + series.column(steps, pivot)).clamp(inner, outer)

@@ -22,7 +22,7 @@ _LONGEST, _FAR = 4.0, 24.0  # in t, lest derivatives go astray that fall faster;
 _ROUNDS, _MOST = 100, 4096
 _FIELDS = 7
 _CHUNK = 2**16
-_FIXED_ROUNDS, _FIXED_SPLITS = 4, 32
+_FIXED_ROUNDS, _FIXED_SPLITS = 12, 12  # a kink at a mode takes as many rounds as the others together
 
 
 class Panels:
@@ -156,8 +156,8 @@ def refined(
         return in_chunks(of_few, panels, series.ORDER)
 
     measures = measure(panels)
-    measures[0].scatter_(0, pieces(panels, power), power.mass)
-    rows = torch.cat([panels.fields, measures])
+    mass = measures[0].scatter(0, pieces(panels, power), power.mass)
+    rows = torch.cat([panels.fields, mass[None], measures[1:]])
     for _ in range(_FIXED_ROUNDS if fixed else _ROUNDS):
         panels = Panels(rows[:_FIELDS])
         urgency = _urgency(panels, rows[_FIELDS:], looseness)
@@ -168,7 +168,7 @@ def refined(
         parents = panels.take(index)
         halves = torch.cat([half.fields for half in parents.cut((parents.start + parents.stop) / 2)], 1)
         new = torch.cat([halves, measure(Panels(halves))])
-        rows.scatter_(1, index.expand(len(rows), -1, -1), new[:, :splits])
+        rows = rows.scatter(1, index.expand(len(rows), -1, -1), new[:, :splits])
         rows = torch.cat([rows, new[:, splits:]], 1)
         rows = rows.gather(1, Panels(rows[:_FIELDS]).order().expand(len(rows), -1, -1))
     return Panels(rows[:_FIELDS])

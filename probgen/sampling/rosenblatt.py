@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Transform, biject_to, constraints
 from torch.distributions.constraints import Constraint
 
 from probgen.core.density import support_of
@@ -45,7 +45,7 @@ class Rosenblatt(ByUniforms):
             raise ValueError("Rosenblatt should be given at least one conditional but got none")
         self.conditionals = tuple(conditionals)
         self.uniforms = len(self.conditionals)
-        low, high = (self._laws_at(level) for level in (0.3, 0.7))
+        low, high = self._laws_at(0.3), self._laws_at(0.7)
         for k, law in enumerate(low):
             if not isinstance(law, Distribution) or law.event_shape:
                 raise TypeError(f"conditional {k} should give a law on the line but gave {law}")
@@ -91,12 +91,48 @@ class Rosenblatt(ByUniforms):
         x: list[Tensor] = []
         for k in range(self.uniforms):
             laws.append(self.law_of(k, x))
+            if k + 1 == self.uniforms:
+                break
             if isinstance(laws[-1], Distribution) and not laws[-1].event_shape:
                 u = torch.full(
                     laws[-1].batch_shape, level, dtype=torch.float64, device=example(laws[-1]).device
                 )
                 x.append(quantile(laws[-1], u))
         return laws
+
+
+class _EachInTurn(Transform):
+    """Maps each real coordinate to the support of its conditional, given those before it."""
+
+    domain = constraints.real_vector
+    bijective = True
+
+    def __init__(self, codomain: _InTurn) -> None:
+        super().__init__()
+        self.codomain = codomain  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _EachInTurn) and other.codomain == self.codomain
+
+    def __hash__(self) -> int:
+        return hash(self.codomain)
+
+    def _call(self, x: Tensor) -> Tensor:
+        y: list[Tensor] = []
+        for one in x.unbind(-1):
+            y.append(self.codomain.transform_of(y)(one))
+        return torch.stack(torch.broadcast_tensors(*y), -1)
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        y_k = y.unbind(-1)
+        return torch.stack([self.codomain.transform_of(y_k[:k]).inv(y_k[k]) for k in range(len(y_k))], -1)
+
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return Σ_k log |dy_k/dx_k|: y_k depends on x₁, ..., x_k only."""
+        pairs = zip(x.unbind(-1), y.unbind(-1), strict=True)
+        transforms = [self.codomain.transform_of(y.unbind(-1)[:k]) for k in range(y.shape[-1])]
+        steps = [t.log_abs_det_jacobian(*pair) for t, pair in zip(transforms, pairs, strict=True)]
+        return torch.stack(torch.broadcast_tensors(*steps)).sum(0)
 
 
 class _InTurn(Constraint):
@@ -113,3 +149,12 @@ class _InTurn(Constraint):
         laws = (self._law.law_of(k, x[:k]) for k in range(len(x)))
         inside = [support_of(law).check(one) for law, one in zip(laws, x, strict=True)]
         return torch.stack(torch.broadcast_tensors(*inside)).all(0)
+
+    def transform_of(self, before: Sequence[Tensor]) -> Transform:
+        """Return the map from the line to the support of the coordinate that follows."""
+        return biject_to(support_of(self._law.law_of(len(before), before)))
+
+
+@biject_to.register(_InTurn)
+def _in_turn(support: _InTurn) -> _EachInTurn:
+    return _EachInTurn(support)

@@ -11,6 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from probgen.core.mapped import is_mapped
 from probgen.sampling.bisection import first_reaching
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class SmoothedEmpirical(TorchDistribution):
         if bandwidth is None:
             bandwidth = silverman(law)
         h = torch.as_tensor(bandwidth, dtype=law.mean.dtype, device=law.mean.device)
-        if not (h.isfinite() & (h > 0)).all():
+        if not is_mapped(h) and not (h.isfinite() & (h > 0)).all():
             wrong = float(h[~(h.isfinite() & (h > 0))][0])
             raise ValueError(f"bandwidth should be finite and above 0 but is {wrong}")
         shape = torch.broadcast_shapes(h.shape, law.batch_shape)

@@ -26,7 +26,8 @@ class Target(NamedTuple):
     ``poles`` are finite ends and the user's points, where the density may be infinite, of shape (n, batch),
     from left to right; NaN where a law has none. ``hints`` are other places that deserve finer panels,
     ``somewhere`` is any place inside. With ``fixed`` nothing but values depends on the data. ``looseness``
-    multiplies tolerances, where log_prob has fewer digits than float64.
+    multiplies tolerances, where log_prob has fewer digits than float64. Each law is one of so many ``copies``
+    under ``torch.vmap``.
     """
 
     log_prob: LogDensity
@@ -37,6 +38,7 @@ class Target(NamedTuple):
     somewhere: Tensor
     fixed: bool
     looseness: float
+    copies: int = 1
 
     def inside(self, x: Tensor) -> Tensor:
         """Say which x (n, batch) are in the support and not so near a pole that their rounding shows."""
@@ -64,13 +66,13 @@ def beside(place: Tensor) -> Tensor:
 
 
 def zoomed(
-    function: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, *, part: float = _EXACT
+    function: Callable[[Tensor], Tensor], low: Tensor, high: Tensor, *, part: float = _EXACT, copies: int = 1
 ) -> tuple[Tensor, Tensor]:
     """Return where a function is largest in [low, high], to a part of it, and its value there.
 
     Grids become ever finer: many points in few rounds for a single law, few points for a batch.
     """
-    points = 513 if low.numel() <= 64 else 17
+    points = 513 if low.numel() * copies <= 64 else 17
     share = series.column(np.linspace(0, 1, points), low)
     for _ in range(math.ceil(math.log(1 / part) / math.log(points // 2))):
         x = low + (high - low) * share

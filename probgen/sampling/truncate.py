@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
+from probgen.core.mapped import needs_gradient
 from probgen.sampling.by_inversion import ByInversion
 from probgen.sampling.given_density import GivenDensity
 from probgen.sampling.inverse_cdf import InverseCDF
@@ -60,7 +61,7 @@ def truncate(
     (tensor([30.0231, 30.0766]), tensor(30.0333))
     """
     ends = [end for end in (low, high) if isinstance(end, Tensor)]
-    if isinstance(law, InverseCDF) and law.by_density and not any(end.requires_grad for end in ends):
+    if isinstance(law, InverseCDF) and law.by_density and not needs_gradient(*ends):
         return _found_anew(law, law.by_density, low, high, validate_args)
     return Truncated(law, low, high, validate_args=validate_args)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from probgen.core.mapped import needs_gradient
 from probgen.sampling.quantile_table import COARSE, LOWEST, QuantileTable
 from probgen.sampling.tail_families import (
     FAMILIES,
@@ -42,7 +43,7 @@ def log_tails(family: Family, w: Tensor) -> tuple[Tensor, Tensor]:
 def quantile(family: Family, log_lower: Tensor, log_upper: Tensor) -> Tensor:
     """Return the w that has the given finite tails, whose sum is 1; NaN where none is found."""
     name, parameters = type(family).__name__, list(family.parameters)
-    slopes = torch.is_grad_enabled() and any(t.requires_grad for t in (*parameters, log_lower, log_upper))
+    slopes = torch.is_grad_enabled() and needs_gradient(*parameters, log_lower, log_upper)
     return torch.ops.probgen.two_tailed_quantile(name, parameters, log_lower, log_upper, slopes)[0]
 
 
