@@ -18,8 +18,7 @@ def slope(function: Callable[[Tensor], Tensor], x: Tensor, name: str) -> Tensor:
             f"a law given by its {name} alone cannot be captured as a graph; give log_prob= too"
         )
     if in_transform():
-        y, pulled = torch.func.vjp(function, x)
-        return pulled(torch.ones_like(y))[0]
+        return torch.func.grad(lambda x: function(x).sum())(x)
     keep = torch.is_grad_enabled() and (x.requires_grad or function(x).requires_grad)
     with torch.enable_grad():
         x = x if x.requires_grad else x.detach().requires_grad_()

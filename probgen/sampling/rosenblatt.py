@@ -109,7 +109,7 @@ class _EachInTurn(Transform):
 
     def __init__(self, codomain: _InTurn) -> None:
         super().__init__()
-        self.codomain = codomain  # type: ignore[assignment]
+        self.codomain = self._in_turn = codomain
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _EachInTurn) and other.codomain == self.codomain
@@ -120,17 +120,17 @@ class _EachInTurn(Transform):
     def _call(self, x: Tensor) -> Tensor:
         y: list[Tensor] = []
         for one in x.unbind(-1):
-            y.append(self.codomain.transform_of(y)(one))
+            y.append(self._in_turn.transform_of(y)(one))
         return torch.stack(torch.broadcast_tensors(*y), -1)
 
     def _inverse(self, y: Tensor) -> Tensor:
         y_k = y.unbind(-1)
-        return torch.stack([self.codomain.transform_of(y_k[:k]).inv(y_k[k]) for k in range(len(y_k))], -1)
+        return torch.stack([self._in_turn.transform_of(y_k[:k]).inv(y_k[k]) for k in range(len(y_k))], -1)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """Return Σ_k log |dy_k/dx_k|: y_k depends on x₁, ..., x_k only."""
         pairs = zip(x.unbind(-1), y.unbind(-1), strict=True)
-        transforms = [self.codomain.transform_of(y.unbind(-1)[:k]) for k in range(y.shape[-1])]
+        transforms = [self._in_turn.transform_of(y.unbind(-1)[:k]) for k in range(y.shape[-1])]
         steps = [t.log_abs_det_jacobian(*pair) for t, pair in zip(transforms, pairs, strict=True)]
         return torch.stack(torch.broadcast_tensors(*steps)).sum(0)
 
