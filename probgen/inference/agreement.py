@@ -38,12 +38,12 @@ def difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], cast
         return f"reports {names[0]} where the eager loss reports {names[1]}"
     sizes: dict[str, float] = {}
     for name, value in expected.items():
-        group = _group(name)
+        group = _group(name, value)
         sizes[group] = max(sizes.get(group, 0.0), float(value.double().abs().nan_to_num(0, 0, 0).amax()))
     for name, value in expected.items():
         tolerance = max(_tolerance(value.dtype), _tolerance(cast))
         close = torch.allclose(
-            found[name].double(), value.double(), rtol=tolerance, atol=tolerance * sizes[_group(name)],
+            found[name].double(), value.double(), rtol=tolerance, atol=tolerance * sizes[_group(name, value)],
             equal_nan=True,
         )  # fmt: skip
         if not close:
@@ -74,8 +74,10 @@ def _fingerprint(gradient: Tensor) -> Tensor:
     return torch.stack([rows.norm(), a @ (rows @ b)])
 
 
-def _group(name: str) -> str:
-    """Return what a value's rounding is judged against: its own size, or that of all of its kind."""
+def _group(name: str, value: Tensor) -> str:
+    """Return what a value's rounding is judged against: the size of all of its kind; counts have none."""
+    if not value.dtype.is_floating_point:
+        return name
     return next((kind for kind in (GRADIENT, BUFFER) if name.startswith(kind)), "")
 
 

@@ -214,10 +214,9 @@ class CapturedLoss:
         try:
             with self._undisturbed():
                 graph = self._capture(batch)
+            reason = self._disagreement(graph, batch, expected, cast=torch.float64)
         except Exception as error:  # whatever the story's Python does, the eager loss can still be right
-            self._give_up(f"could not be made: {_first_line(error)}")
-            return None
-        reason = self._disagreement(graph, batch, expected, cast=torch.float64)
+            reason = f"could not be made: {_first_line(error)}"
         if reason is not None:
             self._give_up(reason)
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import types
 from collections.abc import Iterator
@@ -17,9 +18,10 @@ def in_library(value: Any) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def names_in(code: types.CodeType) -> frozenset[str]:
-    """Return the names that code, and the functions written inside it, look up outside."""
+    """Return the names of globals that code, and the functions written inside it, look up."""
     inner = (names_in(constant) for constant in code.co_consts if isinstance(constant, types.CodeType))
-    return frozenset(code.co_names).union(*inner)
+    own = (step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL")
+    return frozenset(own).union(*inner)
 
 
 def functions_of(kind: type) -> Iterator[types.FunctionType]:

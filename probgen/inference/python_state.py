@@ -33,6 +33,8 @@ NUMBERS = (bool, int, float, complex, str, bytes, type(None))
 MEMBERS = ("_modules", "_parameters", "_buffers")
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
 INTERNAL = frozenset(vars(nn.Module())) - {"training"}
+DERIVED = ("_orig", "_v")
+"""Ends of names of weights from which torch makes others anew at each call: spectral norm, weight norm."""
 OPAQUE = (Enum, type, types.ModuleType, types.BuiltinFunctionType, torch.dtype, torch.device)
 GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState)
 NOTHING = object()
@@ -147,7 +149,7 @@ class PythonState:
             return kind, repr(value) if kind in (float, complex) else value  # repr: -0.0 is not 0.0
         if isinstance(value, Messenger):  # Pyro makes them anew, and winds them, at each call
             return kind
-        if isinstance(value, OPAQUE):
+        if isinstance(value, (*OPAQUE, PythonState)):
             return Same(value)
         if id(value) in self._paths:
             return "again", self._paths[id(value)]
@@ -187,7 +189,8 @@ class PythonState:
             self._queue += chain(module.named_parameters(path), module.named_buffers(path))
             return Same(module)
         held = vars(module)
-        own = tuple(name for name in held if name not in INTERNAL)
+        derived = {name.rpartition("_")[0] for name in held["_parameters"] if name.endswith(DERIVED)}
+        own = tuple(name for name in held if name not in INTERNAL and name not in derived)
         self.containers.append(held)
         self._hold(held, _getter(own))
         self._sized.append(held)
@@ -221,7 +224,7 @@ class PythonState:
         if isinstance(value, set | frozenset) and all(type(entry) in NUMBERS for entry in value):
             return type(value), frozenset((type(entry), entry) for entry in value)
         told = []
-        for key, entry in entries:
+        for key, entry in tuple(entries):
             told.append(key if type(key) in NUMBERS else Same(key))
             self._queue.append((f"{path}[{key!r}]", entry))
         return type(value), *told
