@@ -13,7 +13,7 @@ from probgen.sampling.inversion import Masses, Mesh, Table, cumulated, looked_up
 from probgen.sampling.panels import Panels, argument, distance, in_chunks, log_density
 from probgen.sampling.target import Target
 
-_NODES, _WEIGHTS = series.gauss_lobatto(12)
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(13)
 _SLOPES = series.derivative(_NODES)
 _CUT = 0.382  # panels are cut in two, unequally, to be integrated again
 
@@ -29,15 +29,20 @@ class Errors(NamedTuple):
 
 
 @torch.no_grad()
-def measured(target: Target, mesh: Mesh, found: Masses, table: Table) -> Errors:
-    """Compare quantiles with the CDF by other nodes on other panels.
-
-    A quantile counts as right where u lies between the CDF at the float64 numbers below and above it.
-    """
+def integrated_again(target: Target, mesh: Mesh, found: Masses) -> Masses:
+    """Return the masses of the panels by other nodes on other panels; those of the pieces are as found."""
     panels = mesh.panels
     halves = panels.cut(panels.start + _CUT * (panels.stop - panels.start))
     mass = sum(_integrated(target, mesh, half) for half in halves)
-    again = found._replace(panels=torch.where(panels.piece > 0, found.panels, mass))
+    return found._replace(panels=torch.where(panels.piece > 0, found.panels, mass))
+
+
+@torch.no_grad()
+def measured(target: Target, mesh: Mesh, found: Masses, again: Masses, table: Table) -> Errors:
+    """Compare quantiles with the CDF by the masses as integrated again.
+
+    A quantile counts as right where u lies between the CDF at the float64 numbers below and above it.
+    """
     z = _levels(mesh.peak)
     lower, tail = z > 0, z.abs()
     x = quantile(table, z)

@@ -21,6 +21,7 @@ from probgen.sampling.inversion import (
     meshed,
     of_laws,
     quantile,
+    split,
     tabulated,
     tails,
 )
@@ -29,7 +30,7 @@ from probgen.sampling.quantile_table import Quantile, QuantileTable, Resolution,
 from probgen.sampling.target import Target, poles_beside
 
 _PROMISE = 1e-10
-_SEARCHES = 4
+_SEARCHES, _SPLITS = 4, 12
 _BLOCK = 2**14  # quantiles found at a time
 _TOGETHER = 2**15  # values of log_prob: what a mixture of many makes of them fits the memory
 _OVERFLOW = 1e12
@@ -182,7 +183,9 @@ class GivenDensity:
     def errors(self) -> accuracy.Errors:
         """Return what an independent quadrature says of the law."""
         mesh, found = self._found()
-        return self._errors or accuracy.measured(self._target, mesh, found, self._tabulated(mesh, found))
+        again = accuracy.integrated_again(self._target, mesh, found)
+        table = self._tabulated(mesh, found)
+        return self._errors or accuracy.measured(self._target, mesh, found, again, table)
 
     def _found(self) -> tuple[Mesh, Masses]:
         """Return the panels, and the masses as they are now, with gradients."""
@@ -247,13 +250,29 @@ class GivenDensity:
                     f"log_prob has a feature too narrow to integrate at x = {place}; see points="
                 )
             target = target._replace(hints=torch.cat([target.hints, places[None]]))
-        self._errors = accuracy.measured(target, mesh, found, tabulated(mesh, found))
+        again = accuracy.integrated_again(target, mesh, found)
+        for _ in range(_SPLITS):
+            finer = split(target, mesh, found.panels, again.panels)
+            if finer is None:
+                break
+            mesh, found = finer, masses(self._height, finer)
+            again = accuracy.integrated_again(target, mesh, found)
+        self._errors = accuracy.measured(target, mesh, found, again, tabulated(mesh, found))
         promise, errors = _PROMISE * self._target.looseness, self._errors
         if not (errors.u <= promise and errors.normaliser <= promise):
+            beside = mesh.panels.take(mesh.pieces)
+            rounds = (found.power.mass > promise * found.total) & (beside.origin != 0)
+            way_out = "where it has a pole, a kink or a spike, name the place by points="
+            if rounds.any():
+                place = verification.first(beside.origin, rounds)
+                way_out += (
+                    f"; if the formula rounds beside the pole at {place}, shift or reflect the line so that "
+                    f"it stands at 0"
+                )
             raise ValueError(
                 f"log_prob should be integrable to {promise:.0e} but its CDF is off by {errors.u:.1e} at "
                 f"x = {errors.worst_x:.6g} (u = {errors.worst_u:.3g}) and its integral by "
-                f"{errors.normaliser:.1e}; where it has a pole, a kink or a spike, name the place by points="
+                f"{errors.normaliser:.1e}; {way_out}"
             )
         return mesh
 
@@ -269,6 +288,7 @@ class GivenDensity:
         checked = self._validate and get_proxy_mode() is None and not is_mapped(height)
         if not (checked and (height < torch.inf).all()):
             height = torch.where(height.isnan() & (x.abs() > _OVERFLOW), -torch.inf, height)
+            height = self._off_poles(x, height) if checked and len(target.poles) else height
             if checked and not (height < torch.inf).all():
                 wrong = ~(height < torch.inf)
                 raise ValueError(
@@ -276,6 +296,23 @@ class GivenDensity:
                     f"at x = {verification.first(x, wrong)}; a pole inside the support is named by points="
                 )
         return torch.where(outside, -torch.inf, height) if self._has_ends else height
+
+    def _off_poles(self, x: Tensor, height: Tensor) -> Tensor:
+        """Return log_prob where it is inf as x is so near a pole that the formula rounds to the pole itself.
+
+        It is taken from twice, four times, ... the distance, up to 2⁻⁴⁰ of the pole's place.
+        """
+        poles, _ = torch.broadcast_tensors(poles_beside(self._target.poles, x), x)
+        pole = poles.gather(0, (x - poles).abs().nan_to_num(torch.inf).argmin(0, keepdim=True))[0]
+        step = x - pole
+        for _ in range(13):
+            step = 2 * step
+            near = (height == torch.inf) & (step.abs() <= pole.abs() * 2.0**-40)
+            if not near.any():
+                break
+            away = self._evaluated(torch.where(near, pole + step, self._target.somewhere)).to(height.dtype)
+            height = torch.where(near, away, height)
+        return height
 
     def _evaluated(self, x: Tensor) -> Tensor:
         if self._validate and x.numel() > _TOGETHER and len(x) > 1 and get_proxy_mode() is None:

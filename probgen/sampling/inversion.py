@@ -19,11 +19,13 @@ from probgen.sampling.panels import (
     argument,
     beside_poles,
     distance,
+    divisible,
     in_chunks,
     log_density,
     pieces,
     power_law,
     refined,
+    tolerance,
 )
 from probgen.sampling.target import Target
 
@@ -107,6 +109,20 @@ def remeshed(target: Target, panels: Panels, beside: Panels, peak: Tensor) -> Me
     first, last = (torch.nextafter(*ends) for ends in ((target.low, target.high), (target.high, target.low)))
     endless, _ = heavy_tail(target, target.log_prob, peak)
     return Mesh(panels, pieces(panels, power), peak, x, offset, log_r, first, last, endless)
+
+
+def split(target: Target, mesh: Mesh, mass: Tensor, again: Tensor) -> Mesh | None:
+    """Cut the panels whose mass is not what it is by another quadrature, and refine; None if all agree."""
+    panels = mesh.panels
+    wrong = (mass - again).abs() > tolerance(mass, target.looseness)
+    wrong &= divisible(panels, target.looseness) & (panels.piece == 0)
+    index = wrong.any(1).nonzero()
+    if len(index) == 0:
+        return None
+    parents = panels.fields[:, index[:, 0]]
+    kept = panels.fields[:, ~wrong.any(1)]
+    cut = Panels(torch.cat([kept, Panels(parents).halves().fields], 1))
+    return remeshed(target, cut.take(cut.order()), panels.take(mesh.pieces), mesh.peak)
 
 
 def masses(log_prob: LogDensity, mesh: Mesh) -> Masses:

@@ -51,6 +51,10 @@ class Panels:
         below[4], above[3] = t, t
         return Panels(below), Panels(above)
 
+    def halves(self) -> Panels:
+        """Return the lower halves in t, then the upper ones."""
+        return Panels(torch.cat([half.fields for half in self.cut((self.start + self.stop) / 2)], 1))
+
     def order(self) -> Tensor:
         """Return the index that sorts panels from left to right."""
         return (4096 * self.segment + self.sign * (self.start + self.stop) / 2).argsort(0)
@@ -155,6 +159,7 @@ def refined(
     def measure(panels: Panels) -> Tensor:
         return in_chunks(of_few, panels, series.ORDER)
 
+    most = max(_MOST, 4 * len(panels))
     measures = measure(panels)
     mass = measures[0].scatter(0, pieces(panels, power), power.mass)
     rows = torch.cat([panels.fields, mass[None], measures[1:]])
@@ -162,12 +167,11 @@ def refined(
         panels = Panels(rows[:_FIELDS])
         urgency = _urgency(panels, rows[_FIELDS:], looseness)
         splits = _FIXED_SPLITS if fixed else int((urgency > 1).sum(0).max())
-        if splits == 0 or len(panels) > _MOST:
+        if splits == 0 or len(panels) > most:
             break
         index = urgency.topk(splits, 0).indices
-        parents = panels.take(index)
-        halves = torch.cat([half.fields for half in parents.cut((parents.start + parents.stop) / 2)], 1)
-        new = torch.cat([halves, measure(Panels(halves))])
+        halves = panels.take(index).halves()
+        new = torch.cat([halves.fields, measure(halves)])
         rows = rows.scatter(1, index.expand(len(rows), -1, -1), new[:, :splits])
         rows = torch.cat([rows, new[:, splits:]], 1)
         rows = rows.gather(1, Panels(rows[:_FIELDS]).order().expand(len(rows), -1, -1))
@@ -185,16 +189,29 @@ def _urgency(panels: Panels, measures: Tensor, looseness: float) -> Tensor:
     Pieces are the least urgent of all: they stay whole.
     """
     mass = measures[0]
-    from_left, from_right = mass.cumsum(0), mass.flip(0).cumsum(0).flip(0)
-    total = from_left[-1]
-    inner = torch.minimum(from_left, from_right)
+    inner, total = tail_masses(mass)
     steep = (inner > TAIL * total) & (inner - mass < 1e-4 * inner) & (inner < 0.1 * total)
     long = (inner > TAIL * total) & (panels.stop - panels.start > _LONGEST) & (panels.start < _FAR)
-    tolerance = looseness * (_RELATIVE * inner).clamp(_RELATIVE * TAIL * total, _ABSOLUTE * total)
     error = torch.maximum(measures[1:3].abs().sum(0), _hidden(panels, measures[3:]))
-    urgency = torch.maximum(error / tolerance, 2 * (steep | long).to(mass.dtype))
-    wide = panels.stop - panels.start > 1e-13 * looseness * (1 + panels.stop)
-    return torch.where(panels.piece > 0, -1.0, torch.where(wide, urgency, 0.0))
+    urgency = torch.maximum(error / tolerance(mass, looseness), 2 * (steep | long).to(mass.dtype))
+    return torch.where(panels.piece > 0, -1.0, torch.where(divisible(panels, looseness), urgency, 0.0))
+
+
+def tail_masses(mass: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what lies from each panel outwards, itself included, on its lighter side; and the total."""
+    from_left, from_right = mass.cumsum(0), mass.flip(0).cumsum(0).flip(0)
+    return torch.minimum(from_left, from_right), from_left[-1]
+
+
+def tolerance(mass: Tensor, looseness: float) -> Tensor:
+    """Return how far off the mass of each panel may be."""
+    inner, total = tail_masses(mass)
+    return looseness * (_RELATIVE * inner).clamp(_RELATIVE * TAIL * total, _ABSOLUTE * total)
+
+
+def divisible(panels: Panels, looseness: float) -> Tensor:
+    """Say which panels are wider than rounding."""
+    return panels.stop - panels.start > 1e-13 * looseness * (1 + panels.stop)
 
 
 def _hidden(panels: Panels, ends: Tensor) -> Tensor:
@@ -203,6 +220,11 @@ def _hidden(panels: Panels, ends: Tensor) -> Tensor:
     scale = distance(panels.log_width, t)[1] * (panels.stop - panels.start) / 2
     scale, ends = (torch.where(panels.sign > 0, both, both.flip(0)) for both in (scale, ends))
     density = torch.where(panels.piece > 0, torch.nan, ends / scale)
+    none = panels.stop == panels.start  # on both sides of an origin that is no pole: look through them
+    for _ in range(2):
+        left = torch.where(none[:-1], density[0, 1:], density[0, :-1])
+        right = torch.where(none[1:], density[1, :-1], density[1, 1:])
+        density = torch.stack([torch.cat([left, density[0, -1:]]), torch.cat([density[1, :1], right])])
     jump = (density[1, :-1] - density[0, 1:]).abs().nan_to_num(0.0, 0.0)
     none = torch.zeros_like(jump[:1])
     beside = torch.stack([torch.cat([none, jump]), torch.cat([jump, none])])

@@ -1,4 +1,4 @@
-"""Laws of many modes, given by their log-density alone: all modes have their mass, or the law is refused."""
+"""Laws of many modes, steps or steep sides, given by their log-density alone: all have their mass."""
 
 import math
 
@@ -97,3 +97,47 @@ def test_the_time_of_points_is_not_that_of_their_pairs():
     assert evaluated < 4e6
     assert float(law.report().log_normaliser) == pytest.approx(0.0, abs=1e-10)
     torch.testing.assert_close(law.cdf(inner), torch.as_tensor(np.cumsum(mass)[:-1]), rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("a", [500.0, 1000.0, 1e4])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_steep_side_that_the_first_panels_miss(a, named):
+    law = InverseCDF(
+        log_prob=lambda x: -x * x / 2 + torch.special.log_ndtr(a * x), points=[0.0, 3 / a] if named else ()
+    )
+    assert float(law.report().log_normaliser) == pytest.approx(0.5 * math.log(math.pi / 2), abs=1e-11)
+
+
+@pytest.mark.parametrize("step", [0.5, 0.99, 1.01, -0.5])
+def test_a_step(step):
+    law = InverseCDF(
+        log_prob=lambda x: -x + step * (x > 0.3).double(), support=constraints.positive, dtype=float64
+    )
+    total = -math.expm1(-0.3) + math.exp(step - 0.3)
+    assert float(law.report().log_normaliser) == pytest.approx(math.log(total), abs=1e-11)
+    assert float(law.cdf(torch.tensor(0.3, dtype=float64))) == pytest.approx(-math.expm1(-0.3) / total)
+
+
+def test_steps_that_are_not_named():
+    random = np.random.default_rng(0)
+    edges = np.sort(np.r_[0, random.uniform(0, 10, 24), 10.0])
+    mass = random.dirichlet(np.ones(25))
+    height, inner = torch.as_tensor(np.log(mass / np.diff(edges))), torch.as_tensor(edges[1:-1])
+    law = InverseCDF(
+        log_prob=lambda x: height[torch.bucketize(x.contiguous(), inner, right=True)],
+        support=constraints.interval(0.0, 10.0),
+        dtype=float64,
+    )
+    torch.testing.assert_close(law.cdf(inner), torch.as_tensor(np.cumsum(mass)[:-1]), rtol=1e-9, atol=1e-10)
+
+
+def kumaraswamy(a, b):
+    """Beside 1 the formula rounds to the pole itself: at the last float64 numbers it is inf."""
+    return lambda x: (a - 1) * x.log() + (b - 1) * torch.log1p(-(x**a))
+
+
+def test_a_formula_that_is_inf_beside_its_pole():
+    law = InverseCDF(log_prob=kumaraswamy(0.2, 0.9), support=constraints.unit_interval, dtype=float64)
+    assert float(law.report().log_normaliser) == pytest.approx(-math.log(0.18), abs=1e-12)
+    with pytest.raises(ValueError, match=r"rounds beside the pole at 1\.0, shift or reflect the line"):
+        InverseCDF(log_prob=kumaraswamy(0.2, 0.3), support=constraints.unit_interval)
