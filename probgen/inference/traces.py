@@ -155,7 +155,7 @@ def _site_kl(guide_site: Any, model_site: Any) -> Tensor | None:
         return None
     shape = broadcast_shape(q.batch_shape, p.batch_shape)  # p's may have a dimension that is enumerated
     try:
-        kl = _kl_of_coordinates(q if shape == q.batch_shape else q.expand(shape), p)
+        kl = _kl_of_coordinates(*(law if law.batch_shape == shape else law.expand(shape) for law in (q, p)))
     except NotImplementedError:
         return None
     return scale_and_mask(kl, guide_site["scale"], guide_site["mask"])

@@ -4,10 +4,13 @@ import itertools
 import logging
 import math
 
+import pyro.distributions as dist
 import pyro.infer
 import pytest
 import torch
 
+from probgen import Pair
+from probgen.evaluation import log_likelihood
 from probgen.inference import ELBO, IWAE, SVI, BetaELBO, FreeBits, Renyi
 from probgen.inference.capture import CapturedLoss
 from tests.inference.test_elbo import Chain, data, mean_and_error
@@ -107,6 +110,56 @@ def test_at_the_exact_posterior_every_bound_is_the_exact_evidence(elbo, device):
     loss, terms = SVI(pair, elbo)(x)
     torch.testing.assert_close(-loss.detach(), pair.evidence(x).mean().detach())
     torch.testing.assert_close(float(terms["ess"]), float(elbo.particles))
+
+
+class Coin(Pair):
+    """A probability with a uniform prior, and one toss x; its posterior is Beta(1 + x, 2 − x)."""
+
+    def __init__(self, prior):
+        super().__init__()
+        self.prior = prior
+
+    def model(self, x=None, *context, n=1):
+        with pyro.plate("data", n if x is None else len(x)):
+            p = pyro.sample("p", self.prior)
+            return pyro.sample("x", dist.Bernoulli(p), obs=x)
+
+    def guide(self, x=None, *context, n=1):
+        with pyro.plate("data", len(x)):
+            pyro.sample("p", dist.Beta(1 + x, 2 - x))
+
+
+UNIFORM = {
+    "numbers": lambda: dist.Uniform(0.0, 1.0),
+    "a row": lambda: dist.Uniform(torch.zeros(6), torch.ones(6)),
+    "Beta": lambda: dist.Beta(1.0, 1.0),
+}
+
+
+@pytest.mark.parametrize(
+    "bound", [ELBO(particles=4), IWAE(8), Renyi(0.5)], ids=lambda one: type(one).__name__
+)
+@pytest.mark.parametrize("prior", UNIFORM)
+def test_a_bounded_prior_under_many_particles(prior, bound):
+    """The guide is the posterior: each draw's weight is p(x) = ½, and E[log w] = log ½ with KL known."""
+    pair, x = Coin(UNIFORM[prior]()), torch.tensor([0.0, 1.0, 1.0, 0.0, 1.0, 0.0])
+    _, terms = SVI(pair, bound)(x)
+    if isinstance(bound, ELBO):
+        torch.testing.assert_close(terms["kl"], torch.tensor(math.log(2) - 0.5))  # ∫ 2p log 2p dp
+    else:
+        name = "iwae" if isinstance(bound, IWAE) else "renyi"
+        torch.testing.assert_close(terms[name], torch.tensor(-math.log(2)))
+    estimate = log_likelihood(pair, x, particles=50, seed=1)
+    assert abs(estimate.value + math.log(2)) < 1e-5
+
+
+@pytest.mark.parametrize("particles", [1, 4])
+def test_a_guide_beyond_a_bounded_prior_has_an_infinite_divergence(particles):
+    """KL(Beta, Uniform(0.2, 0.8)) is infinite for every particle, whatever the shape of the prior."""
+    pair, x = Coin(dist.Uniform(0.2, 0.8)), torch.ones(3)
+    with torch.no_grad():
+        _, terms = SVI(pair, ELBO(particles=particles))(x)
+    assert terms["kl"].isposinf()
 
 
 def gradients(pair, x, elbo, repeats):
