@@ -66,5 +66,8 @@ def _bounds(support: Any) -> tuple[float | Tensor, float | Tensor]:
         return -math.inf, math.inf
     lower, upper = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
     if support.event_dim or lower is upper is None:
-        raise ValueError(f"a discrete support should hold whole numbers but is {support}")
+        raise ValueError(
+            f"a discrete support should hold whole numbers but is {support}: write the site as one, say the "
+            f"index of a category"
+        )
     return -math.inf if lower is None else lower, math.inf if upper is None else upper

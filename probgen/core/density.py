@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,13 @@ from torch.distributions import (
     Independent,
     MixtureSameFamily,
     VonMises,
-    biject_to,
     constraints,
 )
 from torch.distributions.constraints import Constraint
 from torch.distributions.transforms import Transform
 
 from probgen.core.cells import Cells
+from probgen.core.matrices import biject_to
 
 if TYPE_CHECKING:
     from probgen.core.model_density import ModelDensity
@@ -81,10 +82,14 @@ class Density:
         self.batch_shape = torch.Size(batch_shape)
         self.shapes = {site: torch.Size(shape) for site, shape in shapes.items()}
         self.dtype = torch.get_default_dtype() if dtype is None else dtype
+        if self.dtype not in (torch.float32, torch.float64):
+            raise TypeError(
+                f"positions should be torch.float32 or torch.float64, with digits enough for chains to move, "
+                f"but are {self.dtype}: give such a dtype, or parameters of one, and convert in log_prob"
+            )
         self.device = torch.get_default_device() if device is None else torch.device(device)
         self._transforms: dict[str, Transform] = {
-            site: Cells(constraint) if constraint.is_discrete else biject_to(constraint)
-            for site, constraint in supports.items()
+            site: _bijector(site, constraint) for site, constraint in supports.items()
         }
         self._inner_shapes = {
             site: torch.Size(self._transforms[site].inverse_shape(shape))
@@ -96,7 +101,14 @@ class Density:
     def from_distribution(cls, law: Distribution, *, name: str = "x") -> Density:
         """Return the density of a torch or Pyro distribution, its parameters' dtype and device kept."""
         support = support_of(law)
-        draw = law.sample()
+        try:
+            draw = drawn(law)
+            law.log_prob(draw)
+        except NotImplementedError:
+            raise ValueError(
+                f"{type(law).__name__} should have draws and a log_prob but lacks one of them: give Density "
+                f"a log_prob of your own"
+            ) from None
         log_prob, dtype = law.log_prob, draw.dtype
         if support.is_discrete:
             log_prob, dtype = (lambda value: law.log_prob(value.to(draw.dtype))), law.log_prob(draw).dtype
@@ -183,10 +195,7 @@ class Density:
             position, outside = torch.where(beyond, first + 0.5, position), beyond.any(-1)
         values, log_volume = self._with_volume(position)
         log_prob = self.log_prob(values if self._several else values[self.names[0]])
-        if log_prob.shape != leading:
-            raise ValueError(
-                f"log_prob should return shape {tuple(leading)} but returned {tuple(log_prob.shape)}"
-            )
+        _check_returned(log_prob, leading)
         log_prob = log_prob + log_volume
         return log_prob if outside is None else torch.where(outside, -torch.inf, log_prob)
 
@@ -222,6 +231,44 @@ class Density:
             site: part.reshape((*position.shape[:-1], *shape))
             for (site, shape), part in zip(self._inner_shapes.items(), parts, strict=True)
         }
+
+
+def drawn(law: Distribution) -> Tensor:
+    """Return a draw, without torch's warning of singular matrices, which its Wishart laws always give."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Singular sample detected")
+        return law.sample()
+
+
+def _bijector(site: str, support: Constraint) -> Transform:
+    """Return the map from the real line to the support of a site."""
+    if support.is_discrete:
+        return Cells(support)
+    try:
+        return biject_to(support)
+    except NotImplementedError:
+        raise ValueError(
+            f"site {site!r} should have a support that the real line can be mapped to but has {support}: "
+            f"write it in other variables, such as angles or factors"
+        ) from None
+
+
+def _check_returned(log_prob: Any, shape: torch.Size) -> None:
+    if not isinstance(log_prob, Tensor):
+        raise TypeError(
+            f"log_prob should return a tensor of shape {tuple(shape)}, a number for each value, but returned "
+            f"a {type(log_prob).__name__}: compute it by operations of torch"
+        )
+    if log_prob.is_complex() or log_prob.dtype in (torch.float16, torch.bfloat16):
+        raise TypeError(
+            f"log_prob should return numbers of torch.float32 or torch.float64 but returned "
+            f"{log_prob.dtype}: convert before terms are summed, which are large beside their differences"
+        )
+    if log_prob.shape != shape:
+        raise ValueError(
+            f"log_prob should return shape {tuple(shape)} but returned {tuple(log_prob.shape)}: a number for "
+            f"each value, summed over the event alone"
+        )
 
 
 def support_of(law: Distribution) -> Constraint:

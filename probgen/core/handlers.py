@@ -11,11 +11,12 @@ from pyro.distributions import Delta
 from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.distributions import Distribution, Transform, biject_to
+from torch.distributions import Distribution, Transform
 from torch.distributions.constraints import Constraint
 
-from probgen.core.density import support_of
+from probgen.core.density import drawn, support_of
 from probgen.core.mapped import Values
+from probgen.core.matrices import biject_to
 from probgen.core.traces import is_factor, sample_sites
 
 
@@ -72,7 +73,7 @@ class Starter(Messenger):
             return
         transform = bijector(name, law)
         try:
-            draw = law.sample()
+            draw = drawn(law)
         except NotImplementedError:  # an improper law
             draw = None
         if self._prior and draw is not None:

@@ -147,7 +147,7 @@ class Story:
     def _trace(self, *handlers: Any) -> Any:
         """Run the model inside handlers, the outermost first."""
         mode = evaluating(self._model) if isinstance(self._model, nn.Module) else contextlib.nullcontext()
-        with contextlib.ExitStack() as stack, mode, pyro.validation_enabled(False):
+        with mode, contextlib.ExitStack() as stack, pyro.validation_enabled(False):
             trace = stack.enter_context(poutine.trace()).trace
             for handler in handlers:
                 stack.enter_context(handler)
