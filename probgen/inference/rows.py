@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -10,6 +10,7 @@ import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from probgen.core import Pair, evaluating
 
@@ -28,21 +29,18 @@ class Rows:
     def guide_trace(self) -> Any:
         """Return a trace of the guide."""
         plates = _Plates(self._chosen)
-        with plates:
-            trace = poutine.trace(self._pair.guide).get_trace(*self._batch)
-        told = self._told_to_the_model(plates.drawn)
+        trace = self._traced(self._pair.guide, plates)
+        told = self._told_to_the_model(plates.drawn - self._chosen.keys())
         if told:
             self._chosen |= told
-            with _Plates(self._chosen):
-                trace = poutine.trace(self._pair.guide).get_trace(*self._batch)
+            trace = self._traced(self._pair.guide, _Plates(self._chosen))
         self._chosen |= {name: trace.nodes[name]["value"] for name in plates.drawn}
         return trace
 
     def model_trace(self, guide_trace: Any) -> Any:
         """Return a trace of the model on the guide's draws."""
-        plates = _Plates(self._chosen)
-        with plates:
-            trace = poutine.trace(poutine.replay(self._pair.model, trace=guide_trace)).get_trace(*self._batch)
+        plates = _Plates(self._chosen, guide=guide_trace)
+        trace = self._traced(self._pair.model, plates, replayed=guide_trace)
         self._chosen |= {name: trace.nodes[name]["value"] for name in plates.drawn}
         return trace
 
@@ -53,6 +51,23 @@ class Rows:
                 self.guide_trace()
         with _Plates(self._chosen):
             return self._pair.guide(*batch)
+
+    def _traced(self, story: Callable[..., Any], plates: _Plates, replayed: Any = None) -> Any:
+        """Return a trace of a story, or raise for what its plates found wrong, whatever that led to."""
+
+        def with_plates(*batch: Tensor) -> Any:
+            with plates:  # within the replay, so that they see what the story itself says
+                return story(*batch)
+
+        run = with_plates if replayed is None else poutine.replay(with_plates, trace=replayed)
+        try:
+            trace = poutine.trace(run).get_trace(*self._batch)
+        except Exception:
+            if plates.fault is None:
+                raise
+        if plates.fault is not None:
+            raise ValueError(plates.fault)
+        return trace
 
     def _told_to_the_model(self, names: set[str]) -> dict[str, Any]:
         """Return the rows that the model's plates are told, of those named."""
@@ -89,13 +104,18 @@ class _Found(Exception):
 class _Plates(Messenger):
     """Gives plates their rows, and notes which were told theirs and which draw their own."""
 
-    def __init__(self, chosen: Mapping[str, Any], *, until: set[str] | None = None) -> None:
+    def __init__(
+        self, chosen: Mapping[str, Any], *, guide: Any | None = None, until: set[str] | None = None
+    ) -> None:
         super().__init__()
-        self._chosen, self._until = chosen, until
+        self._chosen, self._guide, self._until = chosen, guide, until
         self.told: dict[str, Any] = {}
         self.drawn: set[str] = set()
+        self.fault: str | None = None
 
     def _pyro_sample(self, msg: Any) -> None:
+        if self._guide is not None and msg["name"] in self._guide.nodes:
+            self._compare(msg, self._guide.nodes[msg["name"]])
         if not poutine.util.site_is_subsample(msg):
             return
         name, size, part = msg["name"], msg["fn"].size, msg["fn"].subsample_size
@@ -106,11 +126,35 @@ class _Plates(Messenger):
             if name in self._chosen:
                 msg["value"] = rows = self._chosen[name]
                 if len(rows) != part:
-                    raise ValueError(
-                        f"plate {name!r} of the guide should hold the {len(rows)} rows that the "
-                        f"model's is told but draws {part} of its own: tell it them by subsample=, or an "
-                        f"autoguide by create_plates=lambda x, rows: pyro.plate({name!r}, {size}, "
-                        f"subsample=rows)"
+                    self.fault = (
+                        f"plate {name!r} of the guide should hold the {len(rows)} rows that the model's is "
+                        f"told but draws {part} of its own: tell it them by subsample=, or an autoguide by "
+                        f"create_plates=lambda x, rows: pyro.plate({name!r}, {size}, subsample=rows)"
                     )
         if self._until is not None and self._until <= self.told.keys() | self.drawn:
             raise _Found
+
+    def _compare(self, msg: Any, guided: Any) -> None:
+        """Find what of the model cannot be as it is in the guide."""
+        name = msg["name"]
+        if not poutine.util.site_is_subsample(msg):
+            if guided["is_observed"] and not msg["is_observed"]:
+                self.fault = f"guide site {name!r} should be drawn but is observed (obs=)"
+            return
+        told, part, size = msg["value"], msg["fn"].subsample_size, msg["fn"].size
+        mine = len(told) if told is not None else size if part is None else min(part, size)
+        yours, whole = len(guided["value"]), guided["fn"].size
+        if (mine, size) != (yours, whole):
+            self.fault = (
+                f"plate {name!r} should have the same rows in model and guide but has {mine} of {size} and "
+                f"{yours} of {whole}"
+            )
+        elif _known_to_differ(told, guided["value"]):
+            self.fault = f"plate {name!r} should have the same rows in model and guide but is told others"
+
+
+def _known_to_differ(told: Any, guided: Any) -> bool:
+    """Compare rows where that costs nothing and a graph does not have to hold it."""
+    if not isinstance(told, Tensor) or told.device.type != "cpu" or get_proxy_mode() is not None:
+        return False
+    return not torch.equal(told, torch.as_tensor(guided))

@@ -41,6 +41,8 @@ class SVI(Objective):
 
     def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
         """Return minus the bound, per datum, and its terms."""
+        if batch[0].dim() == 0 or not len(batch[0]):
+            raise ValueError(f"a batch should have at least one row but has shape {tuple(batch[0].shape)}")
         if isinstance(self.elbo, Bound):
             return self.elbo(self.pair, *batch)
         guides: list[Any] = []

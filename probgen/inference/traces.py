@@ -116,6 +116,9 @@ def check_sites(
             )
         if name in latent:
             _check_shapes(name, model_sites[name]["fn"], site["fn"])
+    for name, site in model_sites.items():
+        if is_data(site):
+            _check_value(name, site)
     return latent
 
 
@@ -131,6 +134,25 @@ def drawn_sites(guide_sites: Mapping[str, Any]) -> dict[str, Any]:
         for name, site in guide_sites.items()
         if not site["infer"].get("_deterministic") and not is_factor(site)
     }
+
+
+def _check_value(name: str, site: Any) -> None:
+    """Raise where a value is held against other laws than its plates say, once more for each."""
+    law, found = site["fn"], site["value"].shape
+    shape, events = law.shape(), len(law.event_shape)
+    plates = {frame.dim - events for frame in site["cond_indep_stack"] if frame.vectorized}
+    if not plates:
+        return
+    own = (1,) * (len(shape) - len(found)) + tuple(found)
+    fits = len(own) == len(shape) and all(
+        size == full or (size == 1 and (dim in plates or dim >= -events))
+        for dim, (size, full) in enumerate(zip(own, shape, strict=True), start=-len(shape))
+    )
+    if not fits:
+        raise ValueError(
+            f"site {name!r} should observe values of the shape of its law, {tuple(shape)}, but got "
+            f"{tuple(found)}"
+        )
 
 
 def _check_shapes(name: str, p: TorchDistribution, q: TorchDistribution) -> None:

@@ -94,7 +94,7 @@ def test_elsewhere_the_bound_is_below_the_evidence(make, pair, x):
 
 
 class Given(dist.Normal):
-    """A normal law whose draws are made of given noise."""
+    """A normal law whose draws are made of given noise, shape (n, particles, latent)."""
 
     def __init__(self, loc, scale, noise):
         super().__init__(loc, scale)
@@ -104,7 +104,8 @@ class Given(dist.Normal):
         return Given(self.loc.expand(batch_shape), self.scale.expand(batch_shape), self.noise)
 
     def rsample(self, sample_shape=()):
-        return self.loc + self.scale * self.noise
+        noise = self.noise.transpose(0, 1) if self.loc.dim() > 2 else self.noise[:, 0]
+        return self.loc + self.scale * noise
 
 
 class NoiseGiven(LinearGaussian):
@@ -112,7 +113,6 @@ class NoiseGiven(LinearGaussian):
 
     def guide(self, x=None, *context, n=1):
         (noise,) = context
-        noise = noise[:, 0] if noise.shape[1] == 1 else noise.transpose(0, 1)
         with pyro.plate("data", len(x)):
             law = Given(self.guide_map(x), self.guide_log_scale.exp(), noise)
             return pyro.sample("z", law.to_event(1))
