@@ -70,8 +70,8 @@ def _moment(target: Target, mesh: Mesh, found: Masses, power: int, centre: Tenso
         if not target.fixed and unknown.any():
             raise ValueError(
                 f"the moment of order {power} should be found to {_UNRESOLVED:.0e} but is known only to "
-                f"{first(error, unknown):.1g} of the absolute one; where log_prob has a pole, a kink or a "
-                f"spike, name the place by points="
+                f"{first(error, unknown):.1g} of the absolute one; "
+                f"{target.way_out('where log_prob has a pole, a kink or a spike, name the place by points=')}"
             )
     r, _ = distance(panels.log_width, (panels.start + panels.stop) / 2)
     sign = (panels.origin + panels.sign * r - centre).sign() ** power

@@ -247,7 +247,8 @@ class GivenDensity:
             if searches == _SEARCHES:
                 place = verification.first(places, ~places.isnan())
                 raise ValueError(
-                    f"log_prob has a feature too narrow to integrate at x = {place}; see points="
+                    f"log_prob has a feature too narrow to integrate at x = {place}; "
+                    f"{target.way_out('see points=')}"
                 )
             target = target._replace(hints=torch.cat([target.hints, places[None]]))
         again = accuracy.integrated_again(target, mesh, found)
@@ -272,7 +273,7 @@ class GivenDensity:
             raise ValueError(
                 f"log_prob should be integrable to {promise:.0e} but its CDF is off by {errors.u:.1e} at "
                 f"x = {errors.worst_x:.6g} (u = {errors.worst_u:.3g}) and its integral by "
-                f"{errors.normaliser:.1e}; {way_out}"
+                f"{errors.normaliser:.1e}; {target.way_out(way_out)}"
             )
         return mesh
 

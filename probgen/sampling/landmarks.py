@@ -109,10 +109,12 @@ def _widths(target: Target, origin: Tensor, sign: Tensor, reach: Tensor, pole: T
 
 def _power_up_to(target: Target, origin: Tensor, sign: Tensor, reach: Tensor, pole: Tensor) -> Tensor:
     """Return how far from a pole the density is a power of the distance."""
-    near = torch.minimum(beside(origin), reach * 2.0**-10)
+    few = origin.abs() * 2.0**-50  # some float64 numbers
+    near = torch.minimum(beside(origin), reach * 2.0**-10).maximum(torch.minimum(few, reach))
+    least = torch.minimum(origin.abs() * 2.0**-40, reach * 2.0**-13).maximum(2 * few)
     for most in (1e-8, 1e-4, 1e-4):
         x = torch.where(pole, origin + sign * near * series.column(BESIDE, near), target.somewhere)
         height, log_r = target.log_prob(x.flatten(0, 1)).unflatten(0, x.shape[:2]), (x - origin).abs().log()
         bend = (height.diff(dim=0) / log_r.diff(dim=0)).diff(dim=0)[0].abs()
-        near = torch.where((bend > most) & (near > origin.abs() * 2.0**-40), near / 64, near)
+        near = torch.where((bend > most) & (near > least), (near / 64).maximum(few), near)
     return (origin + sign * near - origin).abs()  # without rounding from here on

@@ -51,6 +51,11 @@ class Target(NamedTuple):
         inside = self.inside(x)
         return torch.where(inside, self.log_prob(torch.where(inside, x, self.somewhere)), -torch.inf)
 
+    def way_out(self, usual: str) -> str:
+        """Say what helps where a law is not found: few float64 numbers may lie in its support."""
+        short = (self.high - self.low < 2.0**-28 * torch.maximum(self.low.abs(), self.high.abs())).any()
+        return "shift x so that its support, short for its distance from 0, begins there" if short else usual
+
 
 def poles_beside(poles: Tensor, x: Tensor) -> Tensor:
     """Return, along a new first dimension, the poles at or next to x (n, batch); all where they are few."""
