@@ -47,7 +47,10 @@ def _centre(mesh: Mesh, found: Masses) -> Tensor:
 
 
 def _moment(target: Target, mesh: Mesh, found: Masses, power: int, centre: Tensor) -> Tensor:
-    """Return E (x − c)^power, NaN where there is none; raise where it is not known to 1e-8."""
+    """Return E (x − c)^power, NaN where there is none; raise where it is not known.
+
+    It is known to 1e-8 of E |x − c|^power, or to what a step to the next float64 number makes of it.
+    """
 
     def weighted(x: Tensor) -> Tensor:
         return target.log_prob(x) + power * (x - centre).abs().log()
@@ -65,8 +68,10 @@ def _moment(target: Target, mesh: Mesh, found: Masses, power: int, centre: Tenso
     with torch.no_grad():
         vague = (found.power.error / found.power.mass).nan_to_num(0.0) * of_pieces.abs()
         error = sum(part.abs().sum(0) for part in unresolved) + vague.sum(0) * (_UNRESOLVED / _VAGUE)
-        error = error / (mass.sum(0) + of_pieces.abs().sum(0))
-        unknown = ~fine.endless & ~(error <= _UNRESOLVED * target.looseness)
+        absolute = mass.sum(0) + of_pieces.abs().sum(0)
+        error, scale = error / absolute, (absolute / found.total * peak.exp()) ** (1 / power)
+        room = _UNRESOLVED * target.looseness + power * 2.0**-52 * centre.abs() / scale
+        unknown = ~fine.endless & ~(error <= room)
         if not target.fixed and unknown.any():
             raise ValueError(
                 f"the moment of order {power} should be found to {_UNRESOLVED:.0e} but is known only to "

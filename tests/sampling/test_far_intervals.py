@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributions import constraints
 
-from probgen.sampling import InverseCDF, truncate
+from probgen.sampling import InverseCDF, expectations, truncate
 
 float64 = torch.float64
 LEVELS = torch.tensor([0.001, 0.25, 0.5, 0.75, 0.999], dtype=float64)
@@ -86,12 +86,19 @@ def test_gradients_of_moments_far_from_0():
     assert float(gradient) == pytest.approx(-float(moments(1.0)[1]), abs=1e-9)
 
 
-def test_moments_that_rounding_hides_raise():
-    support = constraints.interval(1e12, 1e12 + 1)  # of 8,193 float64 numbers
+@pytest.mark.parametrize(("start", "width"), [(1e12, 1.0), (1e15, 100.0)])
+def test_moments_are_as_exact_as_float64_numbers_lie_dense(start, width):
+    support = constraints.interval(start, start + width)  # of 8,193 float64 numbers, and of 801
     law = InverseCDF(log_prob=lambda x: 0 * x, support=support, dtype=float64)
-    with pytest.raises(
-        ValueError, match=r"order 1 should be found to 1e-08 but .* shift x so that its support"
-    ):
+    step = 2.0**-52 * start / width
+    assert float(law.mean - start) / width == pytest.approx(0.5, abs=step)
+    assert float(law.variance) / width**2 == pytest.approx(1 / 12, abs=step)
+
+
+def test_what_is_not_known_raises(monkeypatch):
+    law = InverseCDF(log_prob=lambda x: -x.abs(), dtype=float64)
+    monkeypatch.setattr(expectations, "_UNRESOLVED", 0.0)
+    with pytest.raises(ValueError, match="order 1 should be found to 0e"):
         _ = law.mean
     with pytest.raises(ValueError, match="shift x"):
         InverseCDF(log_prob=lambda x: -50 * (x - 1e6).sqrt(), support=constraints.interval(1e6, 1e6 + 1e-6))
