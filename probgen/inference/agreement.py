@@ -39,12 +39,14 @@ def difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], cast
     sizes: dict[str, float] = {}
     for name, value in expected.items():
         group = _group(name, value)
-        sizes[group] = max(sizes.get(group, 0.0), float(value.double().abs().nan_to_num(0, 0, 0).amax()))
+        if value.numel():
+            size = float(_numbers(value).abs().nan_to_num(0, 0, 0).amax())
+            sizes[group] = max(sizes.get(group, 0.0), size)
     for name, value in expected.items():
         tolerance = max(_tolerance(value.dtype), _tolerance(cast))
         close = torch.allclose(
-            found[name].double(), value.double(), rtol=tolerance, atol=tolerance * sizes[_group(name, value)],
-            equal_nan=True,
+            _numbers(found[name]), _numbers(value), rtol=tolerance,
+            atol=tolerance * sizes.get(_group(name, value), 0.0), equal_nan=True,
         )  # fmt: skip
         if not close:
             if value.dim():
@@ -81,5 +83,12 @@ def _group(name: str, value: Tensor) -> str:
     return next((kind for kind in (GRADIENT, BUFFER) if name.startswith(kind)), "")
 
 
+def _numbers(value: Tensor) -> Tensor:
+    """Return the numbers in a tensor of any layout, complex ones in two parts."""
+    dense = value if value.layout is torch.strided else value.to_dense()
+    return (torch.view_as_real(dense.resolve_conj()) if dense.is_complex() else dense).double()
+
+
 def _tolerance(dtype: torch.dtype) -> float:
-    return min(1e3 * torch.finfo(dtype).eps, 0.06) if dtype.is_floating_point else 0.0
+    rounded = dtype.is_floating_point or dtype.is_complex
+    return min(1e3 * torch.finfo(dtype).eps, 0.06) if rounded else 0.0

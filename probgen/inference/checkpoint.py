@@ -1,14 +1,17 @@
 """Checkpoints: last and best, each a consistent set, written atomically and verified when read.
 
 A run folder holds one folder per checkpoint (``last-00000120``, ``best-00000100``) with the objective's
-weights in safetensors, and, for ``last``, the state of the training loadable with ``weights_only``. The file
+weights in safetensors; what of its state these cannot hold (sparse and complex tensors, the extra state of a
+module) and, for ``last``, the state of the training, loadable with ``weights_only``. The file
 ``checkpoint.json`` names them with the SHA-256 of each file; it is replaced in one step after they are
 complete, so a run that is killed while it writes keeps its previous checkpoint.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -22,10 +25,88 @@ from torch import Tensor, nn
 
 INDEX = "checkpoint.json"
 WEIGHTS = "weights.safetensors"
+OTHERS = "others.pt"
 STATE = "state.pt"
+DENSE = {
+    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool,
+    torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8,
+}  # fmt: skip
+"""The types that every version of safetensors can hold."""
+
+Weights = Mapping[str, Any]
+"""The state of a module by name: tensors, and the extra state of modules that have one."""
 
 
-Weights = Mapping[str, Tensor]
+def check_state(module: nn.Module, *, saved: bool) -> None:
+    """Raise where the state of a module is such that it could not be put back, or, if need be, saved.
+
+    Raises:
+        ValueError: for a tensor that is expanded or of a layout that has no numbers to copy.
+        TypeError: for extra state that cannot be copied or, with ``saved``, loaded without running code.
+    """
+    for kind, tensors in (("parameter", module.named_parameters()), ("buffer", module.named_buffers())):
+        for name, tensor in tensors:
+            dense = tensor.layout is torch.strided and not tensor.is_nested and not tensor.is_quantized
+            if dense and any(
+                step == 0 and size > 1 for step, size in zip(tensor.stride(), tensor.shape, strict=True)
+            ):
+                raise ValueError(
+                    f"the {kind} {name!r} should have memory for each of its numbers, so that it can be put "
+                    "back, but is expanded: make it with .expand(...).clone()"
+                )
+            if not dense and tensor.layout not in (torch.sparse_coo, torch.sparse_csr, torch.sparse_csc):
+                raise ValueError(
+                    f"the {kind} {name!r} should be a dense or a sparse tensor, so that it can be put back, "
+                    f"but is {'nested' if tensor.is_nested else 'quantized or of another layout'}"
+                )
+    for name, value in module.state_dict().items():
+        if isinstance(value, Tensor):
+            continue
+        try:
+            found: Any = copy.deepcopy(value)
+            if saved:
+                file = io.BytesIO()
+                torch.save(found, file)
+                file.seek(0)
+                torch.load(file, weights_only=True)
+        except Exception as error:  # whatever an object's own copying and pickling raise
+            raise TypeError(
+                f"the extra state {name!r} should be made of tensors, numbers, strings, lists and mappings, "
+                "so that it can be copied, and loaded without running code, but is of another kind "
+                f"({type(value).__name__}): return one made of these from get_extra_state"
+            ) from error
+
+
+def state_of(module: nn.Module) -> dict[str, Any]:
+    """Return a copy of a module's state."""
+    return {name: _copied(value) for name, value in module.state_dict().items()}
+
+
+def put_back(module: nn.Module, state: Weights) -> None:
+    """Give a module back a state that it had, which remains its own."""
+    _make_room(module, state, emptied=True)
+    module.load_state_dict({k: v if isinstance(v, Tensor) else _copied(v) for k, v in state.items()})
+
+
+def _make_room(module: nn.Module, state: Weights, *, emptied: bool = False) -> None:
+    """Give buffers that are empty or None the form that they have in a state, since they are filled later.
+
+    With ``emptied``, the state is the module's own of another moment: all buffers get their form in it.
+    """
+    device = next((weight.device for weight in module.parameters()), torch.device("cpu"))
+    for prefix, part in module.named_modules():
+        for leaf, buffer in list(part._buffers.items()):
+            value = state.get(f"{prefix}.{leaf}" if prefix else leaf)
+            if isinstance(value, Tensor):
+                other = buffer is None or value.shape != buffer.shape
+                if other and (emptied or buffer is None or not buffer.numel()):
+                    part._buffers[leaf] = torch.empty_like(value, device=device)
+            elif emptied and leaf not in part._non_persistent_buffers_set:
+                part._buffers[leaf] = None
+
+
+def _copied(value: Any) -> Any:
+    return value.detach().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
 
 
 def exists(folder: Path) -> bool:
@@ -48,8 +129,10 @@ def save(folder: Path, sets: Mapping[str, tuple[int, Weights]], state: Mapping[s
             continue  # this very step stands already
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
-        tensors = {key: value.detach().cpu().clone().contiguous() for key, value in weights.items()}
+        tensors, others = _sorted_out(weights)
         safetensors.torch.save_file(tensors, target / WEIGHTS)
+        if others:
+            torch.save(others, target / OTHERS)
         if name == "last":
             torch.save(dict(state), target / STATE)
         files = sorted(target.iterdir())
@@ -74,7 +157,12 @@ def load_weights(folder: Path, module: nn.Module, *, name: str = "best") -> int:
     entry = _entry(folder, name)
     path = folder / entry["folder"] / WEIGHTS
     _verify(path, entry)
-    tensors = safetensors.torch.load_file(path)
+    tensors: dict[str, Any] = safetensors.torch.load_file(path)
+    if OTHERS in entry["sha256"]:
+        others = folder / entry["folder"] / OTHERS
+        _verify(others, entry)
+        tensors |= torch.load(others, map_location="cpu", weights_only=True)
+    _make_room(module, tensors)
     expected = module.state_dict()
     if tensors.keys() != expected.keys():
         different = sorted(tensors.keys() ^ expected.keys())
@@ -82,7 +170,7 @@ def load_weights(folder: Path, module: nn.Module, *, name: str = "best") -> int:
             f"the weights in {folder} should be those of this objective but {different[0]!r} differs"
         )
     for key, value in tensors.items():
-        if value.shape != expected[key].shape:
+        if isinstance(value, Tensor) and value.shape != getattr(expected[key], "shape", value.shape):
             raise ValueError(
                 f"the weight {key!r} in {folder} should have shape {tuple(expected[key].shape)} "
                 f"but has {tuple(value.shape)}"
@@ -97,6 +185,22 @@ def load_state(folder: Path, *, name: str = "last") -> dict[str, Any]:
     path = folder / entry["folder"] / STATE
     _verify(path, entry)
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _sorted_out(weights: Weights) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors that safetensors can hold, with memory of their own on the CPU, and all else."""
+    tensors: dict[str, Tensor] = {}
+    others: dict[str, Any] = {}
+    for key, value in weights.items():
+        if not isinstance(value, Tensor):
+            others[key] = value
+            continue
+        value = value.detach().cpu()
+        if value.layout is torch.strided and value.dtype in DENSE:
+            tensors[key] = value.resolve_conj().resolve_neg().clone().contiguous()
+        else:
+            others[key] = value.clone()
+    return tensors, others
 
 
 def _entry(folder: Path, name: str) -> dict[str, Any]:

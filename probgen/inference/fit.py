@@ -10,21 +10,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import nn
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 from tqdm import tqdm
 
 from probgen.core import Objective, seeded
-from probgen.data import Source, source
-from probgen.data.batches import share
+from probgen.data import source
 from probgen.inference import checkpoint as checkpoints
 from probgen.inference.callbacks import Callback, Listeners
 from probgen.inference.capture import CapturedLoss
 from probgen.inference.history import History
+from probgen.inference.learned import check_made
+from probgen.inference.lock import belonging
 from probgen.inference.planned import Plan
 from probgen.inference.processes import Processes
-from probgen.inference.run import Run, check_dtype
+from probgen.inference.run import Run
+from probgen.inference.settings import (
+    at_least_one,
+    batch_size_of,
+    check_alike,
+    check_rows,
+    length,
+    moved,
+    optimizer_of,
+    rows_at_once,
+    rows_needed,
+    run_folder,
+)
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -60,10 +72,11 @@ def fit(
     r"""Minimise an objective over data by stochastic gradient steps.
 
     Every epoch visits the data once, in a fresh random order. A report (the mean of each term since the last
-    one, and the validation terms) is made at the end of each epoch with ``epochs``, and a hundred times in
-    all with ``steps``. The objective is left in evaluation mode; a part of it that learns nothing and was in
-    evaluation mode stays in it throughout. Ctrl-C ends the training after the step at hand and returns what
-    there is.
+    one, over the steps that have it, and the validation terms) is made at the end of each epoch with
+    ``epochs``, and a hundred times in all with ``steps``. What is learned is what the optimizer holds at the
+    start; a parameter that is made, unfrozen or replaced later is named. The objective is left in evaluation
+    mode; a part of it that learns nothing and was put there (``objective.net.norm.eval()``) stays in it
+    throughout. Ctrl-C ends the training after the step at hand and returns what there is.
 
     With ``fabric=Fabric(devices=2, strategy="ddp")`` several processes train together, each with its own
     share of every batch and its own noise; the weights are the first one's at the start and the same in all
@@ -80,15 +93,19 @@ def fit(
         epochs, steps: how long, in passes over the data or in optimizer steps; give exactly one.
         batch_size: data per step, over all processes, 128 if not given; the last batch of an epoch may be
             smaller, and is left out where a part of it would have fewer rows than the ``least_rows`` of an
-            objective that needs several. A ``DataLoader`` has its own.
+            objective that needs several, or one row where a module normalises by the statistics of its batch.
+            A ``DataLoader`` has its own.
         optimizer: a torch optimizer over the objective's parameters, or a function that makes one from them;
             fused Adam with learning rate 1e-3 by default.
-        validation: held-out data of the same form, evaluated at each report on the same noise.
+        validation: held-out data of the same form, evaluated at each report on the same noise, about
+            ``batch_size`` rows at once (1,024 at least for a loss that needs several). Where a term of it is
+            not finite, that is said, and the weights are not the best.
         schedules: by name, a function of the step: ``"lr"`` sets the learning rate, any other name the
             objective's buffer of that name. ``"lr"`` may be a torch scheduler of the optimizer given; it
             counts optimizer steps, and a ``ReduceLROnPlateau`` sees what ``patience`` judges, at reports.
-        patience: end after this many reports without better weights, and keep the best. Weights are judged
-            by ``objective.judge`` on the validation data: by the unweighted ELBO for SVI, by the loss else.
+        patience: end after this many reports without better weights, 1 or more, and keep the best. Weights
+            are judged by ``objective.judge`` on the validation data: by the unweighted ELBO for SVI, by the
+            loss else.
         accumulate: cut each batch into this many parts, whose gradients are added up: less memory, and the
             same step where the loss is a mean over data.
         max_gradient_norm: a gradient with a larger 2-norm is scaled down to it; the term ``gradient_norm`` is
@@ -98,9 +115,12 @@ def fit(
             "cudagraph" on a CUDA device, elsewhere "compile" from 50,000 steps on and "graph" below.
         fabric: Lightning's Fabric: devices and processes, loggers for the reports, and
             ``precision="bf16-mixed"``. The objective, and data that are tensors, are moved to its device.
-        checkpoint: the run folder for the last and the best checkpoint.
+        checkpoint: the run folder for the last and the best checkpoint, which belongs to one training at a
+            time.
         resume: go on from the last checkpoint in that folder, if there is one, to the same bits as if the
-            training had never stopped.
+            training had never stopped. The data, the objective and all settings should then be those of
+            before; only how long it trains, ``patience``, ``compile``, ``callbacks``, and a schedule that is
+            a function of the step, from the step at hand on, may be new.
         callbacks: called as the training goes, see :class:`Callback`.
         seed: of all randomness in the training, torch's global state being put back at the end; where not
             given, that state is used and moved.
@@ -108,8 +128,9 @@ def fit(
 
     Raises:
         ValueError: for NaN or infinite data, an empty data set, settings that exclude each other, a run
-            folder that is in use (without ``resume``) or damaged, or a loss or weight that is not finite;
-            the last good checkpoint stands.
+            folder that holds a run (without ``resume``), one of other settings (with it), another training
+            at work, or damage; a parameter that comes later; or a loss or weight that is not finite, or with
+            ``patience`` no validation loss that is; the last good checkpoint stands.
         TypeError: for an objective, optimizer or data of the wrong type, or data of another dtype than the
             objective's weights.
     """
@@ -117,27 +138,41 @@ def fit(
         raise TypeError(
             f"objective should be a probgen.Objective, such as SVI(pair), but is a {type(objective).__name__}"
         )
-    _check_options(accumulate=accumulate, max_gradient_norm=max_gradient_norm)
+    at_least_one("accumulate", accumulate)
+    if max_gradient_norm is not None and not max_gradient_norm > 0:
+        raise ValueError(f"max_gradient_norm should be above 0 but got {max_gradient_norm}")
+    if patience is not None:
+        at_least_one("patience", patience)
+        if validation is None:
+            raise ValueError("patience needs validation data, on which a better loss is judged")
+    check_made(objective)
+    checkpoints.check_state(objective, saved=checkpoint is not None)
     processes = Processes(fabric)
-    least = _least_rows(objective, processes.world * accumulate), _least_rows(objective, processes.world)
-    rows = source(data, least_rows=least[0])
-    held_out = None if validation is None else source(validation, name="validation", least_rows=least[1])
-    if patience is not None and held_out is None:
-        raise ValueError("patience needs validation data, on which a better loss is judged")
-    size = _batch_size(rows, batch_size)
-    total, interval = _length(epochs, steps, rows, size)
-    folder = _run_folder(checkpoint, resume=resume)
+    parts = processes.world * accumulate
+    needed, judged = rows_needed(objective), rows_needed(objective, training=False)
+    rows = source(data, least_rows=needed.of(parts))
+    held_out = validation
+    if validation is not None:
+        held_out = source(validation, name="validation", least_rows=judged.of(processes.world))
+    size = batch_size_of(rows, batch_size)
+    check_rows(data, rows, size, needed, parts)
+    total, interval = length(epochs, steps, rows, size)
+    folder = run_folder(checkpoint, resume=resume)
     if processes.device is not None:
         objective.to(processes.device)
-        rows = _moved(rows, processes.device, least[0])
-        held_out = held_out and _moved(held_out, processes.device, least[1])
-    _check_alike(objective, rows, "data")
-    _check_alike(objective, held_out, "validation")
+        rows = moved(rows, processes.device, needed.of(parts))
+        held_out = held_out and moved(held_out, processes.device, judged.of(processes.world))
+    check_alike(objective, rows, "data")
+    check_alike(objective, held_out, "validation")
 
-    with seeded(seed), _interruptible() as interrupted:
+    with (
+        belonging(folder, processes, resume=resume),
+        seeded(seed),
+        _interruptible() as interrupted,
+    ):
         run = Run(
             objective,
-            _optimizer(objective, optimizer),
+            optimizer_of(objective, optimizer),
             rows,
             size,
             schedules or {},
@@ -145,11 +180,17 @@ def fit(
             max_gradient_norm=max_gradient_norm,
             compile=compile,
             processes=processes,
+            least_rows=needed.rows,
+            settings={
+                "seed": seed,
+                "precision": processes.precision,
+                "rows of validation": None if held_out is None else held_out.rows,
+            },
         )
         if folder is not None and checkpoints.exists(folder):
             run.load(folder)
         loss_of = CapturedLoss(
-            objective, run.compile, steps=total, batch_size=_rows_at_once(size, processes, accumulate)
+            objective, run.compile, steps=total, batch_size=rows_at_once(size, processes, accumulate)
         )
         run.compile = loss_of.mode
         history = run.history
@@ -212,106 +253,6 @@ def fit(
             if finding not in told:
                 tqdm.write(finding)
     return history
-
-
-def _check_options(*, accumulate: int, max_gradient_norm: float | None) -> None:
-    _at_least_one("accumulate", accumulate)
-    if max_gradient_norm is not None and not max_gradient_norm > 0:
-        raise ValueError(f"max_gradient_norm should be above 0 but got {max_gradient_norm}")
-
-
-def _at_least_one(name: str, value: int) -> None:
-    if not isinstance(value, int):
-        raise TypeError(f"{name} should be an integer but got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} should be at least 1 but got {value}")
-
-
-def _batch_size(data: Source, batch_size: int | None) -> int | None:
-    if batch_size is not None:
-        _at_least_one("batch_size", batch_size)
-        if data.own_batches:
-            raise ValueError(f"a DataLoader has its own batch_size: leave out batch_size={batch_size}")
-    return None if data.own_batches else batch_size or 128
-
-
-def _least_rows(objective: Objective, parts: int) -> int:
-    """Return how many rows a batch needs that is cut into parts; those of one row may be fewer."""
-    return objective.least_rows * parts if objective.least_rows > 1 else 1
-
-
-def _rows_at_once(batch_size: int | None, processes: Processes, accumulate: int) -> int | None:
-    """Return the rows in one pass of a full batch."""
-    if batch_size is None:
-        return None
-    mine = share(batch_size, processes.shard)
-    return -(-(mine.stop - mine.start) // accumulate)
-
-
-def _length(epochs: int | None, steps: int | None, data: Source, batch_size: int | None) -> tuple[int, int]:
-    """Return the number of steps in all and between two reports."""
-    if (epochs is None) == (steps is None):
-        raise ValueError(f"give exactly one of epochs and steps, but got epochs={epochs} and steps={steps}")
-    if steps is not None:
-        _at_least_one("steps", steps)
-        return steps, max(1, steps // 100)
-    assert epochs is not None
-    _at_least_one("epochs", epochs)
-    per_epoch = data.steps(batch_size)
-    if per_epoch is None:
-        raise ValueError("data that are a stream have no epochs of known length: give steps")
-    return epochs * per_epoch, per_epoch
-
-
-def _moved(data: Source, device: torch.device, least_rows: int) -> Source:
-    """Return data that lie in tensors with their tensors on a device, other data as they are."""
-    if not data.tensors:
-        return data
-    return source(tuple(tensor.to(device) for tensor in data.tensors), least_rows=least_rows)
-
-
-def _optimizer(
-    objective: Objective, optimizer: Optimizer | Callable[[Iterable[nn.Parameter]], Optimizer] | None
-) -> Optimizer:
-    parameters = [p for p in objective.parameters() if p.requires_grad]
-    if not parameters:
-        raise ValueError(f"{type(objective).__name__} should have parameters to learn but has none")
-    if optimizer is None:
-        return Adam(parameters, lr=1e-3, fused=True)
-    made = optimizer if isinstance(optimizer, Optimizer) else optimizer(parameters)
-    if not isinstance(made, Optimizer):
-        raise TypeError(
-            "optimizer should be a torch.optim.Optimizer, or a function from the parameters to one, but "
-            f"{type(optimizer).__name__} gave a {type(made).__name__}"
-        )
-    held = {id(p) for group in made.param_groups for p in group["params"]}
-    if held.isdisjoint(map(id, parameters)):
-        raise ValueError(f"optimizer should hold parameters of {type(objective).__name__} but holds none")
-    return made
-
-
-def _check_alike(objective: Objective, data: Source | None, name: str) -> None:
-    tensors = () if data is None else data.tensors
-    devices = {str(t.device) for t in (*objective.parameters(), *objective.buffers(), *tensors)}
-    if len(devices) > 1:
-        raise ValueError(
-            f"objective and {name} should be on one device but are on {' and '.join(sorted(devices))}"
-        )
-    if tensors:
-        check_dtype(objective, tensors[0], name)
-
-
-def _run_folder(checkpoint: str | Path | None, *, resume: bool) -> Path | None:
-    if checkpoint is None:
-        if resume:
-            raise ValueError("resume needs the run folder: checkpoint='runs/...'")
-        return None
-    folder = Path(checkpoint)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"checkpoint should be a folder but {folder} is a file")
-    if checkpoints.exists(folder) and not resume:
-        raise ValueError(f"the run folder {folder} holds a run: pass resume=True or choose another folder")
-    return folder
 
 
 @contextmanager

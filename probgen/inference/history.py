@@ -18,7 +18,7 @@ class History:
     Attributes:
         rows: one mapping per report, split and term: ``step``, ``epoch``, ``split`` ("train" or
             "validation"), ``term`` ("loss" or a term of the objective) and ``value``. A training value is
-            the mean per datum since the last report.
+            the mean per datum since the last report, over the steps that have the term.
         step: optimizer steps taken.
         ended: "finished", "stopped early" or "interrupted".
         seconds: wall time, the time before a resume included.

@@ -37,6 +37,7 @@ class Processes:
     def __init__(self, fabric: Fabric | None = None) -> None:
         self._fabric = fabric
         self.rank, self.world = 0, 1
+        self.precision = PRECISIONS[0]
         self._buffers: dict[torch.dtype, Tensor] = {}
         if fabric is None:
             return
@@ -53,6 +54,7 @@ class Processes:
                 f"fabric should have precision {' or '.join(PRECISIONS)} but has {precision}: for other "
                 "dtypes, convert the objective and the data"
             )
+        self.precision = precision
         if isinstance(fabric.strategy, DDPStrategy) and not torch.distributed.is_initialized():
             fabric.launch()
         self.rank, self.world = fabric.global_rank, fabric.world_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,15 +12,27 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from probgen.core import Objective, seeded
+from probgen.core import Objective
 from probgen.data import Source
+from probgen.data.batches import share
 from probgen.inference import checkpoint as checkpoints
 from probgen.inference.blame import where_not_finite
 from probgen.inference.capture import CapturedLoss
 from probgen.inference.casts import forget_casts
+from probgen.inference.frozen import Modes
 from probgen.inference.history import History
+from probgen.inference.identity import check_same, settings_of
+from probgen.inference.learned import Learned
 from probgen.inference.planned import Plan, Planned
 from probgen.inference.processes import Processes
+from probgen.inference.settings import check_dtype
+from probgen.inference.tally import Table, Tally, named
+from probgen.inference.validation import fault, validate
+
+logger = logging.getLogger("probgen")
+
+FORM = 2
+"""The form of what is saved of a training beside its weights."""
 
 Noise = dict[str, Tensor]
 Batch = tuple[Tensor, ...]
@@ -37,6 +50,8 @@ class Run:
         max_gradient_norm: what the gradient's norm is cut down to.
         compile: how the loss is to run.
         processes: those that take part.
+        least_rows: how few rows a batch, or a part of it, may have.
+        settings: further ones, by name, that a resumed run must have in common with this one.
     """
 
     def __init__(
@@ -51,6 +66,8 @@ class Run:
         max_gradient_norm: float | None = None,
         compile: str = "auto",
         processes: Processes | None = None,
+        least_rows: int = 1,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.objective = objective
         self.optimizer = optimizer
@@ -64,7 +81,11 @@ class Run:
         self._planned = Planned(schedules, objective, optimizer)
         self._accumulate = accumulate
         self._max_gradient_norm = max_gradient_norm
-        self._learned = [p for group in optimizer.param_groups for p in group["params"]]
+        self._least_rows = least_rows
+        self._learned = Learned(objective, optimizer)
+        self._modes = Modes(objective)
+        self._plans, self._given = schedules, settings or {}
+        self._settings = self._settings_now()  # as they are given
         self._device = next(objective.parameters()).device
         order_seed = self.processes.gather(int(torch.randint(2**62, ())))[0]
         self._order = torch.Generator(self._device)
@@ -73,12 +94,11 @@ class Run:
         self._epoch = 0
         self._taken = 0  # batches taken in this epoch
         self._noise: Noise | None = None  # to put back before the next batch
-        self._terms: list[str] = []
-        self._pending: list[Tensor] = []  # the terms of each step since the last report
-        self._sizes: list[int] = []  # and its number of data, of this process
+        self._tally = Tally()  # the terms of each step since the last report
+        self._fault = ""  # what was wrong with the validation data where they were first judged wrong
         self._best_loss = math.inf
         self._best_step = 0
-        self._best_weights: dict[str, Tensor] = {}
+        self._best_weights: dict[str, Any] = {}
         self._last: Batch = ()
         if self.processes.world > 1:
             noise_seed = self.processes.gather(int(torch.randint(2**62, ())))[0]
@@ -87,7 +107,8 @@ class Run:
 
     def batches(self, total: int, *, epoch_ended: Callable[[], bool] = lambda: False) -> Iterator[Batch]:
         """Yield batches until ``total`` steps are taken or ``epoch_ended``, asked after each, says so."""
-        train_mode(self.objective)
+        self._modes.train()
+        looked = False
         while self.history.step < total:
             self._order.set_state(self._order_state)
             epoch = self.data.batches(
@@ -103,8 +124,9 @@ class Run:
             for batch in epoch:
                 if self.history.step >= total:
                     return
-                if not self._terms:  # the first one
+                if not looked:
                     check_dtype(self.objective, batch[0], "data")
+                    looked = True
                 yield batch
             self._order_state = self._order.get_state()
             self._epoch += 1
@@ -115,17 +137,18 @@ class Run:
     def take_step(self, loss_of: CapturedLoss, batch: Batch) -> None:
         """Set what is scheduled, then take one gradient step."""
         self._planned.before_step(self.history.step)
-        for weight in self._learned:
+        learned = self._learned.weights
+        for weight in learned:
             weight.grad = None
-        rows = len(batch[0])
-        values = [
-            self._backward(loss_of, part, len(part[0]) / rows) for part in _cut(batch, rows, self._accumulate)
-        ]
-        row = sum(values[1:], start=values[0]) if values else torch.zeros(len(self._terms))
-        self.processes.average_gradients(self._learned, rows)
+        step, rows, first = self.history.step + 1, len(batch[0]), not self._last
+        for part in _cut(batch, rows, self._accumulate):
+            self._backward(loss_of, part, len(part[0]) / rows)
+        if first:
+            self._learned.check()  # what a first forward pass makes
+        self.processes.average_gradients(learned, rows)
         if self._max_gradient_norm is not None:
-            norm = nn.utils.clip_grad_norm_(self._learned, self._max_gradient_norm)
-            row = torch.cat([row, norm.reshape(1).to(row)])
+            norm = nn.utils.clip_grad_norm_(learned, self._max_gradient_norm)
+            self._tally.add(step, ("gradient_norm",), norm.detach().reshape(1), rows)
         self.optimizer.step()
         forget_casts(self._device)
         self._planned.after_step()
@@ -133,60 +156,81 @@ class Run:
             self.processes.share(list(self.objective.buffers()))
         self.history.step += 1
         self._taken += 1
-        self._pending.append(row)
-        self._sizes.append(rows)
 
-    def _backward(self, loss_of: CapturedLoss, part: Batch, share: float) -> Tensor:
-        """Add the gradient of a share of the batch, and return its share of the loss and the terms."""
+    def _backward(self, loss_of: CapturedLoss, part: Batch, share: float) -> None:
+        """Add the gradient of a share of the batch, and note its loss and terms."""
+        rows = len(part[0])
+        if rows < self._least_rows:
+            raise ValueError(
+                f"a batch, or a part of it, should have at least {self._least_rows} rows for this objective "
+                f"but that of step {self.history.step + 1} has {rows}: leave out such a batch "
+                "(DataLoader(..., drop_last=True)) or make batches larger"
+            )
         noise = _noise(self._device) if self._device.type == "cpu" else None
         with self.processes.autocast():
-            loss, terms = loss_of.backward(*part, scale=share)
-        row = torch.stack([loss, *terms.values()])
-        self._terms = ["loss", *terms]
-        if noise is not None and not all(map(math.isfinite, row.tolist())):  # elsewhere reports look
+            names, row = named(*loss_of.backward(*part, scale=share))
+        if noise is not None and not all(
+            map(math.isfinite, numbers := row.tolist())
+        ):  # elsewhere reports look
             _set_noise(noise, self._device)
-            self._refuse(row, self.history.step + 1, part)
+            self._refuse(dict(zip(names, numbers, strict=True)), self.history.step + 1, part)
         self._last = part
-        return row if share == 1 else share * row
+        self._tally.add(self.history.step + 1, names, row, rows)
 
     def report(self, held_out: Source | None) -> None:
         """Record the means since the last report and the validation terms; remember the best weights."""
-        table, sizes = self.check_finite()
-        self._pending, self._sizes = [], []
-        terms = self._means(sizes @ table, sizes.sum())
+        terms = self._check().means()
+        self._tally.restart(self.history.step)
         self._record("train", terms)
         if held_out is not None:
-            terms = self._evaluate(held_out)
+            terms = self._validate(held_out)
             self._record("validation", terms)
         self.reports_since_best += 1
         judged = self.objective.judge(terms)
         self._planned.after_report(judged)
-        if judged < self._best_loss:
+        if not math.isfinite(judged):
+            self._say(f"at step {self.history.step} it is {judged}", "what weights are judged by")
+        elif judged < self._best_loss:
             self._best_loss, self._best_step, self.reports_since_best = judged, self.history.step, 0
-            self._best_weights = {k: v.detach().clone() for k, v in self.objective.state_dict().items()}
+            self._best_weights = checkpoints.state_of(self.objective)
+
+    def _validate(self, held_out: Source) -> dict[str, float]:
+        """Return the mean terms over held-out data, and say once where one of them is not finite."""
+        where: dict[str, Any] = {"batch_size": self.batch_size or self.data.batch_size or 128}
+        where["device"] = self._device
+        self.objective.eval()
+        forget_casts(self._device)
+        terms = validate(self.objective, held_out, processes=self.processes, **where)
+        if not self._fault:
+            found = fault(self.objective, held_out, terms, **where)
+            if found is not None:
+                self._say(f"at step {self.history.step} {found}", "the validation terms")
+        self._modes.train()
+        forget_casts(self._device)
+        return terms
+
+    def _say(self, found: str, what: str) -> None:
+        """Say once that weights cannot be judged."""
+        if not self._fault and self.processes.rank == 0:
+            logger.warning("%s should be finite but %s: such weights are never the best", what, found)
+        self._fault = self._fault or found
 
     def latest(self) -> dict[str, str]:
         """Return the latest loss of each split, for a progress bar."""
         latest = {split: self.history.values("loss", split)[-1:] for split in ("train", "validation")}
         return {split: f"{values[0]:.4g}" for split, values in latest.items() if values}
 
-    def check_finite(self) -> tuple[Tensor, Tensor]:
-        """Return the terms of each step since the last report, over all processes, and their numbers of data.
+    def _check(self) -> Table:
+        """Return the terms of each step since the last report, over all processes.
 
-        Raises if one of them, or a weight, is NaN or infinite, naming it and the step.
+        Raises if one of them, or a weight, is NaN or infinite, naming it and the step; and for a weight that
+        came after the start.
         """
-        if not self._pending:
-            return torch.zeros(0, len(self._names)), torch.zeros(0)
-        sizes = torch.tensor(self._sizes, dtype=torch.float64)
-        table = torch.stack(self._pending).cpu().double()
-        if self.processes.world > 1:
-            whole = self.processes.sum(sizes.to(self._device)).cpu()
-            table = self.processes.sum((table * sizes[:, None]).to(self._device)).cpu() / whole[:, None]
-            sizes = whole
-        bad = ~table.isfinite().all(1)
-        if bad.any():
-            first = int(bad.nonzero()[0])
-            self._refuse(table[first], self.history.step - len(table) + first + 1, self._last)
+        self._learned.check()
+        table = self._tally.table(self.history.step, self.processes, self._device)
+        bad = table.not_finite()
+        if bad is not None:
+            self._refuse(bad[1], bad[0], self._last)
         weights = dict(self.objective.named_parameters())
         finite = torch.stack([weight.detach().isfinite().all() for weight in weights.values()]).tolist()
         if not all(finite):
@@ -195,7 +239,7 @@ class Run:
                 f"weights should be finite but after step {self.history.step} {name!r} holds NaN or infinity"
                 f"{self._last_good()}"
             )
-        return table, sizes
+        return table
 
     def finish(self, loss_of: CapturedLoss) -> None:
         """Hold the captured loss against the eager one for the last time."""
@@ -203,26 +247,39 @@ class Run:
             loss_of.check()
 
     def restore_best(self) -> None:
-        """Put the weights of the best report back."""
-        self.objective.load_state_dict(self._best_weights)
-        forget_casts(self._device)
+        """Put the weights of the best report back; those of a training that was never judged stay.
+
+        Raises:
+            ValueError: where no report could be judged, since its validation loss was not finite.
+        """
+        if self._best_weights:
+            checkpoints.put_back(self.objective, self._best_weights)
+            forget_casts(self._device)
+        elif self.reports_since_best:
+            raise ValueError(
+                "patience keeps the weights of the best validation loss but at none of "
+                f"{self.reports_since_best} reports was it finite ({self._fault}): leave such rows out of "
+                f"the validation data, or leave out patience{self._last_good()}"
+            )
 
     def save(self, folder: Path) -> None:
         """Write the last checkpoint, and the best if there is a new one: the first process does."""
-        table, sizes = self.check_finite()
+        table = self._check()
         noise = self.processes.gather(_noise(self._device))
         state = {
-            "run": self._identity(),
+            "form": FORM,
+            "run": self._settings,
+            "now": self._settings_now(),
             "compile": self.compile,
             "optimizer": self.optimizer.state_dict(),
             "schedules": self._planned.state_dict(),
             "noise": noise,
             "order": [self._order_state, self._epoch, self._taken],
-            "pending": [self._terms, table, sizes],
-            "best": [self._best_loss, self._best_step, self.reports_since_best],
+            "pending": [*table],
+            "best": [self._best_loss, self._best_step, self.reports_since_best, self._fault],
             "history": [self.history.rows, self.history.step, self.history.seconds],
         }
-        sets = {"last": (self.history.step, self.objective.state_dict())}
+        sets: dict[str, Any] = {"last": (self.history.step, self.objective.state_dict())}
         if self._best_weights:
             sets["best"] = (self._best_step, self._best_weights)
         if self.processes.rank == 0:
@@ -232,83 +289,53 @@ class Run:
     def load(self, folder: Path) -> None:
         """Take up the training where the last checkpoint left it."""
         state = checkpoints.load_state(folder)
-        for name, value in self._identity().items():
-            if state["run"][name] != value:
-                raise ValueError(
-                    f"a resumed run should have the {name} of the run in {folder}, {state['run'][name]}, "
-                    f"but got {value}"
-                )
+        if state.get("form") != FORM:
+            raise ValueError(
+                f"the run in {folder} was saved by another version of probgen: its weights can be loaded "
+                "(inference.checkpoint.load_weights), but the run cannot go on"
+            )
+        check_same(folder, before=state["run"], later=state["now"], now=self._settings)
+        self._settings = state["run"]
         if self.compile == "auto" and state["compile"] != "cudagraph":  # the bits are those of the mode
             self.compile = state["compile"]
-        self._best_loss, self._best_step, self.reports_since_best = state["best"]
+        self._best_loss, self._best_step, self.reports_since_best, self._fault = state["best"]
         if self._best_step:
             checkpoints.load_weights(folder, self.objective, name="best")
-            self._best_weights = {k: v.detach().clone() for k, v in self.objective.state_dict().items()}
+            self._best_weights = checkpoints.state_of(self.objective)
         checkpoints.load_weights(folder, self.objective, name="last")
         self.optimizer.load_state_dict(state["optimizer"])
         self._planned.load_state_dict(state["schedules"])
         self._noise = state["noise"][self.processes.rank]
         self._order_state, self._epoch, self._taken = state["order"]
-        self._terms, table, sizes = state["pending"]
-        mine = self.processes.rank == 0  # the record of all processes
-        self._pending = list((table if mine else 0 * table).to(self._device))
-        self._sizes = [int(size) if mine else 0 for size in sizes]
         self.history.rows, self.history.step, self.history.seconds = state["history"]
+        start = self.history.step - len(state["pending"][2])
+        mine = self.processes.rank == 0  # it has the record of all processes
+        self._tally.restart(start, state["pending"] if mine else None)
 
-    def _identity(self) -> dict[str, Any]:
+    def _settings_now(self) -> dict[str, Any]:
         """Return what a resumed run must have in common with the run that it goes on with."""
-        return {
+        given = {
             "rows": self.data.rows,
             "batch_size": self.batch_size,
             "accumulate": self._accumulate,
-            "optimizer": type(self.optimizer).__name__,
             "number of processes": self.processes.world,
+            "max_gradient_norm": self._max_gradient_norm,
         }
-
-    @property
-    def _names(self) -> list[str]:
-        return self._terms if self._max_gradient_norm is None else [*self._terms, "gradient_norm"]
+        return settings_of(self.objective, self.optimizer, self._plans, given | dict(self._given))
 
     def _record(self, split: str, terms: dict[str, float]) -> None:
         epoch = self._epoch + 1
         self.history.add(self.history.step, epoch, split, terms)
         self.processes.log({f"{split}/{term}": value for term, value in terms.items()}, self.history.step)
 
-    def _means(self, sums: Tensor, size: Tensor) -> dict[str, float]:
-        return dict(zip(self._names, (sums / size).tolist(), strict=False))
-
-    @torch.no_grad()
-    def _evaluate(self, held_out: Source) -> dict[str, float]:
-        """Return the mean terms over held-out data, in evaluation mode and on the same noise each time."""
-        self.objective.eval()
-        forget_casts(self._device)
-        size = None if held_out.own_batches else max(self.batch_size or 0, 1024)
-        rows, sizes = [torch.zeros(len(self._terms), device=self._device)], [0]
-        with seeded(self.processes.rank), self.processes.autocast():
-            order = torch.Generator(self._device).manual_seed(0)
-            for batch in held_out.batches(
-                size, generator=order, shuffle=False, shard=self.processes.shard, device=self._device
-            ):
-                if len(batch[0]):
-                    loss, terms = self.objective(*batch)
-                    rows.append(torch.stack([loss, *terms.values()]))
-                    sizes.append(len(batch[0]))
-        train_mode(self.objective)
-        forget_casts(self._device)
-        table = torch.stack(rows).cpu().double()
-        weights = table.new_tensor(sizes)
-        sums = torch.cat([weights @ table, weights.sum().reshape(1)])
-        sums = self.processes.sum(sums.to(self._device)).cpu()
-        return self._means(sums[:-1], sums[-1])
-
-    def _refuse(self, row: Tensor, step: int, batch: Batch) -> None:
+    def _refuse(self, terms: Mapping[str, float], step: int, batch: Batch) -> None:
         """Raise for a loss or a term that is not finite, naming the term, and the site where one is found."""
-        bad = (~row.isfinite()).nonzero().flatten().tolist()
-        column = next((c for c in bad if self._names[c] not in ("loss", "elbo")), bad[0])
+        bad = [name for name, value in terms.items() if not math.isfinite(value)]
+        name = next((name for name in bad if name not in ("loss", "elbo")), bad[0])
         site = where_not_finite(self.objective, *batch)
         raise ValueError(
-            f"the loss should be finite but at step {step} the term {self._names[column]!r} "
-            f"is {float(row[column])}{f' ({site})' if site else ''}{self._last_good()}"
+            f"the loss should be finite but at step {step} the term {name!r} "
+            f"is {terms[name]}{f' ({site})' if site else ''}{self._last_good()}"
         )
 
     def _last_good(self) -> str:
@@ -316,35 +343,14 @@ class Run:
         return f"; the last good checkpoint is in {self.history.folder}" if kept else ""
 
 
-def train_mode(objective: Objective) -> None:
-    """Put an objective in training mode, but for parts in evaluation mode that learn nothing."""
-    frozen = [module for module in objective.modules() if not module.training and _learns_nothing(module)]
-    objective.train()
-    for module in frozen:
-        module.eval()
-
-
-def check_dtype(objective: Objective, x: Tensor, name: str) -> None:
-    """Raise unless the data have the floating-point type of the weights."""
-    dtypes = {weight.dtype for weight in objective.parameters()}
-    if dtypes and x.dtype not in dtypes:
-        wanted = " or ".join(sorted(map(str, dtypes)))
-        raise TypeError(f"{name} should be {wanted}, as the objective's weights, but is {x.dtype}")
-
-
-def _learns_nothing(module: nn.Module) -> bool:
-    weights = list(module.parameters())
-    return bool(weights) and not any(weight.requires_grad for weight in weights)
-
-
 def _cut(batch: Batch, rows: int, parts: int) -> Iterator[Batch]:
-    """Cut a batch into so many parts of about the same size, none of them empty."""
+    """Cut a batch into so many parts that differ by one row at most, none of them empty."""
     if parts == 1 and rows:
         yield batch
         return
-    size = max(1, -(-rows // parts))
-    for start in range(0, rows, size):
-        yield tuple(column[start : start + size] for column in batch)
+    for part in range(min(parts, rows)):
+        cut = share(rows, (part, min(parts, rows)))
+        yield tuple(column[cut] for column in batch)
 
 
 def _noise(device: torch.device) -> Noise:

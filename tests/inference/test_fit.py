@@ -161,7 +161,7 @@ def test_the_best_weights_are_judged_by_the_unweighted_bound():
     assert losses.index(min(losses)) != bounds.index(max(bounds))  # power: the two disagree
     kept = SVI(objective.pair)
     still = torch.optim.SGD(kept.parameters(), lr=0.0)
-    judged = fit(kept, x, epochs=1, optimizer=still, validation=x, progress=False)
+    judged = fit(kept, x, epochs=1, batch_size=200, optimizer=still, validation=x, progress=False)
     assert judged.values("elbo", "validation") == [max(bounds)]
 
 
@@ -211,6 +211,8 @@ def test_posterior_collapse_is_said_in_words(capsys):
         ({"epochs": 0}, "epochs should be at least 1 but got 0"),
         ({"steps": 1, "batch_size": 0}, "batch_size should be at least 1 but got 0"),
         ({"steps": 1, "patience": 2}, "patience needs validation data"),
+        ({"steps": 1, "patience": 0, "validation": x_of()}, "patience should be at least 1 but got 0"),
+        ({"steps": 1, "patience": -1, "validation": x_of()}, "patience should be at least 1 but got -1"),
         ({"steps": 1, "resume": True}, "resume needs the run folder"),
         ({"steps": 1, "schedules": {"beta": lambda step: 1.0}}, "a schedule should name 'lr' or a buffer"),
         ({"steps": 1, "compile": "jit"}, "compile should be one of"),
