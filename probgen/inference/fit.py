@@ -112,7 +112,9 @@ def fit(
             the norm before.
         compile: ``"eager"``, ``"graph"`` (the captured ATen graph), ``"compile"`` (that graph under
             torch.compile), ``"cudagraph"`` (as a CUDA graph) or ``"auto"``: where the loss can be captured,
-            "cudagraph" on a CUDA device, elsewhere "compile" from 50,000 steps on and "graph" below.
+            "cudagraph" on a CUDA device, elsewhere "compile" from 50,000 steps on and "graph" below. A loss
+            that changes Python's state when it is called, or looks at the values of tensors, runs eagerly,
+            and a log entry says why; a number that moves as the training goes should be a buffer.
         fabric: Lightning's Fabric: devices and processes, loggers for the reports, and
             ``precision="bf16-mixed"``. The objective, and data that are tensors, are moved to its device.
         checkpoint: the run folder for the last and the best checkpoint, which belongs to one training at a

@@ -20,7 +20,7 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from probgen.core import Objective
-from probgen.inference.holdable import STAND_INS, check_holdable
+from probgen.inference.holdable import STAND_INS, can_fail, check_holdable
 from probgen.inference.memory import root, written, written_in_place
 from probgen.inference.questions import Answered
 
@@ -51,7 +51,7 @@ class Captured(NamedTuple):
     graph: GraphModule
     terms: tuple[str, ...]
     weights: tuple[str, ...]  # those that the loss depends on, and thus have a gradient
-    writes: tuple[int, ...]  # numbers of the tensors, from the first weight on, that it writes into
+    writes: tuple[int, ...]  # numbers of the tensors that it writes into, where it may raise
 
 
 def capture(
@@ -90,7 +90,7 @@ def capture(
         if getattr(getattr(traced, node.target), "grad_fn", None) is not None:
             raise ValueError("it would hold results of autograd from before the step")
     check_holdable(traced.graph)
-    writes = written_in_place(traced.graph)
+    writes = written_in_place(traced.graph) if can_fail(traced.graph) else ()
     _simplify(traced, frozen=len(weights), learned=len(learning))
     return Captured(traced, tuple(terms), tuple(learning), writes)
 

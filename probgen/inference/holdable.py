@@ -13,6 +13,12 @@ aten = torch.ops.aten
 UNTAGGED = {aten._pack_padded_sequence.default, aten._to_sparse.default, aten._to_sparse.sparse_dim}
 """Operations whose results have as many numbers as their data say, which torch does not tag as such."""
 
+PARTICULAR = (
+    "index", "gather", "scatter", "embedding", "nll_loss", "take", "cholesky", "linalg", "_linalg", "lu_",
+    "multinomial", "binomial", "poisson", "bernoulli.Tensor", "_assert", "histogram", "bucketize",
+)  # fmt: skip
+"""How the names begin of operations that raise for some values of their arguments, such as an index."""
+
 
 def check_holdable(graph: Graph) -> None:
     """Raise for an operation whose result has another shape, or is another Python number, with other data.
@@ -28,6 +34,15 @@ def check_holdable(graph: Graph) -> None:
             dynamic = any(_is_mask(index) for index in node.args[1])
         if dynamic:
             raise ValueError(f"the shape of what {node.target} returns depends on the data")
+
+
+def can_fail(graph: Graph) -> bool:
+    """Say whether a graph may raise for a batch of the right shape."""
+    names = [str(node.target) for node in graph.nodes if node.op == "call_function"]
+    return any(
+        name.removeprefix("aten.").startswith(PARTICULAR) or ("." in name and not name.startswith("aten."))
+        for name in names
+    )
 
 
 def _is_mask(index: object) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import io
 import operator
+import random
 import sys
 import types
 from collections import deque
@@ -22,21 +23,28 @@ import numpy as np
 import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DataLoader, Dataset
 
-from probgen.inference.outer_names import can_change, functions_of, in_library, names_in
+from probgen.inference.outer_names import can_change, functions_of, in_library, is_users, names_in
 
 LARGEST = 256
 """Entries up to which a container is looked into; a larger one is told by its identity and its size."""
 MOST = 4096
 """Values that are looked into in all, those near the objective first."""
-NUMBERS = (bool, int, float, complex, str, bytes, type(None))
+NUMBERS = (bool, int, float, complex, str, bytes, type(None), np.generic)
 MEMBERS = ("_modules", "_parameters", "_buffers")
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
 INTERNAL = frozenset(vars(nn.Module())) - {"training"}
 DERIVED = ("_orig", "_v")
 """Ends of names of weights from which torch makes others anew at each call: spectral norm, weight norm."""
-OPAQUE = (Enum, type, types.ModuleType, types.BuiltinFunctionType, torch.dtype, torch.device)
-GENERATORS = (torch.Generator, np.random.Generator, np.random.RandomState)
+OPAQUE = (
+    Enum, type, types.ModuleType, types.BuiltinFunctionType, torch.dtype, torch.device,
+    Optimizer, LRScheduler, Dataset, DataLoader,
+)  # fmt: skip
+"""What is told by its identity: it holds nothing, or nothing that a loss reads."""
+GENERATORS = (random.Random, torch.Generator, np.random.Generator, np.random.RandomState)
 NOTHING = object()
 
 
@@ -77,9 +85,13 @@ class State:
         return next(differ, None)
 
     def is_number(self, path: str) -> bool:
-        """Say whether a number or a word is held there, other than whether a module is in training."""
-        value = self.values.get(path)
-        return isinstance(value, tuple) and value[0] in NUMBERS and path.split(".")[-1] != "training"
+        """Say whether it is Python's alone: no tensor, no module and no flag of training."""
+        told = self.values.get(path)
+        if isinstance(told, tuple):
+            told = told[0]
+        held = told.value if isinstance(told, Same) else told
+        is_module = isinstance(held, type) and issubclass(held, nn.Module)
+        return not (isinstance(held, Tensor) or is_module or path.split(".")[-1] == "training")
 
 
 class PythonState:
@@ -145,8 +157,8 @@ class PythonState:
     def _visit(self, path: str, value: Any, *, deep: bool) -> Any:
         """Return what tells a value, and queue what it holds."""
         kind = type(value)
-        if kind in NUMBERS:
-            return kind, repr(value) if kind in (float, complex) else value  # repr: -0.0 is not 0.0
+        if isinstance(value, NUMBERS) and not isinstance(value, Enum):
+            return kind, value if kind in (bool, int, str, bytes) else repr(value)  # repr: -0.0 is not 0.0
         if isinstance(value, Messenger):  # Pyro makes them anew, and winds them, at each call
             return kind
         if isinstance(value, (*OPAQUE, PythonState)):
@@ -165,7 +177,7 @@ class PythonState:
             if not isinstance(value, tuple | frozenset):
                 self.containers.append(value)
             return self._entries(path, value) if deep and len(value) <= LARGEST else self._large(value)
-        if isinstance(value, GENERATORS) or hasattr(value, "getstate"):
+        if isinstance(value, GENERATORS):
             self.generators.append(value)
         elif isinstance(value, Iterator) and not isinstance(value, io.IOBase):
             self.iterator = self.iterator or path
@@ -224,9 +236,10 @@ class PythonState:
         if isinstance(value, set | frozenset) and all(type(entry) in NUMBERS for entry in value):
             return type(value), frozenset((type(entry), entry) for entry in value)
         told = []
-        for key, entry in tuple(entries):
-            told.append(key if type(key) in NUMBERS else Same(key))
-            self._queue.append((f"{path}[{key!r}]", entry))
+        for place, (key, entry) in enumerate(tuple(entries)):
+            plain = type(key) in NUMBERS
+            told.append((type(key), key) if plain else Same(key))
+            self._queue.append((f"{path}[{key!r}]" if plain else f"{path}[its key {place}]", entry))
         return type(value), *told
 
     def _large(self, value: Any) -> Any:
@@ -276,9 +289,9 @@ class PythonState:
                 self.containers.append(cell)
                 self._hold(cell, lambda cell: (cell.cell_contents,))
                 self._queue.append((_attribute(path, name), content(cell)))
-        self._queue.append((_attribute(path, "__defaults__"), function.__defaults__))
-        self._queue.append((_attribute(path, "__kwdefaults__"), function.__kwdefaults__))
-        self._queue.append((_attribute(path, "__dict__"), vars(function)))
+        for name in ("__defaults__", "__kwdefaults__", "__dict__"):
+            if getattr(function, name):
+                self._queue.append((_attribute(path, name), getattr(function, name)))
         self._globals(function)
         return Same(function.__code__)
 
@@ -293,21 +306,30 @@ class PythonState:
             if own:
                 self._named(base, own, _attributes(own))
                 self._queue.extend((f"{base.__name__}.{name}", vars(base)[name]) for name in own)
-            for function in functions_of(base):
-                self._globals(function)
+            functions = functions_of(base)
+            self._queue.extend((f"{base.__name__}.{name}()", function) for name, function in functions)
 
     def _globals(self, function: types.FunctionType) -> None:
         if in_library(function):
             return
         held = function.__globals__
-        found = names_in(function.__code__) & held.keys()
-        own = tuple(name for name in sorted(found) if can_change(name, held[name]))
+        outside, attributes = names_in(function.__code__)
+        found = sorted(outside & held.keys())
+        own = tuple(name for name in found if can_change(name, held[name]))
         if own:
             self.names.append((held, own))
             self._hold(held, _getter(own))
-        for name in sorted(found):
-            if name in own or isinstance(held[name], types.FunctionType):
-                self._queue.append((f"{function.__module__}.{name}", held[name]))
+        for name in found:
+            value, path = held[name], f"{function.__module__}.{name}"
+            if name in own or isinstance(value, types.FunctionType):
+                self._queue.append((path, value))
+            elif isinstance(value, types.ModuleType) and is_users(value):
+                inner = vars(value)
+                read = tuple(n for n in sorted(attributes & inner.keys()) if can_change(n, inner[n]))
+                if read:
+                    self.names.append((inner, read))
+                    self._hold(inner, _getter(read))
+                    self._queue.extend((f"{value.__name__}.{n}", inner[n]) for n in read)
 
     def _named(self, owner: Any, names: tuple[str, ...], reader: Callable[[Any], Iterable[Any]]) -> None:
         self.names.append((owner, names))

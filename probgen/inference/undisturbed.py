@@ -78,7 +78,8 @@ def _source(generator: Any) -> Source:
     if isinstance(generator, np.random.Generator):
         bits = generator.bit_generator
         return Source(lambda: bits.state, lambda state: setattr(bits, "state", state), bits.state)
-    names = ("getstate", "setstate") if hasattr(generator, "getstate") else ("get_state", "set_state")
+    pythons = generator is random or isinstance(generator, random.Random)
+    names = ("getstate", "setstate") if pythons else ("get_state", "set_state")
     get, put = (getattr(generator, name) for name in names)
     return Source(get, put, get())
 

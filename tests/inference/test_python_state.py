@@ -6,7 +6,7 @@ import logging
 import random
 from collections import deque
 from dataclasses import dataclass, field
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +18,8 @@ from probgen.inference.capture import MAX_STATES, CapturedLoss
 from probgen.inference.python_state import LARGEST
 
 FACTOR = 1.0
+config = ModuleType("config")
+config.weight = 1.0
 
 
 @dataclass
@@ -78,11 +80,29 @@ class Stateful(Objective):
         self.get, self.put = adjustable()
         self.power = functools.partial(pow, 2.0)
         self.array, self.tensor = np.ones(3), torch.ones(())
+        self.scalar = np.float64(1.0)
         self.long = [1.0] * (LARGEST + 1)
         self.calls = 0
 
     def forward(self, *batch: Tensor):
         return self.read(self) * (batch[0] - self.part.act(self.w)).square().sum(), {}
+
+
+def enclosing():
+    """A class whose forward counts in a variable of the function that made it, and one that looks."""
+    calls = 0
+
+    class Counts(Objective):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.ones(2))
+
+        def forward(self, *batch: Tensor):
+            nonlocal calls
+            calls += 1
+            return (1 + (calls > 4)) * (batch[0] - self.w).square().sum(), {}
+
+    return Counts(), lambda: calls
 
 
 def set_global(o):
@@ -125,6 +145,8 @@ READS = {
     "length of a long list": (lambda o: len(o.long) / LARGEST, lambda o: o.long.append(1.0)),
     "class attribute": (lambda o: o.shared, lambda o: setattr(Stateful, "shared", 3.0)),
     "global": (lambda o: FACTOR, set_global),
+    "of a user's module": (lambda o: config.weight, lambda o: setattr(config, "weight", 3.0)),
+    "number of numpy": (lambda o: float(o.scalar), lambda o: setattr(o, "scalar", np.float64(2.0))),
     "new attribute": (lambda o: getattr(o, "new", 1.0), lambda o: setattr(o, "new", 3.0)),
     "gone attribute": (lambda o: getattr(o, "flag", 3.0) + 1, lambda o: delattr(o, "flag")),
     "another module": (lambda o: 1.0, lambda o: setattr(o.part, "act", nn.Sigmoid())),
@@ -138,7 +160,7 @@ READS = {
 def outside():
     """Put what the tests change outside of an objective back."""
     yield
-    globals()["FACTOR"] = Stateful.shared = 1.0
+    globals()["FACTOR"] = Stateful.shared = config.weight = 1.0
 
 
 @pytest.mark.parametrize("name", READS)
@@ -231,6 +253,32 @@ def test_a_loss_that_changes_pythons_state_is_not_captured_and_says_so(name, cap
     assert outcomes[1] == outcomes[0]
     (record,) = caplog.records
     assert f"{name} as a call of the loss does" in record.message
+
+
+def test_a_loss_that_counts_in_what_its_class_encloses_is_not_captured(caplog):
+    outcomes = []
+    for mode in ("eager", "auto"):
+        objective, calls = enclosing()
+        fit(objective, torch.ones(10, 2), steps=9, batch_size=4, seed=0, compile=mode, progress=False)
+        outcomes.append([objective.w.tolist(), calls()])
+    assert outcomes[1] == outcomes[0]
+    assert outcomes[0][1] == 9
+    (record,) = caplog.records
+    assert "calls' as a call of the loss does" in record.message
+
+
+def test_what_a_loss_does_not_change_but_others_do_may_stand_in_it(caplog):
+    """Its optimizer, whose rate is scheduled; the same number set again and again."""
+    objective = Stateful()
+    objective.optimizer = torch.optim.SGD(objective.parameters(), lr=0.1)
+    loss_of = CapturedLoss(objective, "graph")
+    for step in range(9):
+        objective.number = np.float64(0.5) if step % 2 else float("0.5")
+        objective.optimizer.param_groups[0]["lr"] = 0.1 / (1 + step)
+        loss_of.backward(torch.ones(4, 2))
+        objective.optimizer.step()
+    assert len(loss_of._graphs) == 2
+    assert not caplog.records
 
 
 def test_a_loss_that_holds_an_iterator_is_not_captured(caplog):
