@@ -13,9 +13,10 @@ from torch import Tensor
 from probgen.core import Pair, evaluating, seeded
 from probgen.data import check_data
 from probgen.evaluation.draws import integrated_time, numbers, thinned
-from probgen.evaluation.likelihood import weighted_draws
+from probgen.evaluation.likelihood import check_pair, weighted_draws
 from probgen.evaluation.pareto import pareto_k
 from probgen.mmd import mmd_test
+from probgen.mmd.result import check_count
 from probgen.sampling import Chains
 
 POINTS = 250
@@ -108,6 +109,12 @@ def guide_against_chains(
     See Yao, Vehtari, Simpson and Gelman (2018), Yes, but did it work? Evaluating variational inference;
     Gretton et al. (2012), A kernel two-sample test.
     """
+    check_pair(pair)
+    check_count("particles", particles)
+    if not isinstance(chains, Chains):
+        raise TypeError(
+            f"chains should be Chains, as sampling.sample returns them, but is a {type(chains).__name__}"
+        )
     if particles < POINTS:
         raise ValueError(f"particles should be at least {POINTS} but got {particles}")
     check_data((x, *context), name="x")

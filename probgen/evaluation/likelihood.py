@@ -13,6 +13,7 @@ from probgen.core import Estimate, Pair, evaluating, log_joint_prob, sample_site
 from probgen.data import check_data
 from probgen.inference.particles import forget, traces_of
 from probgen.inference.traces import check_sites
+from probgen.mmd.result import check_count
 
 ELEMENTS = 2**22
 """Particles times data times event size in one pass: bounds memory, not the result."""
@@ -49,8 +50,8 @@ def log_likelihoods(
     pair: Pair, x: Tensor, *context: Tensor, particles: int = 1000, seed: int | None = None
 ) -> Tensor:
     r"""Estimate log p(x) for each row of x, shape (n,), as :func:`log_likelihood` does."""
-    if particles < 1:
-        raise ValueError(f"particles should be at least 1 but got {particles}")
+    check_pair(pair)
+    check_count("particles", particles)
     check_data((x, *context), name="x")
     rows = max(1, min(len(x), ELEMENTS // x[0].numel()))
     block = max(1, min(particles, ELEMENTS // (rows * x[0].numel())))
@@ -69,6 +70,12 @@ def log_likelihoods(
         row = int((~torch.isfinite(values)).nonzero()[0])
         raise ValueError(f"log p(x) should be finite but is {float(values[row])} at row {row} of x")
     return values
+
+
+def check_pair(pair: Pair) -> None:
+    """Raise unless something is a model with a guide, of which there are importance weights."""
+    if not isinstance(pair, Pair):
+        raise TypeError(f"pair should be a probgen.Pair but is a {type(pair).__name__}")
 
 
 def _log_weights(pair: Pair, batch: tuple[Tensor, ...], particles: int) -> Tensor:

@@ -115,6 +115,8 @@ def nearest_neighbour_ratio(draws: Tensor, train: Tensor, held_out: Tensor) -> f
 
 def _squared_radii(name: str, points: Tensor, neighbours: int) -> Tensor:
     """Return each point's squared distance to its k-th neighbour among the others, a shade enlarged."""
+    if not isinstance(neighbours, int):
+        raise TypeError(f"neighbours should be an integer but got {neighbours!r}")
     if not 1 <= neighbours < len(points):
         raise ValueError(
             f"neighbours should be at least 1 and less than the {len(points)} points of {name} "

@@ -69,11 +69,15 @@ def parzen_log_likelihood(
         fine = step ** (2 / (_CANDIDATES + 1))
         bandwidth = _best(points, held_out, [coarse / step * fine**i for i in range(1, _CANDIDATES + 1)])
     else:
-        if not bandwidths or not all(0 < width < math.inf for width in bandwidths):
+        widths = [float(width) for width in bandwidths]
+        if not widths or not all(0 < width < math.inf for width in widths):
+            raise ValueError(f"bandwidths should be positive, finite and at least one but are {widths}")
+        if not all(1e-100 <= width <= 1e100 for width in widths):
             raise ValueError(
-                f"bandwidths should be positive, finite and at least one but are {list(bandwidths)}"
+                f"bandwidths should be between 1e-100 and 1e100, so that their squares have digits, but are "
+                f"{widths}: write the data in other units"
             )
-        bandwidth = _best(points, held_out, bandwidths)
+        bandwidth = _best(points, held_out, widths)
     values = _log_window(points, data, [bandwidth])[:, 0]
     stderr = float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
     return ParzenWindow(float(values.mean()), stderr, bandwidth)

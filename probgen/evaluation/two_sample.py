@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from probgen.mmd.pairwise import centred
+from probgen.mmd.result import check_count
 
 _CAP = 1000
 Array = np.ndarray[Any, Any]
@@ -53,6 +54,7 @@ def classifier_two_sample(x: Tensor, y: Tensor, *, folds: int = 5, seed: int = 0
 
     samples = centred(x=x, y=y)
     size = min(len(x), len(y), _CAP)
+    check_count("folds", folds)
     if not 2 <= folds <= size:
         raise ValueError(f"folds should be between 2 and the {size} points of a class but got {folds}")
     generator = torch.Generator().manual_seed(seed)

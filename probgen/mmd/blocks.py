@@ -78,6 +78,9 @@ def block_shares(
         shape (n + m, blocks): over the blocks they sum to 1 / n, or the weight, for each draw of x and to
         minus this for those of y; each column sums to 0.
     """
+    for name, sample in (("x", x), ("y", y)):
+        if not isinstance(sample, Tensor):
+            raise TypeError(f"{name} should be a tensor but is a {type(sample).__name__}")
     if y.dim() not in (x.dim(), x.dim() - 1):
         raise ValueError(
             "with method 'block' x should have shape (chains, draws, *event), and y this or (m, *event), "

@@ -35,12 +35,18 @@ def autocorrelation(draws: Tensor) -> Tensor:
     Returns:
         shape (draws, \*event).
 
+    Raises:
+        ValueError: for draws of another shape, or that are not finite.
+
     >>> autocorrelation(torch.tensor([[1.0, -1.0, 1.0, -1.0]]))
     tensor([ 1.0000, -0.7500,  0.5000, -0.2500])
     """
+    _check_draws(draws)
     n = draws.shape[1]
     x = draws.detach().to(torch.float64)
     x = x - x.mean((0, 1))
+    largest = x.abs().amax((0, 1))
+    x = x / torch.where(largest > 0, largest, 1)  # so that squares keep their digits in any units
     spectrum = torch.fft.rfft(x, 2 * n, dim=1)
     products = torch.fft.irfft(spectrum.abs() ** 2, 2 * n, dim=1)[:, :n].sum(0)
     return (products / products[0]).to(_real(draws))
@@ -52,19 +58,22 @@ def nested_r_hat(draws: Tensor, *, superchains: int) -> Tensor:
     Chains 0 ... M − 1 are the first superchain, and so on; the chains of a superchain have to start at one
     point. B is the variance of the superchains' means, W the mean over superchains of the variance of their
     chains' means plus the mean variance within chains. It is near 1 where the law of one draw has forgotten
-    the starting points, though each chain be short: with M chains a superchain, √(1 + 1/M) or less.
+    the starting points, though each chain be short: with M chains a superchain, √(1 + 1/M) or less. It is
+    NaN where nothing varies.
 
     Args:
         draws: shape (chains, draws, \*event).
         superchains: their number, at least 2, which divides the chains.
 
     Raises:
-        ValueError: for another number, and where each superchain is one chain of one draw.
+        ValueError: for another number, where each superchain is one chain of one draw, and for draws of
+            another shape or that are not finite.
 
     See Margossian et al. (2024), Nested R-hat.
     """
+    _check_draws(draws)
     chains = len(draws)
-    if superchains < 2 or chains % superchains:
+    if superchains != int(superchains) or superchains < 2 or chains % superchains:
         raise ValueError(
             f"superchains should be at least 2 and divide the {chains} chains but got {superchains}"
         )
@@ -249,6 +258,16 @@ def of_agreement(table: pd.DataFrame) -> list[str]:
             f"smallest {ess.idxmin()}: {ess.min():.0f}. Take more draws or more chains, or thin less."
         )
     return found
+
+
+def _check_draws(draws: Tensor) -> None:
+    if draws.dim() < 2 or not draws.shape[:2].numel():
+        raise ValueError(
+            f"draws should have shape (chains, draws, *event), one at least, but have {tuple(draws.shape)}"
+        )
+    if not torch.isfinite(draws).all():
+        chain, draw = (~torch.isfinite(draws)).nonzero()[0, :2].tolist()
+        raise ValueError(f"draws should be finite but are not at draw {draw} of chain {chain}")
 
 
 def _real(draws: Tensor) -> torch.dtype:
