@@ -134,8 +134,11 @@ class Objective(nn.Module, ABC):
     def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
         """Return a scalar loss per datum and the named, detached terms to log."""
 
-    def judge(self, terms: Mapping[str, float]) -> float:
-        """Return what the best weights have least of, from the means of ``loss`` and the terms: the loss."""
+    def judge(self, terms: Mapping[str, float]) -> float | None:
+        """Return what the best weights have least of, from the means of ``loss`` and the terms: the loss.
+
+        None says that nothing tells how good weights are, as in a game: then the last ones are kept.
+        """
         return terms["loss"]
 
 

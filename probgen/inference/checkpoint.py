@@ -152,8 +152,16 @@ def save(folder: Path, sets: Mapping[str, tuple[int, Weights]], state: Mapping[s
                 shutil.rmtree(old)
 
 
-def load_weights(folder: Path, module: nn.Module, *, name: str = "best") -> int:
-    """Load the weights of checkpoint ``name`` into a module and return the step at which it was written."""
+def load_weights(folder: Path, module: nn.Module, *, name: str | None = None) -> int:
+    """Load weights into a module and return the step at which they were written.
+
+    Args:
+        folder: the run folder.
+        module: the objective that was trained, or one like it.
+        name: "best", "last", or None: the best, or the last where the objective judged none to be so.
+    """
+    if name is None:
+        name = "best" if exists(folder) and "best" in _index(folder) else "last"
     entry = _entry(folder, name)
     path = folder / entry["folder"] / WEIGHTS
     _verify(path, entry)

@@ -90,9 +90,8 @@ class CodeGAN(Objective):
         codes, prior = codes_and_prior(self.pair, *batch, site=self.site)
         return adversarial_loss(self.critic, real=prior, fake=codes, loss=self.loss)
 
-    def judge(self, terms: Mapping[str, float]) -> float:
-        """Return 0: of two critics the one that is deceived less may be the better one."""
-        return 0.0
+    def judge(self, terms: Mapping[str, float]) -> None:
+        """Return None: of two critics the one that is deceived less may be the better one."""
 
 
 def codes_and_prior(pair: Pair, *batch: Tensor, site: str | None = None) -> tuple[Tensor, Tensor]:

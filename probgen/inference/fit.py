@@ -105,7 +105,7 @@ def fit(
             counts optimizer steps, and a ``ReduceLROnPlateau`` sees what ``patience`` judges, at reports.
         patience: end after this many reports without better weights, 1 or more, and keep the best. Weights
             are judged by ``objective.judge`` on the validation data: by the unweighted ELBO for SVI, by the
-            loss else.
+            loss else; those of a game are not, and patience is refused.
         accumulate: cut each batch into this many parts, whose gradients are added up: less memory, and the
             same step where the loss is a mean over data.
         max_gradient_norm: a gradient with a larger 2-norm is scaled down to it; the term ``gradient_norm`` is
@@ -118,7 +118,7 @@ def fit(
         fabric: Lightning's Fabric: devices and processes, loggers for the reports, and
             ``precision="bf16-mixed"``. The objective, and data that are tensors, are moved to its device.
         checkpoint: the run folder for the last and the best checkpoint, which belongs to one training at a
-            time.
+            time. Where the objective judges no weights there is no best, and the last are what is loaded.
         resume: go on from the last checkpoint in that folder, if there is one, to the same bits as if the
             training had never stopped. The data, the objective and all settings should then be those of
             before; only how long it trains, ``patience``, ``compile``, ``callbacks``, and a schedule that is
@@ -183,6 +183,7 @@ def fit(
             compile=compile,
             processes=processes,
             least_rows=needed.rows,
+            patience=patience,
             settings={
                 "seed": seed,
                 "precision": processes.precision,

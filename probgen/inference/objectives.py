@@ -19,8 +19,8 @@ class Sum(Objective):
     ``"svi.elbo.beta"``. Parts may share modules, such as one model/guide pair.
 
     Terms: ``NAME``, the part's loss, not weighted, and its own terms as ``NAME/TERM``. Weights are judged by
-    Σ_i w_i judge_i, where the w_i are those that the sum was made with: an annealed one does not move the
-    goal.
+    Σ_i w_i judge_i over the parts that judge, where the w_i are those that the sum was made with: an annealed
+    one does not move the goal.
 
     Args:
         parts: the objectives by name.
@@ -71,12 +71,13 @@ class Sum(Objective):
             terms |= {f"{name}/{term}": value for term, value in own.items()}
         return torch.as_tensor(sum(weighted)), terms
 
-    def judge(self, terms: Mapping[str, float]) -> float:
-        """Return the weighted sum of what each part judges."""
-        total = 0.0
+    def judge(self, terms: Mapping[str, float]) -> float | None:
+        """Return the weighted sum of what the parts judge, None where none of them does."""
+        judged = []
         for name, weight in self._weights.items():
             part = self.get_submodule(name)
             assert isinstance(part, Objective)
             own = {term.removeprefix(f"{name}/"): value for term, value in terms.items()}
-            total += weight * part.judge(own | {"loss": terms[name]})
-        return total
+            found = part.judge(own | {"loss": terms[name]})
+            judged += [] if found is None else [weight * found]
+        return sum(judged) if judged else None

@@ -43,6 +43,11 @@ class Planned:
         if self._scheduler is not None and not isinstance(self._scheduler, ReduceLROnPlateau):
             self._scheduler.step()
 
+    @property
+    def waits(self) -> str:
+        """The name of a scheduler that waits for weights to be judged, if there is one."""
+        return "ReduceLROnPlateau" if isinstance(self._scheduler, ReduceLROnPlateau) else ""
+
     def after_report(self, judged: float) -> None:
         """Let a scheduler that watches a value see it."""
         if isinstance(self._scheduler, ReduceLROnPlateau):

@@ -51,6 +51,7 @@ class Run:
         compile: how the loss is to run.
         processes: those that take part.
         least_rows: how few rows a batch, or a part of it, may have.
+        patience: reports without better weights after which it ends, where there is such an end.
         settings: further ones, by name, that a resumed run must have in common with this one.
     """
 
@@ -67,6 +68,7 @@ class Run:
         compile: str = "auto",
         processes: Processes | None = None,
         least_rows: int = 1,
+        patience: int | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.objective = objective
@@ -82,6 +84,7 @@ class Run:
         self._accumulate = accumulate
         self._max_gradient_norm = max_gradient_norm
         self._least_rows = least_rows
+        self._patience = patience
         self._learned = Learned(objective, optimizer)
         self._modes = Modes(objective)
         self._plans, self._given = schedules, settings or {}
@@ -187,12 +190,24 @@ class Run:
             self._record("validation", terms)
         self.reports_since_best += 1
         judged = self.objective.judge(terms)
+        if judged is None:
+            self._unjudged()
+            return
         self._planned.after_report(judged)
         if not math.isfinite(judged):
             self._say(f"at step {self.history.step} it is {judged}", "what weights are judged by")
         elif judged < self._best_loss:
             self._best_loss, self._best_step, self.reports_since_best = judged, self.history.step, 0
             self._best_weights = checkpoints.state_of(self.objective)
+
+    def _unjudged(self) -> None:
+        """Raise where something waits for a judgement of the weights, and the objective gives none."""
+        waiting = "patience" if self._patience is not None else self._planned.waits
+        if waiting:
+            raise ValueError(
+                f"{waiting} needs weights that are judged but {type(self.objective).__name__} judges none: "
+                f"leave it out; the last weights are kept{self._last_good()}"
+            )
 
     def _validate(self, held_out: Source) -> dict[str, float]:
         """Return the mean terms over held-out data, and say once where one of them is not finite."""

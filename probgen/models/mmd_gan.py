@@ -72,9 +72,8 @@ class MMDGAN(Objective):
         of_critic = self.penalty * (slopes - 1).square().mean() - mmd2_loss(on_x, on_y, self.kernel)
         return of_model + of_critic, {"mmd2": of_model.detach(), "slope": slopes.detach().mean()}
 
-    def judge(self, terms: Mapping[str, float]) -> float:
-        """Return 0: a small MMD² on the critic's features may be a poor critic's."""
-        return 0.0
+    def judge(self, terms: Mapping[str, float]) -> None:
+        """Return None: a small MMD² on the critic's features may be a poor critic's."""
 
     def _slopes(self, x: Tensor, y: Tensor, on_x: Tensor, on_y: Tensor) -> Tensor:
         """Return ‖∇f(t)‖ at a point t between each datum and a draw, shape (n,)."""
