@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from pyro.distributions import MaskedDistribution
-from pyro.distributions.torch_distribution import ExpandedDistribution
 from torch import Tensor
-from torch.distributions import (
-    Distribution,
-    Independent,
-    MixtureSameFamily,
-    VonMises,
-    constraints,
-)
+from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
-from torch.distributions.transforms import Transform
+from torch.distributions.transforms import IndependentTransform, Transform, identity_transform
 
+from probgen.core.bijectors import at_ends, bijector_of
 from probgen.core.cells import Cells
-from probgen.core.matrices import biject_to
+from probgen.core.mapped import tolerant
+from probgen.core.placed import log_prob_at
+from probgen.core.supports import support_of
 
 if TYPE_CHECKING:
     from probgen.core.model_density import ModelDensity
@@ -36,8 +30,10 @@ class Density:
     (``support`` and ``event_shape`` as mappings from name), ``log_prob`` takes a mapping of values instead.
 
     Samplers walk on the unconstrained scale: a *position* of shape (\*sample, \*batch_shape, dim) is the
-    concatenation, site by site, of T⁻¹(x), where T is ``biject_to(support)``; its log-density is
-    log p(T(u)) + log |det ∂T/∂u|. Whole numbers are int64, in ``log_prob`` and in the draws; a position is
+    concatenation, site by site, of T⁻¹(x), where T maps onto the support; its log-density is
+    log p(T(u)) + log |det ∂T/∂u|. Values round next to an end of the support, positions do not: laws whose
+    log-density is known at positions are right to the end, of others :meth:`at_ends` tells which draws may
+    not be. Whole numbers are int64, in ``log_prob`` and in the draws; a position is
     anywhere in the cell of length 1 around its number, with the number's log-density, so that a walk on the
     line is right for them too.
 
@@ -95,6 +91,8 @@ class Density:
             site: torch.Size(self._transforms[site].inverse_shape(shape))
             for site, shape in self.shapes.items()
         }
+        self._law: Distribution | None = None
+        """The law, where its log-density is known at positions, at which values may have been rounded."""
         self.cells = self._cells() if any(isinstance(t, Cells) for t in self._transforms.values()) else None
 
     @classmethod
@@ -112,7 +110,7 @@ class Density:
         log_prob, dtype = law.log_prob, draw.dtype
         if support.is_discrete:
             log_prob, dtype = (lambda value: law.log_prob(value.to(draw.dtype))), law.log_prob(draw).dtype
-        return cls(
+        density = cls(
             log_prob,
             support=support,
             event_shape=law.event_shape,
@@ -121,6 +119,9 @@ class Density:
             dtype=dtype,
             device=draw.device,
         )
+        if not support.is_discrete and log_prob_at(law, density._transforms[name].inv(draw)) is not None:
+            density._law = law
+        return density
 
     @classmethod
     def from_model(cls, model: Callable[..., Any], *args: Any, **kwargs: Any) -> ModelDensity:
@@ -194,7 +195,7 @@ class Density:
             beyond = (position < first) | (position >= last)
             position, outside = torch.where(beyond, first + 0.5, position), beyond.any(-1)
         values, log_volume = self._with_volume(position)
-        log_prob = self.log_prob(values if self._several else values[self.names[0]])
+        log_prob = self._log_prob_at(position, values)
         _check_returned(log_prob, leading)
         log_prob = log_prob + log_volume
         return log_prob if outside is None else torch.where(outside, -torch.inf, log_prob)
@@ -202,6 +203,39 @@ class Density:
     def log_volume(self, position: Tensor) -> Tensor:
         r"""Return log |det ∂T/∂u| at positions u, shape (\*sample, \*batch_shape)."""
         return self._with_volume(position)[1]
+
+    def at_ends(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        r"""Say by site which values are at an end of the support, where rounding hides what lies beyond.
+
+        Sites whose log-density is known at positions are left out, and those without ends.
+
+        Args:
+            values: by site, (\*sample, \*batch_shape, \*event_shape).
+
+        Returns:
+            by site, (\*sample, \*batch_shape).
+        """
+        with tolerant():
+            return {
+                site: at_ends(self._transforms[site], x)
+                .reshape(*x.shape[: x.dim() - len(self.shapes[site])], -1)
+                .any(-1)
+                for site, x in values.items()
+                if site in self.shapes and self._rounds(site)
+            }
+
+    def _rounds(self, site: str) -> bool:
+        """Say whether the log-density sees a site by values that an end of the support rounds."""
+        transform = self._transforms[site]
+        while isinstance(transform, IndependentTransform):
+            transform = transform.base_transform
+        return self._law is None and not isinstance(transform, Cells) and transform is not identity_transform
+
+    def _log_prob_at(self, position: Tensor, values: dict[str, Tensor]) -> Tensor:
+        (first, *_) = self.names
+        if self._law is not None:
+            return cast(Tensor, log_prob_at(self._law, self._split(position)[first]))
+        return self.log_prob(values if self._several else values[first])
 
     def _with_volume(self, position: Tensor) -> tuple[dict[str, Tensor], Tensor]:
         values: dict[str, Tensor] = {}
@@ -245,7 +279,7 @@ def _bijector(site: str, support: Constraint) -> Transform:
     if support.is_discrete:
         return Cells(support)
     try:
-        return biject_to(support)
+        return bijector_of(support)
     except NotImplementedError:
         raise ValueError(
             f"site {site!r} should have a support that the real line can be mapped to but has {support}: "
@@ -269,18 +303,3 @@ def _check_returned(log_prob: Any, shape: torch.Size) -> None:
             f"log_prob should return shape {tuple(shape)} but returned {tuple(log_prob.shape)}: a number for "
             f"each value, summed over the event alone"
         )
-
-
-def support_of(law: Distribution) -> Constraint:
-    """Return the set that a law's values are in: of angles one turn, of mixtures that of their components."""
-    if isinstance(law, Independent):
-        return constraints.independent(support_of(law.base_dist), law.reinterpreted_batch_ndims)
-    if isinstance(law, MaskedDistribution | ExpandedDistribution):
-        return support_of(law.base_dist)
-    if isinstance(law, MixtureSameFamily):
-        return support_of(law.component_distribution)
-    if isinstance(law, VonMises):
-        return constraints.interval(-math.pi, math.pi)
-    if law.support is None:
-        raise ValueError(f"{type(law).__name__} should have a support but has none")
-    return law.support

@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.distributions import Distribution, Transform
 from torch.distributions.constraints import Constraint
 
-from probgen.core.density import drawn, support_of
+from probgen.core.bijectors import bijector_of
+from probgen.core.density import drawn
 from probgen.core.mapped import Values
-from probgen.core.matrices import biject_to
+from probgen.core.placed import Placed, log_prob_at
+from probgen.core.supports import support_of
 from probgen.core.traces import is_factor, sample_sites
 
 
@@ -24,7 +26,7 @@ def bijector(name: str, law: Distribution) -> Transform:
     """Return the map from the real line to the support of a site."""
     support = support_of(law)
     try:
-        return biject_to(support)
+        return bijector_of(support)
     except NotImplementedError:
         raise ValueError(
             f"site {name!r} should have a support that the real line can be mapped to but has {support}: "
@@ -92,7 +94,10 @@ class Starter(Messenger):
 
 
 class Transport(Messenger):
-    """Gives each latent site the value T(u), T the bijector of its support as it is in this run."""
+    """Gives each latent site the value T(u), T the bijector of its support as it is in this run.
+
+    Where its law is known at positions, its log-density is that, to all digits.
+    """
 
     def __init__(self, positions: Values) -> None:
         super().__init__()
@@ -111,6 +116,9 @@ class Transport(Messenger):
         self.log_volume = self.log_volume + transform.log_abs_det_jacobian(position, value).sum()
         self.values[name] = value
         message["value"], message["is_observed"] = value, True
+        log_prob = log_prob_at(message["fn"], position)
+        if log_prob is not None:
+            message["fn"] = Placed(message["fn"], log_prob)
 
 
 def _batch(x: Tensor, constraint: Constraint) -> torch.Size:

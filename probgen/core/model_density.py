@@ -13,10 +13,12 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.utils._pytree import tree_map
 
-from probgen.core.density import Density, support_of
+from probgen.core.density import Density
 from probgen.core.handlers import is_derived, is_observation
 from probgen.core.mapped import Named, Values, mapped, tolerant
+from probgen.core.placed import log_prob_at
 from probgen.core.stories import Start, Story
+from probgen.core.supports import support_of
 from probgen.core.traces import sample_sites, seeded
 
 logger = logging.getLogger("probgen")
@@ -71,6 +73,8 @@ class ModelDensity(Density):
             dtype=self._widest(first),
             device=next(iter(first.values.values())).device,
         )
+        placed = {n: log_prob_at(law, first.positions[n]) is not None for n, law in laws.items()}
+        self._placed = frozenset(name for name, known in placed.items() if known)
         self.enumerates = self._story.enumerates
         observed = {n: site["value"] for n, site in sites.items() if n not in laws and is_observation(site)}
         self.observed = observed | self._data
@@ -95,7 +99,7 @@ class ModelDensity(Density):
         return torch.cat([positions[name].reshape(*self._leading(named), -1) for name in self.names], -1)
 
     def unconstrained_log_prob(self, position: Tensor) -> Tensor:
-        if not self._dependent:
+        if not self._dependent and not self._placed:
             return super().unconstrained_log_prob(position)
         return self._each(self._story.log_joint_at, self._split(position), self._inner_shapes)
 
@@ -176,6 +180,9 @@ class ModelDensity(Density):
     def given(self, data: Values) -> ModelDensity:
         r"""Return the family of posteriors of n data sets, by site, (n, \*shape): its batch shape is (n,)."""
         return ModelDensity(*self._given, data=data)
+
+    def _rounds(self, site: str) -> bool:
+        return site not in self._placed and super()._rounds(site)
 
     def _log_joint(self, values: Values) -> Tensor:
         return self._each(self._story.log_joint, values, self.shapes)

@@ -1,8 +1,9 @@
-"""Outside of its support a law's density is 0: its log-density is −∞ there, in a graph as well as eagerly."""
+"""The sets that the values of laws are in: outside, a log-density is −∞, in a graph as well as eagerly."""
 
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from pyro.distributions import MaskedDistribution
 from pyro.distributions.torch_distribution import ExpandedDistribution
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.distributions import Distribution, Independent, constraints
+from torch.distributions import Distribution, Independent, MixtureSameFamily, VonMises, constraints
 from torch.distributions.constraints import Constraint
 
 REAL = type(constraints.real)
@@ -128,3 +129,18 @@ def _hides(law: Any) -> bool:
     if isinstance(law, Independent | ExpandedDistribution):
         return _hides(law.base_dist)
     return isinstance(law, MaskedDistribution)
+
+
+def support_of(law: Distribution) -> Constraint:
+    """Return the set that a law's values are in: of angles one turn, of mixtures that of their components."""
+    if isinstance(law, Independent):
+        return constraints.independent(support_of(law.base_dist), law.reinterpreted_batch_ndims)
+    if isinstance(law, MaskedDistribution | ExpandedDistribution):
+        return support_of(law.base_dist)
+    if isinstance(law, MixtureSameFamily):
+        return support_of(law.component_distribution)
+    if isinstance(law, VonMises):
+        return constraints.interval(-math.pi, math.pi)
+    if law.support is None:
+        raise ValueError(f"{type(law).__name__} should have a support but has none")
+    return law.support

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
-from probgen.core.density import support_of
 from probgen.core.mapped import is_mapped
+from probgen.core.supports import support_of
 from probgen.sampling.uniforms import uniform
 
 

@@ -166,6 +166,8 @@ class Chains:
         found += diagnosis.of_moves(self.statistics, self.target_acceptance, self._draws)
         found += diagnosis.of_energy(self.statistics)
         found += diagnosis.of_swaps(self.statistics)
+        if self.density is not None:
+            found += diagnosis.of_ends(self._draws, self.density.at_ends(self._draws))
         if self.state.state is not None:
             found += of_ranks(self.density, self.state.state.position)
         found += diagnosis.of_values(self._draws | self.derived())

@@ -20,6 +20,9 @@ _SELDOM = 0.1
 _FAR = 1e12
 """Chains that come so far have run away."""
 
+_AT_ENDS, _FEW = 3e-4, 3
+"""The share, and the number, of draws at an end of a support from which they are told."""
+
 _IMPROPER = "the density may be improper, so that chains drift for ever; see that all priors are proper"
 
 
@@ -234,6 +237,23 @@ def of_draws(draws: Mapping[str, Tensor], settled: Mapping[str, Tensor]) -> list
                 f"{name} spreads as the chains go on: in their last third it lies {float(widening):.1f} "
                 f"times as wide as in the first. The chains are still on their way and need a longer "
                 f"warm-up, or {_IMPROPER}."
+            )
+    return found
+
+
+def of_ends(draws: Mapping[str, Tensor], at_ends: Mapping[str, Tensor]) -> list[str]:
+    r"""Say which sites lie where rounding hides an end of their support: flags (chains, draws, \*batch)."""
+    found = []
+    for name, flags in at_ends.items():
+        counts = flags.sum((0, 1)).max()
+        share = float(counts) / flags.shape[:2].numel()
+        if counts >= _FEW and share > _AT_ENDS:
+            dtype = str(draws[name].dtype).removeprefix("torch.")
+            found.append(
+                f"{share:.2g} of the draws of {name} lie at an end of its support, where {dtype} tells no "
+                f"places apart. If the density grows towards that end, what lies beyond is lost and means "
+                f"are wrong: use a wider dtype, put that end at 0 (as 1 - x for x), or give the law as a "
+                f"distribution."
             )
     return found
 

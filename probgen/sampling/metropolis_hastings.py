@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from probgen.core import Density, Transition
-from probgen.core.density import support_of
+from probgen.core.supports import support_of
 from probgen.sampling.metropolis import Info, choose, judge, standard_uniform
 from probgen.sampling.uniforms import drawing_from
 

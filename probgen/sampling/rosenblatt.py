@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.distributions import Distribution, Transform, biject_to, constraints
 from torch.distributions.constraints import Constraint
 
-from probgen.core.density import support_of
+from probgen.core.bijectors import bijector_of
+from probgen.core.supports import support_of
 from probgen.sampling.by_uniforms import ByUniforms, joint_support, same_support
 from probgen.sampling.tails import example, quantile, tails
 
@@ -152,7 +153,7 @@ class _InTurn(Constraint):
 
     def transform_of(self, before: Sequence[Tensor]) -> Transform:
         """Return the map from the line to the support of the coordinate that follows."""
-        return biject_to(support_of(self._law.law_of(len(before), before)))
+        return bijector_of(support_of(self._law.law_of(len(before), before)))
 
 
 @biject_to.register(_InTurn)

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from probgen.core import seeded
-from probgen.core.density import support_of
 from probgen.core.mapped import is_mapped
+from probgen.core.supports import support_of
 from probgen.sampling.bisection import first_reaching
 from probgen.sampling.by_inversion import ByInversion, next_number
 from probgen.sampling.closed_tails import CLOSED, LOGISTIC, Tails
