@@ -41,7 +41,8 @@ class _WithMargins(ByUniforms):
         if self._validate_args:
             for k, (law, known) in enumerate(zip(margins, self._tails, strict=True)):
                 check_atoms(law, known, f"margin {k}")
-                check_spacing(*middle_and_spread(law, known), self._dtype)
+                way_out = "give the margins parameters of dtype=torch.float64"
+                check_spacing(*middle_and_spread(law, known), self._dtype, way_out)
 
     def _spread(self, value: Tensor) -> Tensor:
         if self._validate_args:

@@ -4,7 +4,8 @@ Each is Pyro's law of that name with ``icdf``, ``isf``, ``cdf``, ``sf``, ``log_c
 shape, batched, with derivatives of any order to every argument and parameter, and with draws by inversion,
 so that quasi-random points, truncation and copulas take it. All is found in float64 whatever the law's dtype,
 to a relative 1e-12, in tails as far as float64 goes, for shapes of at least 0.01 (the error of a Beta grows
-to 1e-7 where a shape is 1e-6). Draws and quantiles are rounded to the law's dtype inside its open support.
+to 1e-7 where a shape is 1e-6). Draws are rounded to the law's dtype inside its open support, quantiles too;
+those at float64 u are float64.
 """
 
 from __future__ import annotations

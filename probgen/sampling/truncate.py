@@ -50,7 +50,8 @@ def truncate(
         low, high: the ends; none where not given. Broadcast with the law's batch; gradients flow to them.
 
     Raises:
-        ValueError: for an interval that is empty, reversed, without mass, or too narrow for float64.
+        ValueError: for an interval that is empty, reversed, without mass, or too narrow for float64; and when
+            a law is drawn from whose draws would be few different numbers in its dtype.
         TypeError: for a law that is discrete, has events, or has no CDF.
 
     See Robert (1995), Simulation of Truncated Normal Variables.

@@ -69,7 +69,10 @@ def check_cdf(cdf: Callable[[Tensor], Tensor], x: Tensor) -> None:
     x = x.expand(level.shape)
     wrong = ~((level >= -ENDS) & (level <= 1 + ENDS))
     if wrong.any():
-        raise ValueError(f"cdf should be in [0, 1] but is {first(level, wrong)} at x = {first(x, wrong)}")
+        way_out = "; divide it by its whole rise" if level.isfinite().all() else ""
+        raise ValueError(
+            f"cdf should be in [0, 1] but is {first(level, wrong)} at x = {first(x, wrong)}{way_out}"
+        )
     fall = level[1:] - level[:-1] < -TOLERANCE
     if fall.any():
         raise ValueError(
