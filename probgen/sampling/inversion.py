@@ -13,6 +13,7 @@ from probgen.core.mapped import is_mapped
 from probgen.sampling import series
 from probgen.sampling.landmarks import heavy_tail, laid_out
 from probgen.sampling.panels import (
+    ABSOLUTE,
     LogDensity,
     Panels,
     Power,
@@ -25,7 +26,6 @@ from probgen.sampling.panels import (
     pieces,
     power_law,
     refined,
-    tolerance,
 )
 from probgen.sampling.target import Target
 
@@ -114,7 +114,7 @@ def remeshed(target: Target, panels: Panels, beside: Panels, peak: Tensor) -> Me
 def split(target: Target, mesh: Mesh, mass: Tensor, again: Tensor) -> Mesh | None:
     """Cut the panels whose mass is not what it is by another quadrature, and refine; None if all agree."""
     panels = mesh.panels
-    wrong = (mass - again).abs() > tolerance(mass, target.looseness)
+    wrong = (mass - again).abs() > ABSOLUTE * target.looseness * mass.sum(0)
     wrong &= divisible(panels, target.looseness) & (panels.piece == 0)
     index = wrong.any(1).nonzero()
     if len(index) == 0:

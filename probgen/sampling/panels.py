@@ -17,7 +17,10 @@ LogDensity = Callable[[Tensor], Tensor]
 TAIL = 2.0**-100
 """Tails are resolved in relative terms down to this probability."""
 
-_ABSOLUTE, _RELATIVE = 5e-12, 1e-9  # what a panel may be off, of the total and of its own tail
+ABSOLUTE = 5e-12
+"""What a panel may be off, of the total."""
+
+_RELATIVE = 1e-9  # and of its own tail
 _LONGEST, _FAR = 4.0, 24.0  # in t, lest derivatives go astray that fall faster; and up to where
 _ROUNDS, _MOST = 100, 4096
 _FIELDS = 7
@@ -159,7 +162,7 @@ def refined(
     def measure(panels: Panels) -> Tensor:
         return in_chunks(of_few, panels, series.ORDER)
 
-    most = max(_MOST, 4 * len(panels))
+    most = len(panels) + _MOST
     measures = measure(panels)
     mass = measures[0].scatter(0, pieces(panels, power), power.mass)
     rows = torch.cat([panels.fields, mass[None], measures[1:]])
@@ -189,24 +192,15 @@ def _urgency(panels: Panels, measures: Tensor, looseness: float) -> Tensor:
     Pieces are the least urgent of all: they stay whole.
     """
     mass = measures[0]
-    inner, total = tail_masses(mass)
+    from_left, from_right = mass.cumsum(0), mass.flip(0).cumsum(0).flip(0)
+    total = from_left[-1]
+    inner = torch.minimum(from_left, from_right)
     steep = (inner > TAIL * total) & (inner - mass < 1e-4 * inner) & (inner < 0.1 * total)
     long = (inner > TAIL * total) & (panels.stop - panels.start > _LONGEST) & (panels.start < _FAR)
+    tolerance = looseness * (_RELATIVE * inner).clamp(_RELATIVE * TAIL * total, ABSOLUTE * total)
     error = torch.maximum(measures[1:3].abs().sum(0), _hidden(panels, measures[3:]))
-    urgency = torch.maximum(error / tolerance(mass, looseness), 2 * (steep | long).to(mass.dtype))
+    urgency = torch.maximum(error / tolerance, 2 * (steep | long).to(mass.dtype))
     return torch.where(panels.piece > 0, -1.0, torch.where(divisible(panels, looseness), urgency, 0.0))
-
-
-def tail_masses(mass: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what lies from each panel outwards, itself included, on its lighter side; and the total."""
-    from_left, from_right = mass.cumsum(0), mass.flip(0).cumsum(0).flip(0)
-    return torch.minimum(from_left, from_right), from_left[-1]
-
-
-def tolerance(mass: Tensor, looseness: float) -> Tensor:
-    """Return how far off the mass of each panel may be."""
-    inner, total = tail_masses(mass)
-    return looseness * (_RELATIVE * inner).clamp(_RELATIVE * TAIL * total, _ABSOLUTE * total)
 
 
 def divisible(panels: Panels, looseness: float) -> Tensor:
