@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import contextlib
+from collections.abc import Hashable, Iterator
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -11,6 +12,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing, get_proxy_mode
+from torch.nn.utils.stateless import _reparametrize_module
 
 from probgen.core import NotFinite, Pair, evaluating, plate_nesting, sample_sites
 from probgen.core.supports import Supported
@@ -19,6 +21,8 @@ from probgen.inference.traces import log_prob_of
 
 PLATE = "_particles"
 """The plate of the draws, left of all the pair's own."""
+DRAWS = 8
+"""Draws that are looked at, at most, to see whether one pass for all is right."""
 
 
 class Traces(NamedTuple):
@@ -46,10 +50,10 @@ def traces_of(pair: Pair, particles: int, *batch: Tensor, model_gradients: bool 
 
     One pass has the draws in a plate left of all the pair's own, so that nets see shape (particles, n, ...).
     A net that takes dimension 0 for the batch, dimension 1 for channels or time, or that looks across the
-    rows, computes something else there. So draws are run alone, in evaluation mode, and held against their
-    part of the pass, at calls 1, 2, 4, 8, ... for each form of the batch. Where they differ, or the pass
-    fails, each draw is run alone, as a training with one draw does. What a net takes from its batch in
-    training mode, such as the statistics of a batch normalisation, is then taken from the n rows of a draw.
+    rows, computes something else there. So draws are run alone and held against their part of the pass, at
+    calls 1, 2, 4, 8, ... for each form of the batch. Where they differ, or the pass fails, each draw is run
+    alone, as a training with one draw does. What a net takes from its batch in training mode, such as the
+    statistics of a batch normalisation, is then taken from the n rows of a draw.
 
     Without ``model_gradients`` only what the guide computes has a gradient.
     """
@@ -129,7 +133,6 @@ def _known(pair: Pair, particles: int, *batch: Tensor) -> _Known:
             torch.random.fork_rng(devices=devices),
             disable_proxy_modes_tracing(),
             torch.no_grad(),
-            evaluating(pair),
             poutine.block(),
         ):
             try:
@@ -141,14 +144,49 @@ def _known(pair: Pair, particles: int, *batch: Tensor) -> _Known:
 
 
 def _checked(pair: Pair, particles: int, *batch: Tensor) -> _Known:
-    """Hold the first and the last draw, run alone, against their part of one pass for all."""
+    """Hold a few draws, run alone, against their part of one pass for all.
+
+    That is done in evaluation mode, where nothing is drawn but z. In training it is done with other weights
+    too, since a layer of zeros, or averages not yet made, hide what the layers below do; and in training
+    mode, where that draws nothing either.
+    """
+    some, training = min(particles, DRAWS), any(module.training for module in pair.modules())
+    with evaluating(pair):
+        nesting, fits = _fits(pair, some, *batch)
+        if fits and training:
+            with contextlib.suppress(Exception), _stand_ins(pair, moved=True):
+                _, fits = _fits(pair, some, *batch)
+    if fits and training:
+        with _stand_ins(pair):
+            rows = Rows(pair, batch)
+            single = alone(pair, *batch, rows=rows)
+            if _agree(pair, single, single, 0, rows, batch):
+                _, fits = _fits(pair, some, *batch)
+    return _Known(nesting, fits, 0)
+
+
+@contextlib.contextmanager
+def _stand_ins(pair: Pair, *, moved: bool = False) -> Iterator[None]:
+    """Let copies stand in for the weights and buffers of a pair, moved upwards (so that what is > 0 stays)."""
+    tensors: dict[str, Tensor] = {**dict(pair.named_parameters()), **dict(pair.named_buffers())}
+    copies = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    if moved:
+        for copy in copies.values():
+            if copy.is_floating_point():
+                copy += 0.1 * (1 + copy.abs()) * torch.rand_like(copy)
+    with _reparametrize_module(pair, copies, tie_weights=True):
+        yield
+
+
+def _fits(pair: Pair, particles: int, *batch: Tensor) -> tuple[int, bool]:
+    """Return the number of a pair's plates, and whether the first and the last draw are alone as among all."""
     rows = Rows(pair, batch)
     single = alone(pair, *batch, rows=rows)
     whole = _together(pair, particles, single.nesting, *batch)
-    fits = whole is not None and all(
-        _agree(pair, single, whole, index, rows, batch) for index in sorted({0, particles - 1})
+    draws = (0, particles - 1)
+    return single.nesting, whole is not None and all(
+        _agree(pair, single, whole, draw, rows, batch) for draw in draws
     )
-    return _Known(single.nesting, fits, 0)
 
 
 def _agree(

@@ -12,7 +12,7 @@ from probgen import Pair, fit
 from probgen.evaluation import log_likelihoods
 from probgen.inference import ELBO, IWAE, SVI, FreeBits, Renyi
 from probgen.inference.capture import CapturedLoss
-from probgen.inference.particles import forget, traces_of
+from probgen.inference.particles import _known, forget, traces_of
 from probgen.models import VAE
 from probgen.nets import MLP, ConvDecoder, ConvEncoder, NormalHead
 from probgen.priors import StandardNormal
@@ -111,7 +111,6 @@ BOUNDS = {
 def test_bounds_train_on_one_draw_at_a_time(bound, power, name, device):
     x, gradients = data(device), []
     svi = SVI(pair_with(BY_BATCH[name](), device), bound()).double()
-    traces_of(svi.pair, DRAWS, x)  # looks, in evaluation mode
     torch.manual_seed(7)
     loss, terms = svi(x)
     torch.manual_seed(7)
@@ -146,6 +145,35 @@ def test_the_doubly_reparameterised_gradient_is_the_same_in_both_layouts(device,
     torch.testing.assert_close(*outcomes)
 
 
+class CentredInTraining(nn.Module):
+    """Does nothing in evaluation mode."""
+
+    def forward(self, h):
+        return h - h.mean(0) if self.training else h
+
+
+@pytest.mark.parametrize("layer", [lambda: nn.BatchNorm1d(WIDTH), CentredInTraining], ids=["norm", "centred"])
+def test_what_evaluation_hides_is_seen_in_training(layer, device):
+    """A fresh batch normalisation changes nothing in evaluation mode."""
+    pair, x = pair_with(layer(), device), data(device)
+    before = {name: tensor.clone() for name, tensor in pair.state_dict().items()}
+    known = _known(pair, DRAWS, x)
+    assert not known.together
+    for name, tensor in pair.state_dict().items():
+        assert torch.equal(tensor, before[name])
+    assert pair.training
+    forget(pair)
+    losses = []
+    for mode in ("graph", "eager"):
+        forget(pair)
+        torch.manual_seed(1)
+        loss_of = CapturedLoss(SVI(pair, IWAE(3)).double(), mode)
+        losses.append([loss_of.backward(x)[0] for _ in range(3)])
+        assert loss_of.mode == mode
+        pair.load_state_dict(before)
+    assert losses[0] == losses[1]
+
+
 @pytest.mark.parametrize("layer", ORDINARY.values(), ids=ORDINARY)
 def test_ordinary_nets_have_one_pass(layer, device):
     pair, x = pair_with(layer(), device), data(device)
@@ -167,7 +195,9 @@ def test_what_a_net_has_learned_to_do_is_seen_later(device):
     last = pair.decoder.net[-1]
     weight = last.weight.detach().clone()
     nn.init.zeros_(last.weight)
-    assert len(traces_of(pair, DRAWS, x)) == 1
+    assert len(traces_of(pair.train(), DRAWS, x)) == DRAWS  # it is looked at with other weights too
+    forget(pair)
+    assert len(traces_of(pair.eval(), DRAWS, x)) == 1
     with torch.no_grad():
         last.weight.copy_(weight)
     assert len(traces_of(pair, DRAWS, x)) == DRAWS
