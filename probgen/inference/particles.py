@@ -167,7 +167,7 @@ def _checked(pair: Pair, particles: int, *batch: Tensor) -> _Known:
 
 @contextlib.contextmanager
 def _stand_ins(pair: Pair, *, moved: bool = False) -> Iterator[None]:
-    """Let copies stand in for the weights and buffers of a pair, moved upwards (so that what is > 0 stays)."""
+    """Let copies stand in for the weights and buffers of a pair, moved upwards: what is > 0 stays."""
     tensors: dict[str, Tensor] = {**dict(pair.named_parameters()), **dict(pair.named_buffers())}
     copies = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     if moved:
@@ -179,7 +179,7 @@ def _stand_ins(pair: Pair, *, moved: bool = False) -> Iterator[None]:
 
 
 def _fits(pair: Pair, particles: int, *batch: Tensor) -> tuple[int, bool]:
-    """Return the number of a pair's plates, and whether the first and the last draw are alone as among all."""
+    """Return the number of plates, and whether the first and the last draw are alone as among all."""
     rows = Rows(pair, batch)
     single = alone(pair, *batch, rows=rows)
     whole = _together(pair, particles, single.nesting, *batch)
