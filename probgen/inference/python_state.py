@@ -39,6 +39,8 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
 INTERNAL = frozenset(vars(nn.Module())) - {"training"}
 DERIVED = ("_orig", "_v")
 """Ends of names of weights from which torch makes others anew at each call: spectral norm, weight norm."""
+PLAIN_HOMES = ("types", "dataclasses", "argparse", "collections")
+"""Modules of the standard library whose objects are namespaces and records."""
 OPAQUE = (
     Enum, type, types.ModuleType, types.BuiltinFunctionType, torch.dtype, torch.device,
     Optimizer, LRScheduler, Dataset, DataLoader,
@@ -120,9 +122,10 @@ class PythonState:
         return self._state
 
     def _identities(self) -> list[Any]:
-        """Return the identity of all that is held, and the size of what holds it."""
+        """Return the identity of all that is held, the size of what holds it and the modules' classes."""
         ids: list[Any] = [*map(id, chain.from_iterable(map(operator.call, self._readers, self._places)))]
         ids += map(len, self._sized)
+        ids += map(type, self._modules)
         return ids
 
     def _shapes(self) -> list[Any]:
@@ -142,6 +145,7 @@ class PythonState:
         self._readers: list[Callable[[Any], Iterable[Any]]] = []
         self._places: list[Any] = []
         self._sized: list[Any] = []
+        self._modules: list[nn.Module] = []
         self._weights: list[nn.Parameter] = []
         self._arrays: list[np.ndarray] = []
         self._paths: dict[int, str] = {}
@@ -206,6 +210,7 @@ class PythonState:
         self.containers.append(held)
         self._hold(held, _getter(own))
         self._sized.append(held)
+        self._modules.append(module)
         for members in MEMBERS:
             self.containers.append(held[members])
             if held[members]:
@@ -261,7 +266,8 @@ class PythonState:
                 (_attribute(path, "keywords"), value.keywords),
             )
             return kind
-        if kind.__module__.split(".")[0] in sys.stdlib_module_names and kind is not types.SimpleNamespace:
+        home = kind.__module__.split(".")[0]
+        if home in sys.stdlib_module_names and home not in PLAIN_HOMES:
             return Same(value)
         held = getattr(value, "__dict__", None)
         slots = [s for base in kind.__mro__ for s in _words(vars(base).get("__slots__", ()))]
@@ -302,9 +308,10 @@ class PythonState:
                 continue
             self._paths[id(base)] = base.__name__
             self._kept.append(base)
-            own = tuple(name for name, value in vars(base).items() if can_change(name, value))
+            own = tuple(name for name in vars(base) if not name.startswith("__") and name != "_abc_impl")
             if own:
-                self._named(base, own, _attributes(own))
+                self.names.append((base, own))
+                self._hold(vars(base), _getter(own))
                 self._queue.extend((f"{base.__name__}.{name}", vars(base)[name]) for name in own)
             functions = functions_of(base)
             self._queue.extend((f"{base.__name__}.{name}()", function) for name, function in functions)

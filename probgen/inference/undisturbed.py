@@ -113,11 +113,16 @@ def _keep_names(owner: Any, names: tuple[str, ...]) -> Callable[[], None]:
     if isinstance(owner, dict):
         before = {name: owner[name] for name in names}
         return lambda: owner.update(before)
-    values = [(name, getattr(owner, name)) for name in names]
+    values = [(name, _raw(owner, name)) for name in names]
 
     def put_back() -> None:
         for name, value in values:
-            if getattr(owner, name, NOTHING) is not value:
+            if _raw(owner, name) is not value:
                 setattr(owner, name, value)
 
     return put_back
+
+
+def _raw(owner: Any, name: str) -> Any:
+    """Return what stands under a name: of a class the function, not what it is bound to."""
+    return vars(owner).get(name, NOTHING) if isinstance(owner, type) else getattr(owner, name, NOTHING)

@@ -1,5 +1,6 @@
 """Python's state belongs to a graph: what changes it has another one, and a loss that changes it has none."""
 
+import argparse
 import functools
 import itertools
 import logging
@@ -80,12 +81,23 @@ class Stateful(Objective):
         self.get, self.put = adjustable()
         self.power = functools.partial(pow, 2.0)
         self.array, self.tensor = np.ones(3), torch.ones(())
+        self.options = argparse.Namespace(weight=1.0)
         self.scalar = np.float64(1.0)
         self.long = [1.0] * (LARGEST + 1)
         self.calls = 0
 
     def forward(self, *batch: Tensor):
         return self.read(self) * (batch[0] - self.part.act(self.w)).square().sum(), {}
+
+    def factor(self):
+        return 1.0
+
+
+class Doubled(Stateful):
+    """Another class that an objective may be given."""
+
+    def forward(self, *batch: Tensor):
+        return 2 * super().forward(*batch)[0], {}
 
 
 def enclosing():
@@ -145,6 +157,9 @@ READS = {
     "length of a long list": (lambda o: len(o.long) / LARGEST, lambda o: o.long.append(1.0)),
     "class attribute": (lambda o: o.shared, lambda o: setattr(Stateful, "shared", 3.0)),
     "global": (lambda o: FACTOR, set_global),
+    "namespace of options": (lambda o: o.options.weight, lambda o: setattr(o.options, "weight", 3.0)),
+    "class": (lambda o: 1.0, lambda o: setattr(o, "__class__", Doubled)),
+    "method of a class": (lambda o: o.factor(), lambda o: setattr(Stateful, "factor", lambda o: 3.0)),
     "of a user's module": (lambda o: config.weight, lambda o: setattr(config, "weight", 3.0)),
     "number of numpy": (lambda o: float(o.scalar), lambda o: setattr(o, "scalar", np.float64(2.0))),
     "new attribute": (lambda o: getattr(o, "new", 1.0), lambda o: setattr(o, "new", 3.0)),
@@ -159,7 +174,9 @@ READS = {
 @pytest.fixture(autouse=True)
 def outside():
     """Put what the tests change outside of an objective back."""
+    factor = Stateful.factor
     yield
+    Stateful.factor = factor
     globals()["FACTOR"] = Stateful.shared = config.weight = 1.0
 
 
