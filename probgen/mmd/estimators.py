@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any, Literal
@@ -16,7 +15,7 @@ from probgen.mmd.bandwidths import default_gaussian
 from probgen.mmd.kernels import Energy
 from probgen.mmd.pairwise import symmetric_product
 from probgen.mmd.pooled import Pooled, checked_share
-from probgen.mmd.spread import any_weights, equal_weights
+from probgen.mmd.spread import any_weights, equal_weights, standard_error
 
 Estimator = Literal["unbiased", "biased"]
 
@@ -120,7 +119,7 @@ def mmd2_profile(
             variance = equal_weights(sums[i], squares[i], diagonal[i], pooled.n, inner_x, inner_y)
         if not torch.isfinite(value):
             raise ValueError(f"kernel should return finite values but gave an MMD² of {float(value)}")
-        estimates.append(Estimate(float(value), math.sqrt(variance)))
+        estimates.append(Estimate(float(value), standard_error(variance, sums[i], squares[i])))
     return estimates
 
 

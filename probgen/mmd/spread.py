@@ -7,7 +7,27 @@ of the doubly centred kernel. The first may be estimated below 0, and is then ta
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
+
+_SMALLEST = 1e-290
+"""Sums of squares below this have lost digits."""
+
+
+def standard_error(variance: Tensor, sums: Tensor, squares: Tensor) -> float:
+    """Return the root of a variance, which has digits only where the squares of the kernel's values have.
+
+    Raises:
+        ValueError: where float64 cannot hold them.
+    """
+    if not torch.isfinite(variance) or (sums.any() and squares.abs().max() < _SMALLEST):
+        raise ValueError(
+            "kernel should return values whose squares float64 can hold, for a standard error, but does not: "
+            "write the data in other units"
+        )
+    return math.sqrt(variance)
 
 
 def equal_weights(

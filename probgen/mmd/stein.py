@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
@@ -16,7 +15,7 @@ from probgen.mmd.estimators import Estimator, inner_weight
 from probgen.mmd.kernels import InverseMultiquadric
 from probgen.mmd.pairwise import accurate_squared_distances, centred, check_finite, symmetric_product
 from probgen.mmd.pooled import checked_share
-from probgen.mmd.spread import variance_within
+from probgen.mmd.spread import standard_error, variance_within
 
 Target: TypeAlias = Density | Callable[[Tensor], Tensor]
 """A density, or the score ∇ log p as a function of points of shape (n, d)."""
@@ -117,7 +116,8 @@ def ksd2(
     value = inner * different + (1 - inner) * same
     if not torch.isfinite(value):
         raise ValueError(f"kernel should return finite values but gave a KSD² of {float(value)}")
-    return Estimate(float(value), math.sqrt(variance_within(sums, squares[:, 1], share)))
+    variance = variance_within(sums, squares[:, 1], share)
+    return Estimate(float(value), standard_error(variance, sums, squares))
 
 
 def points_and_scores(x: Tensor | Mapping[str, Tensor], target: Target) -> tuple[Tensor, Tensor]:

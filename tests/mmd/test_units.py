@@ -12,6 +12,7 @@ from probgen.mmd import (
     Linear,
     bandwidth_grid,
     deep_kernel_test,
+    ksd2,
     ksd_test,
     median_bandwidth,
     mmd2,
@@ -151,3 +152,13 @@ def test_what_is_no_sample_is_told_in_a_sentence(call):
         call(X.long())
     with pytest.raises(ValueError, match="x should be finite but holds NaN or infinite values in row 3"):
         call(X.index_fill(0, torch.tensor([3]), math.nan))
+
+
+@pytest.mark.parametrize("factor", [1e-100, 1e100])
+def test_a_standard_error_without_digits_is_refused(factor):
+    """Of xᵀy the variance has the fourth power of the units: 0 is no error, nor is infinity."""
+    with pytest.raises(ValueError, match="squares float64 can hold, for a standard error"):
+        mmd2(factor * X, factor * Y, Linear())
+    with pytest.raises(ValueError, match="squares float64 can hold, for a standard error"):
+        ksd2(1e90 * X, lambda x: -x / 1e180)
+    assert mmd2(1e30 * X, 1e30 * Y, Linear()) == pytest.approx([1e60 * z for z in mmd2(X, Y, Linear())])
