@@ -47,6 +47,7 @@ class AcceptReject(TorchDistribution, ABC):
     arg_constraints = {}  # noqa: RUF012
     has_rsample = False
     _first_guess = 0.5  # of the share accepted
+    _mapped = False  # by torch.vmap: the law can be scored but not drawn from
 
     def __init__(
         self,
@@ -78,6 +79,8 @@ class AcceptReject(TorchDistribution, ABC):
     def sample(self, sample_shape: Sequence[int] = (), *, generator: torch.Generator | None = None) -> Tensor:
         if get_proxy_mode() is not None:
             raise RuntimeError("draws by rejection cannot be captured as a graph: their number is random")
+        if self._mapped:
+            raise RuntimeError("draws by rejection cannot be mapped by torch.vmap: their number is random")
         shape = self._extended_shape(torch.Size(sample_shape))
         copies = [1] * (len(self.batch_shape) - len(self._own)) + list(self._own)
         copies = [wide // max(own, 1) for wide, own in zip(self.batch_shape, copies, strict=True)]
@@ -216,7 +219,7 @@ class AcceptRejectOnLine(AcceptReject):
         max_rounds: int,
         validate_args: bool | None,
     ) -> None:
-        self._line = line
+        self._line, self._mapped = line, line.mapped
         super().__init__(
             log_prob,
             batch_shape=line.shape,

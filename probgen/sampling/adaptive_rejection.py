@@ -95,6 +95,8 @@ class AdaptiveRejection(AcceptRejectOnLine):
             max_rounds=max_rounds,
             validate_args=validate_args,
         )
+        if self._mapped:
+            return
         with torch.no_grad():
             low, high, x = self._found() if points is None else self._given(points)
             if points is None and self._validate_args:

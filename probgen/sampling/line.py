@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
+from probgen.core.mapped import is_mapped
+
 _INTERVALS = (
     type(constraints.real), constraints.greater_than, constraints.greater_than_eq, constraints.less_than,
     constraints.interval, constraints.half_open_interval,
@@ -25,7 +27,8 @@ class Line:
         batch_shape: shape of the family; broadcast with what ``log_prob`` returns.
         dtype, device: of the draws; those that ``log_prob`` returns where not given.
 
-    ``low`` and ``high`` are the ends, ``first`` and ``last`` the outermost numbers between them.
+    ``low`` and ``high`` are the ends, ``first`` and ``last`` the outermost numbers between them. Where it is
+    ``mapped``, by ``torch.vmap``, no value can be asked for: the law can be scored but not drawn from.
     """
 
     def __init__(
@@ -41,7 +44,7 @@ class Line:
             raise ValueError(f"support should be an interval of the real line but got {support}")
         low = torch.as_tensor(getattr(support, "lower_bound", -torch.inf), dtype=torch.float64).detach()
         high = torch.as_tensor(getattr(support, "upper_bound", torch.inf), dtype=torch.float64).detach()
-        if not (low < high).all():
+        if not is_mapped(low, high) and not (low < high).all():
             raise ValueError(f"support should have its lower end below the upper one but got {support}")
         one_sided = torch.where(low.isfinite(), low + 1, torch.where(high.isfinite(), high - 1, 0.0))
         middle = torch.where(low.isfinite() & high.isfinite(), (low + high) / 2, one_sided)
@@ -58,7 +61,8 @@ class Line:
             place.to(probe.device).expand(self.shape).flatten() for place in (low, high, middle)
         )
         self.first, self.last = _towards(self.low, torch.inf), _towards(self.high, -torch.inf)
-        self.innermost = self._innermost()
+        self.mapped = is_mapped(probe, self.low, self.high)
+        self.innermost = None if self.mapped else self._innermost()
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return log_prob at x in the support, rows x n, in float64; raise where it is NaN or +inf."""

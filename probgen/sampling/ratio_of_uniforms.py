@@ -76,6 +76,8 @@ class RatioOfUniforms(AcceptRejectOnLine):
             max_rounds=max_rounds,
             validate_args=validate_args,
         )
+        if self._mapped:
+            return
         with torch.no_grad():
             bulk, places, _ = find_bulk(self._line)
             places = surveyed(log_prob, self._line, points) if self._validate_args else places[:, :0]

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from probgen.core import seeded
+from probgen.core.mapped import is_mapped
 from probgen.sampling.accept_reject import AcceptReject, RejectionReport
 
 __all__ = ["Rejection", "RejectionReport"]
@@ -65,12 +66,12 @@ class Rejection(AcceptReject):
     ) -> None:
         bound = torch.as_tensor(log_bound, dtype=torch.float64).detach()
         shape = torch.broadcast_shapes(proposal.batch_shape, bound.shape)
-        if not bound.isfinite().all():
+        if not is_mapped(bound) and not bound.isfinite().all():
             raise ValueError(f"log_bound should be finite but got {log_bound}")
         if log_normaliser is not None:
             known = torch.as_tensor(log_normaliser, dtype=torch.float64).detach().to(bound.device)
             shape = torch.broadcast_shapes(shape, known.shape)
-            if not (known <= bound + 1e-6 * (1 + bound.abs())).all():
+            if not is_mapped(known, bound) and not (known <= bound + 1e-6 * (1 + bound.abs())).all():
                 raise ValueError(
                     f"log_normaliser should be at most log_bound = {log_bound} but got {log_normaliser}"
                 )

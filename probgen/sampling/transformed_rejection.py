@@ -12,6 +12,7 @@ from torch.distributions.constraints import Constraint
 
 from probgen.core import Estimate
 from probgen.sampling.accept_reject import AcceptRejectOnLine
+from probgen.sampling.given_density import GivenDensity
 from probgen.sampling.hat_table import HatTable
 from probgen.sampling.line import Line
 from probgen.sampling.strips import audit, check_between, check_convex, cut_evenly, integration_parts
@@ -100,6 +101,8 @@ class TransformedDensityRejection(AcceptRejectOnLine):
             max_rounds=max_rounds,
             validate_args=validate_args,
         )
+        if self._mapped:
+            return
         self._strips, index, area, self._top = cut_evenly(self._line, ratio)
         self._table = HatTable(self._line, self._strips, index, area, self._top)
         self._log_hat = (self._table.width * area).log() + self._top
@@ -150,6 +153,11 @@ class TransformedDensityRejection(AcceptRejectOnLine):
         return self._integral
 
     def _normaliser(self) -> Tensor:
+        if self._mapped:
+            line = self._line
+            return GivenDensity(
+                self._log_prob, line.support, (), self._own, line.dtype, line.device, validate=False
+            ).log_normaliser()
         if not (self._learned and torch.is_grad_enabled()):
             return self._integrated()[0].reshape(self._own)
         parts = [(x, weight - strips.log_hat(x)) for x, weight, strips in integration_parts(self._strips, 1)]

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
-from probgen.core.mapped import needs_gradient
+from probgen.core.mapped import is_mapped, needs_gradient
 from probgen.sampling.by_inversion import ByInversion
 from probgen.sampling.given_density import GivenDensity
 from probgen.sampling.inverse_cdf import InverseCDF
@@ -62,8 +62,9 @@ def truncate(
     (tensor([30.0231, 30.0766]), tensor(30.0333))
     """
     ends = [end for end in (low, high) if isinstance(end, Tensor)]
-    if isinstance(law, InverseCDF) and law.by_density and not needs_gradient(*ends):
-        return _found_anew(law, law.by_density, low, high, validate_args)
+    given = law.by_density if isinstance(law, InverseCDF) else None
+    if given is not None and not needs_gradient(*ends) and not (len(given.points) and is_mapped(*ends)):
+        return _found_anew(law, given, low, high, validate_args)
     return Truncated(law, low, high, validate_args=validate_args)
 
 
@@ -86,8 +87,9 @@ def _found_anew(
     points = given.points.reshape(
         len(given.points), *[1] * (1 + len(shape) - given.points.dim()), *given.points.shape[1:]
     )
-    inside = (points > lower) & (points < upper)
-    points = torch.where(inside, points, somewhere(lower, upper))[inside[..., None].flatten(1).any(1)]
+    if len(points):
+        inside = (points > lower) & (points < upper)
+        points = torch.where(inside, points, somewhere(lower, upper))[inside[..., None].flatten(1).any(1)]
     found = InverseCDF(
         log_prob=given.given,
         support=_interval(lower, upper),
@@ -259,15 +261,16 @@ class Truncated(ByInversion, TorchDistribution):
 
 def _check_order(low: Tensor, high: Tensor) -> None:
     wrong = ~(low < high)
-    if wrong.any():
+    if not is_mapped(wrong) and wrong.any():
         raise ValueError(
             f"low should be below high but got low = {first(low, wrong)} and high = {first(high, wrong)}"
         )
 
 
 def _interval(low: Tensor, high: Tensor) -> Constraint:
-    if low.isinf().all() and high.isinf().all():
+    endless = [not is_mapped(end) and bool(end.isinf().all()) for end in (low, high)]
+    if all(endless):
         return constraints.real
-    if high.isinf().all():
+    if endless[1]:
         return constraints.greater_than_eq(low)
-    return constraints.less_than(high) if low.isinf().all() else constraints.interval(low, high)
+    return constraints.less_than(high) if endless[0] else constraints.interval(low, high)

@@ -45,6 +45,14 @@ def two_normals(a):
     return dist.MixtureSameFamily(dist.Categorical(torch.ones(2)), dist.Normal(torch.tensor([-2.0, 2.0]), a))
 
 
+def bell(a):
+    return lambda x: -a * x**2 / 2
+
+
+def bell_area(a):
+    return (2 * math.pi / a).log() / 2
+
+
 LAWS = {
     "log-density": power,
     "log-density of a batch": lambda a: InverseCDF(
@@ -54,6 +62,8 @@ LAWS = {
         log_prob=lambda x: -a * x, support=constraints.interval(0.0, 3.0)
     ),
     "truncated log-density": lambda a: truncate(power(a), -0.5, 2.0),
+    "truncated at a latent end": lambda a: truncate(NORMAL, -a),
+    "log-density truncated at a latent end": lambda a: truncate(MADE_ONCE, -a, 1.0),
     "CDF": lambda a: InverseCDF(cdf=logistic(a)["cdf"]),
     "quantile function": lambda a: InverseCDF(icdf=logistic(a)["icdf"]),
     "Gamma": lambda a: sampling.Gamma(a, torch.tensor(1.0)),
@@ -72,6 +82,12 @@ LAWS = {
     "empirical copula with ties": lambda a: EmpiricalCopula(DATA.round(), [NORMAL, dist.Gamma(a, a)]),
     "Rosenblatt": funnel,
     "Rosenblatt with moving support": triangle,
+    "adaptive rejection": lambda a: sampling.AdaptiveRejection(bell(a), log_normaliser=bell_area(a)),
+    "ratio of uniforms": lambda a: sampling.RatioOfUniforms(bell(a), log_normaliser=bell_area(a)),
+    "rejection": lambda a: sampling.Rejection(
+        bell(a), proposal=dist.Cauchy(0.0, 1.0), log_bound=4.0, log_normaliser=bell_area(a)
+    ),
+    "transformed density rejection": lambda a: sampling.TransformedDensityRejection(bell(a)),
     "smoothed sample": lambda a: Empirical(DATA[:, 0]).smoothed(a),
 }
 
