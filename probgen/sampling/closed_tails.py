@@ -38,8 +38,8 @@ def normal_log_tails(z: Tensor) -> tuple[Tensor, Tensor]:
 
 def log_ndtr(z: Tensor) -> Tensor:
     """Return log Φ(z) as torch's operator does, which ``torch.vmap`` would apply row by row."""
-    t, low = z / math.sqrt(2), z < -1
-    tail = torch.special.erfcx(torch.where(low, -t, 1.0)).log() - t**2 - _LOG_2
+    t, low = z * math.sqrt(0.5), z < -1
+    tail = (torch.special.erfcx(torch.where(low, -t, 1.0)) / 2).log() - t * t
     return torch.where(low, tail, (-torch.special.erfc(torch.where(low, 0.0, t)) / 2).log1p())
 
 
