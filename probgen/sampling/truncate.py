@@ -62,9 +62,9 @@ def truncate(
     (tensor([30.0231, 30.0766]), tensor(30.0333))
     """
     ends = [end for end in (low, high) if isinstance(end, Tensor)]
-    given = law.by_density if isinstance(law, InverseCDF) else None
-    if given is not None and not needs_gradient(*ends) and not (len(given.points) and is_mapped(*ends)):
-        return _found_anew(law, given, low, high, validate_args)
+    if isinstance(law, InverseCDF) and law.by_density and not needs_gradient(*ends):
+        if not (len(law.by_density.points) and is_mapped(*ends)):
+            return _found_anew(law, law.by_density, low, high, validate_args)
     return Truncated(law, low, high, validate_args=validate_args)
 
 
