@@ -62,10 +62,14 @@ def truncate(
     (tensor([30.0231, 30.0766]), tensor(30.0333))
     """
     ends = [end for end in (low, high) if isinstance(end, Tensor)]
-    if isinstance(law, InverseCDF) and law.by_density and not needs_gradient(*ends):
-        if not (len(law.by_density.points) and is_mapped(*ends)):
-            return _found_anew(law, law.by_density, low, high, validate_args)
+    if isinstance(law, InverseCDF) and law.by_density and not (needs_gradient(*ends) or _chosen(law, ends)):
+        return _found_anew(law, law.by_density, low, high, validate_args)
     return Truncated(law, low, high, validate_args=validate_args)
+
+
+def _chosen(law: InverseCDF, ends: Sequence[Tensor]) -> bool:
+    """Say whether which named points lie between the ends is a question that ``torch.vmap`` forbids."""
+    return law.by_density is not None and len(law.by_density.points) > 0 and is_mapped(*ends)
 
 
 def _found_anew(
