@@ -10,7 +10,7 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from probgen.core.mapped import needs_gradient
+from probgen.core.mapped import is_mapped, needs_gradient
 from probgen.sampling import verification
 from probgen.sampling.bisection import before, first_reaching
 from probgen.sampling.columns import Columns
@@ -78,7 +78,7 @@ class GivenCdf:
     def _ended(self, x: Tensor, u: Tensor) -> Tensor:
         """Put the ends of the support at u = 0 and 1, but where an atom is the last of the law."""
         x = torch.where(u <= 0, self._first, x)
-        if get_proxy_mode() is None and not (u >= 1).any():
+        if get_proxy_mode() is None and not is_mapped(u) and not (u >= 1).any():
             return x
         atom = 1 - self.cdf(before(x)) > verification.ENDS
         return torch.where((u >= 1) & ~atom, self._high, x)

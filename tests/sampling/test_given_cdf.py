@@ -76,3 +76,12 @@ def test_quantiles_at_0_and_1_need_no_gradient():
     x = law.icdf(torch.tensor([0.0, 0.75, 1.0], dtype=float64))
     (gradient,) = torch.autograd.grad(x[1], scale)
     assert float(gradient) == pytest.approx(math.log(3), rel=1e-12)
+
+
+def test_quantiles_under_vmap():
+    u, shift = torch.tensor([[0.1, 1.0], [0.0, 0.4]], dtype=float64), torch.tensor([0.0, 1.0], dtype=float64)
+
+    def quantile(u, shift):
+        return InverseCDF(cdf=lambda x: (x - shift).sigmoid(), dtype=float64, validate_args=False).icdf(u)
+
+    torch.testing.assert_close(torch.vmap(quantile)(u, shift), torch.logit(u) + shift[:, None])
