@@ -230,19 +230,20 @@ class CapturedLoss:
         if path is not None and state.is_number(path):
             if self._numbers == MAX_STATES:
                 self._say(
+                    "values",
                     f"the loss runs eagerly for further values of {path!r}, since it has graphs for "
-                    f"{MAX_STATES + 1}; a buffer may change without a new graph"
+                    f"{MAX_STATES + 1}; a buffer may change without a new graph",
                 )
                 return False
             self._numbers += 1
         if len(self._graphs) == MAX_GRAPHS:
-            self._say(f"the loss runs eagerly on further shapes, since it has {MAX_GRAPHS} graphs")
+            self._say("shapes", f"the loss runs eagerly on further shapes, since it has {MAX_GRAPHS} graphs")
             return False
         return True
 
-    def _say(self, sentence: str) -> None:
-        if sentence not in self._said:
-            self._said.add(sentence)
+    def _say(self, topic: str, sentence: str) -> None:
+        if topic not in self._said:
+            self._said.add(topic)
             logger.warning(sentence)
 
     def _give_up(self, reason: str) -> None:
@@ -274,7 +275,8 @@ class CapturedLoss:
                     fast = compiled(captured.graph)
                 else:
                     fast = recorded(bind(captured.graph), tensors, batch)
-            faster = replace(graph, run=self._run(fast, captured, tensors))
+            raises = self.mode == "compile"  # a replay raises nothing that could be caught
+            faster = replace(graph, run=self._run(fast, captured, tensors, guard=raises))
             reason = self._disagreement(faster, batch, expected, cast=self._rounding())
         except Exception as error:  # a missing compiler, an operation that a CUDA graph cannot hold
             reason = f"could not be made: {_first_line(error)}"
@@ -285,9 +287,16 @@ class CapturedLoss:
         return graph
 
     def _run(
-        self, function: Callable[..., list[Tensor]], captured: Captured, tensors: tuple[Tensor, ...]
+        self,
+        function: Callable[..., list[Tensor]],
+        captured: Captured,
+        tensors: tuple[Tensor, ...],
+        *,
+        guard: bool = True,
     ) -> Run:
         run = plain(function, captured.terms, tensors, casts=self._cast() is not None)
+        if not guard:
+            return run
         return guarded(run, [tensors[i] for i in captured.writes if i < len(tensors)], self._device)
 
     def _cast(self) -> torch.dtype | None:

@@ -154,7 +154,10 @@ class PythonState:
         self._queue: deque[tuple[str, Any]] = deque([("", self._objective)])
         while self._queue:
             path, value = self._queue.popleft()
-            values[path] = self._visit(path, value, deep=len(values) < MOST)
+            try:
+                values[path] = self._visit(path, value, deep=len(values) < MOST)
+            except Exception:  # an object that does not let itself be looked into
+                values[path] = Same(value)
         self._state = State(values)
         self._ids, self._forms = self._identities(), self._shapes()
 
@@ -293,7 +296,7 @@ class PythonState:
                 self._paths[id(cell)] = _attribute(path, name)
                 self._kept.append(cell)
                 self.containers.append(cell)
-                self._hold(cell, lambda cell: (cell.cell_contents,))
+                self._hold(cell, lambda cell: (content(cell),))
                 self._queue.append((_attribute(path, name), content(cell)))
         for name in ("__defaults__", "__kwdefaults__", "__dict__"):
             if getattr(function, name):

@@ -8,6 +8,7 @@ import random
 from collections import deque
 from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -296,6 +297,27 @@ def test_what_a_loss_does_not_change_but_others_do_may_stand_in_it(caplog):
         objective.optimizer.step()
     assert len(loss_of._graphs) == 2
     assert not caplog.records
+
+
+class Shy:
+    """An object that cannot be looked into."""
+
+    @property
+    def __dict__(self):
+        raise RuntimeError("do not look")
+
+
+def test_what_cannot_be_looked_into_keeps_no_loss_from_capture(caplog):
+    objective = Stateful()
+    objective.shy, objective.mock, objective.keys = Shy(), Mock(), {torch.ones(2): 1, (1, 2): [3]}
+    objective.early = lambda: later  # which it encloses, and which is not there yet
+    loss_of = CapturedLoss(objective, "graph")
+    losses = {float(loss_of(torch.ones(4, 2))[0].detach()) for _ in range(5)}
+    assert losses == {objective(torch.ones(4, 2))[0].item()}
+    assert len(loss_of._graphs) == 1
+    assert not caplog.records
+    later = 1.0
+    assert objective.early() == later
 
 
 def test_a_loss_that_holds_an_iterator_is_not_captured(caplog):
