@@ -66,8 +66,9 @@ class InverseCDF(TorchDistribution):
     What is found: features that stand at an end, at 0 or at a mode, however narrow; features in the stretch
     that holds most of the mass down to one part in 10⁵ of it; and others, anywhere, down to 1/500 of their
     distance from an end, from 0 or from a mode, where width is that of the stretch on which they dominate
-    log_prob (that of a Gaussian is far wider than the Gaussian). In a batch of a thousand laws the last two
-    are 10³ and 1/10. Name the places of narrower ones, and of poles inside the support, by ``points``.
+    log_prob (that of a Gaussian is far wider than the Gaussian). Of a thousand laws at
+    once, a batch or chains under vmap, the last two are 10³ and 1/10. Name the places of narrower ones, and
+    of poles inside the support, by ``points``.
 
     ``mean``, ``variance`` and ``entropy()`` are integrated on the panels, with gradients; ``sf`` and ``isf``
     know the upper tail as ``cdf`` and ``icdf`` the lower one. Beside a CDF or a quantile function a

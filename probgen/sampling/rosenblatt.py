@@ -21,7 +21,8 @@ class Rosenblatt(ByUniforms):
     r"""p(x) = p(x₁) p(x₂ | x₁) ··· p(x_d | x₁, ..., x_{d−1}), each conditional a law on the line.
 
     x_k = F_k⁻(u_k | x₁, ..., x_{k−1}) turns independent uniforms into draws, and u_k = F_k(x_k | ...) turns
-    them back (:meth:`to_uniform`): uniform coordinates are the test that a model is calibrated.
+    them back (:meth:`to_uniform`): uniform coordinates are the test that a model is calibrated. Where a
+    support moves with the coordinates before it, chains walk on each coordinate's own scale in turn.
 
     Args:
         conditionals: one for each coordinate: a law, or a function of the coordinates before it, each of
