@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
 
 from probgen.core import Objective
 
@@ -42,7 +42,9 @@ def settings_of(
         for name, plan in plans.items()
     ]
     scheduled = "lr" in plans and not isinstance(plans["lr"], LRScheduler)
-    settings |= _of_groups(optimizer, leave_out=("lr", "initial_lr") if scheduled else ())
+    moving = any(isinstance(plan, OneCycleLR | CyclicLR) for plan in plans.values())
+    leave_out = ("lr", "initial_lr") if scheduled else ("momentum", "betas") if moving else ()
+    settings |= _of_groups(optimizer, leave_out=leave_out)
     for plan in plans.values():
         if isinstance(plan, LRScheduler):
             settings |= _of_scheduler(type(plan).__name__, plan.state_dict())
@@ -74,7 +76,7 @@ def check_same(folder: Path, *, before: Settings, later: Settings, now: Settings
         )
 
 
-def _of_groups(optimizer: Optimizer, leave_out: tuple[str, ...]) -> Settings:
+def _of_groups(optimizer: Optimizer, *, leave_out: tuple[str, ...]) -> Settings:
     settings: Settings = {}
     for i, group in enumerate(optimizer.param_groups):
         which = "optimizer's" if len(optimizer.param_groups) == 1 else f"optimizer's group {i}'s"

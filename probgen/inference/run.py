@@ -189,7 +189,13 @@ class Run:
             terms = self._validate(held_out)
             self._record("validation", terms)
         self.reports_since_best += 1
-        judged = self.objective.judge(terms)
+        try:
+            judged = self.objective.judge(terms)
+        except KeyError as error:
+            raise ValueError(
+                f"{type(self.objective).__name__} is judged by the term {error}, which the report of step "
+                f"{self.history.step} does not have: report it for all data, in evaluation mode too"
+            ) from error
         if judged is None:
             self._unjudged()
             return
@@ -227,7 +233,9 @@ class Run:
     def _say(self, found: str, what: str) -> None:
         """Say once that weights cannot be judged."""
         if not self._fault and self.processes.rank == 0:
-            logger.warning("%s should be finite but %s: such weights are never the best", what, found)
+            logger.warning(
+                "%s should be finite but %s: weights judged by such a number are not the best", what, found
+            )
         self._fault = self._fault or found
 
     def latest(self) -> dict[str, str]:

@@ -10,6 +10,7 @@ from torch.optim import lr_scheduler
 from probgen import Objective
 from probgen.inference import IWAE, SVI, BetaELBO, Callback, FreeBits, Sum, fit, schedules
 from tests.inference.test_fit import Square, same, x_of
+from tests.inference.test_training import SCHEDULERS
 from tests.pairs import LinearGaussian
 
 
@@ -133,6 +134,25 @@ def test_another_torch_scheduler_is_named(before, after, sentence, tmp_path):
     with pytest.raises(ValueError, match=r"the optimizer's lr of the run in .*, 0\.05, but got 0\.5"):
         scheduled(tmp_path, before, lr=0.5)
     assert scheduled(tmp_path, before)[1].step == 8
+
+
+def test_a_run_that_failed_goes_on_with_the_very_objects_that_it_had(tmp_path):
+    class Fail(Callback):
+        def on_step_end(self, objective, history):
+            if history.step == 7:
+                raise RuntimeError("planted")
+
+    options = {"steps": 8, "epochs": None, "progress": False, "seed": 0}
+    for name, plan in SCHEDULERS.items():
+        if name == "plateau":  # which leaves no trace of the rate that it was given
+            continue
+        objective = Square()
+        optimizer = torch.optim.SGD(objective.parameters(), lr=0.05, momentum=0.9)
+        options |= {"optimizer": optimizer, "schedules": {"lr": plan(optimizer)}}
+        train(tmp_path / name, objective, callbacks=[Stop()], **options)
+        with pytest.raises(RuntimeError, match="planted"):
+            train(tmp_path / name, objective, callbacks=[Fail()], **options)
+        assert train(tmp_path / name, objective, **options).ended == "finished"
 
 
 def test_another_function_of_the_step_has_its_say_from_there_on(tmp_path):

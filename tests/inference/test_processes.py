@@ -93,6 +93,28 @@ class End(Callback):
         return rank == 1 and history.step == 3
 history = fit(svi(), x_of(), steps=100, callbacks=[End()], **options)
 out["ended"] = [history.ended, history.step]
+class Varied(Reconstruction):
+    def forward(self, *batch):
+        loss, _ = super().forward(*batch)
+        rows = len(batch[0])
+        terms = {"rows": torch.tensor(float(rows)), "ten": torch.tensor(10.0), "one": torch.tensor(1.0)}
+        names = ["rows", "ten"] if rank == 0 else ["one", "rows"] if rows != 4 else []
+        return loss, {name: terms[name] for name in names}
+
+class Again(Callback):
+    def on_step_end(self, objective, history):
+        if history.step == 2:
+            try:
+                fit(Varied(), x_of(), epochs=1, checkpoint=folder / "varied", resume=True, **options)
+            except ValueError as error:
+                out["refused"] = str(error)
+
+varied = {"checkpoint": folder / "varied", "resume": True, "validation": x_of(50, 2), **options}
+fit(Varied(), x_of(), steps=3, callbacks=[Again()], **varied)
+history = fit(Varied(), x_of(), epochs=2, **varied)
+both = [(term, split) for term in ("rows", "ten", "one") for split in ("train", "validation")]
+out["terms"] = {f"{term} {split}": history.values(term, split) for term, split in both}
+
 (folder / f"{rank}.json").write_text(json.dumps(out))
 fabric.barrier()
 os._exit(0)  # gloo's threads may abort the interpreter as it ends (torch 2.13); all is written by now
@@ -170,6 +192,25 @@ def test_two_processes_write_one_checkpoint_and_resume_from_it(two):
         ValueError, match=r"should have the number of processes of the run in .*, 2, but got 1"
     ):
         fit(SVI(LinearGaussian()), x_of(), epochs=5, optimizer=sgd, **options)
+
+
+def test_terms_of_processes_belong_to_their_names(two):
+    _, written = two  # each epoch has shares of 32, 32, 32 and 4 rows, the validation of 25
+    rows = (3 * 32 * 32 + 4 * 4) / 100
+    by_name = {"ten": 10.0, "one": 1.0}
+    for process in written:
+        terms = process["terms"]
+        assert terms["rows train"][-1] == pytest.approx((rows * 100 + 3 * 32 * 32) / 196)
+        assert terms["rows validation"] == [25.0] * len(terms["rows validation"])
+        for name, value in by_name.items():
+            assert set(terms[f"{name} train"]) == {value}
+            assert set(terms[f"{name} validation"]) == {value}
+
+
+def test_a_folder_in_use_is_refused_in_all_processes(two):
+    _, written = two
+    for process in written:
+        assert "is in use by another training (this process)" in process["refused"]
 
 
 def test_one_process_can_end_the_training_of_all(two):

@@ -101,6 +101,16 @@ def test_a_term_called_as_one_of_fit_is_refused(name):
         fit(Own(lambda training, rows: "a"), x_of(5), steps=1, progress=False)
 
 
+def test_a_term_by_which_weights_are_judged_and_that_is_missing_is_named():
+    class Judged(Varied):
+        def judge(self, terms):
+            return terms["a"]
+
+    judged = Judged(lambda training, rows: "a" if training else "b")
+    with pytest.raises(ValueError, match="Judged is judged by the term 'a', which the report of step 1 does"):
+        fit(judged, x_of(5), steps=1, validation=x_of(5), progress=False)
+
+
 def test_the_first_step_that_is_not_finite_is_found_by_name():
     tally = Tally()
     tally.add(1, ("loss", "a"), torch.tensor([1.0, 2.0]), 3)

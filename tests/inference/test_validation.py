@@ -39,7 +39,7 @@ def test_validation_that_is_not_finite_is_said_and_with_patience_refused(caplog,
     history = train()
     assert history.values("loss", "validation") == [math.inf] * 3
     assert re.search(where, caplog.text)
-    assert caplog.text.count("such weights are never the best") == 1
+    assert caplog.text.count("weights judged by such a number are not the best") == 1
     for patience, reports in [(2, 2), (9, 3)]:
         for _ in range(2):  # a resumed run too
             with pytest.raises(ValueError, match=rf"at none of {reports} reports was it finite \({where}"):
