@@ -68,6 +68,13 @@ def at_ends(transform: Transform, value: Tensor) -> Tensor:
     return beyond.flatten(-dims).any(-1) if dims else beyond
 
 
+def innermost(transform: Transform) -> Transform:
+    """Return the map of one element, of a map of several that are independent."""
+    while isinstance(transform, IndependentTransform):
+        transform = transform.base_transform
+    return transform
+
+
 class Logistic(Transform):
     r"""x = a + (b − a) σ(u), computed from the end that is nearer, the last number inside where it rounds.
 
@@ -96,12 +103,6 @@ class Logistic(Transform):
         """Say which values are the first or the last number inside."""
         first, last = self._inside(value)
         return (value <= first) | (value >= last)
-
-    def forward_shape(self, shape: Any) -> torch.Size:
-        ends = (getattr(end, "shape", ()) for end in (self._lower, self._upper))
-        return torch.broadcast_shapes(shape, *ends)
-
-    inverse_shape = forward_shape
 
     def _call(self, x: Tensor) -> Tensor:
         if self._unit:

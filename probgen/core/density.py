@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -10,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
-from torch.distributions.transforms import IndependentTransform, Transform, identity_transform
+from torch.distributions.transforms import Transform, identity_transform
 
-from probgen.core.bijectors import at_ends, bijector_of
+from probgen.core.bijectors import at_ends, bijector_of, innermost
 from probgen.core.cells import Cells
 from probgen.core.mapped import tolerant
 from probgen.core.placed import log_prob_at
@@ -101,7 +102,8 @@ class Density:
         support = support_of(law)
         try:
             draw = drawn(law)
-            law.log_prob(draw)
+            with contextlib.suppress(ValueError):  # of a draw that rounding took out of the support
+                law.log_prob(draw)
         except NotImplementedError:
             raise ValueError(
                 f"{type(law).__name__} should have draws and a log_prob but lacks one of them: give Density "
@@ -217,18 +219,18 @@ class Density:
         """
         with tolerant():
             return {
-                site: at_ends(self._transforms[site], x)
-                .reshape(*x.shape[: x.dim() - len(self.shapes[site])], -1)
-                .any(-1)
+                site: self._at_end(site, x)
                 for site, x in values.items()
                 if site in self.shapes and self._rounds(site)
             }
 
+    def _at_end(self, site: str, x: Tensor) -> Tensor:
+        leading = x.shape[: x.dim() - len(self.shapes[site])]
+        return at_ends(self._transforms[site], x).reshape(*leading, -1).any(-1)
+
     def _rounds(self, site: str) -> bool:
         """Say whether the log-density sees a site by values that an end of the support rounds."""
-        transform = self._transforms[site]
-        while isinstance(transform, IndependentTransform):
-            transform = transform.base_transform
+        transform = innermost(self._transforms[site])
         return self._law is None and not isinstance(transform, Cells) and transform is not identity_transform
 
     def _log_prob_at(self, position: Tensor, values: dict[str, Tensor]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.utils._pytree import tree_map
 
+from probgen.core.bijectors import Logistic, innermost
 from probgen.core.density import Density
 from probgen.core.handlers import is_derived, is_observation
 from probgen.core.mapped import Named, Values, mapped, tolerant
@@ -24,6 +26,8 @@ from probgen.core.traces import sample_sites, seeded
 logger = logging.getLogger("probgen")
 
 _STARTS = 4
+_LOOKED_AT, _SLOPE = 8, 0.05
+"""Draws at an end that are looked at, and the change of log-density, over 3, from which it is the rest's."""
 _ELEMENTS = 2**24
 """Observed numbers in one pass over many draws: bounds memory, not the result."""
 
@@ -180,6 +184,39 @@ class ModelDensity(Density):
     def given(self, data: Values) -> ModelDensity:
         r"""Return the family of posteriors of n data sets, by site, (n, \*shape): its batch shape is (n,)."""
         return ModelDensity(*self._given, data=data)
+
+    def at_ends(self, values: Values) -> Named:
+        """As for any density; of a site known at positions, where the rest of the model still changes there.
+
+        Between two pairs of positions, this side of the end and beyond, the law's own slope is the same, and
+        what differs is the slope of a factor or a likelihood, which sees the values alone.
+        """
+        found = super().at_ends(values)
+        if self.batch_shape or not self.shapes.keys() <= values.keys():
+            return found
+        for site in self._placed - self._dependent:
+            if not isinstance(innermost(self._transforms[site]), Logistic):
+                continue
+            flags = self._at_end(site, values[site])
+            if flags.any() and self._changes_beyond(
+                site, {n: values[n][flags][:_LOOKED_AT] for n in self.names}
+            ):
+                found[site] = flags
+        return found
+
+    @torch.no_grad()
+    def _changes_beyond(self, site: str, values: Values) -> bool:
+        """Say of a few values at an end whether more than the law of their site changes there."""
+        position = self.unconstrain(values)
+        own = dict(zip(self.names, position.split(list(self.dims.values()), -1), strict=True))[site]
+        start = list(itertools.accumulate(self.dims.values(), initial=0))[self.names.index(site)]
+        place = start + own.abs().argmax(-1, keepdim=True)
+        end = position.gather(-1, place)
+        far_in, near, beyond, far = (
+            self.unconstrained_log_prob(position.scatter(-1, place, end + step * end.sign()))
+            for step in (-6.0, -3.0, 3.0, 6.0)
+        )
+        return bool((((near - far_in) - (far - beyond)).abs() > _SLOPE).any())
 
     def _rounds(self, site: str) -> bool:
         return site not in self._placed and super()._rounds(site)

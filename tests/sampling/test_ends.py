@@ -216,3 +216,23 @@ def test_bounded_densities_are_no_finding(generator):
     chains = sample(density, warmup=200, draws=200, compile="graph", generator=generator)
     assert chains.diagnose() == []
     assert abs(z_of(chains["x"], 2 / 5)) < 5
+
+
+def test_what_a_factor_loses_under_a_known_prior_is_told(generator):
+    """(1 - p)^-0.9 is a factor, which sees values; as a prior it is known at positions."""
+
+    def model(power):
+        p = pyro.sample("p", dist.Beta(1.0, 1.0 - power))
+        pyro.factor("rest", (power - 0.9) * torch.log1p(-p))
+
+    for power, told in ((0.0, True), (0.9, False)):
+        chains = short(Density.from_model(model, power), generator)
+        assert any("of the draws of p lie at an end" in w for w in chains.diagnose()) == told
+        assert (abs(z_of(chains["p"], 1 / 1.1)) > 5) == told
+
+
+def test_uniform_laws_of_a_batch(generator):
+    law = dist.Uniform(torch.tensor([0.0, 1.0]), torch.tensor([2.0, 3.0]))
+    density = Density.from_distribution(law)
+    assert density.dim == 1
+    assert z_of(short(density, generator)["x"], torch.tensor([1.0, 2.0])).abs().max() < 5
