@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from pyro import poutine
 from pyro.distributions import Delta
+from pyro.distributions.util import scale_and_mask
 from pyro.poutine.enum_messenger import EnumMessenger
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
@@ -18,7 +19,7 @@ from probgen.core.bijectors import bijector_of
 from probgen.core.density import drawn
 from probgen.core.mapped import Values
 from probgen.core.placed import Placed, log_prob_at
-from probgen.core.supports import support_of
+from probgen.core.supports import checked_support, element_support, outside, support_of, supported
 from probgen.core.traces import is_factor, sample_sites
 
 
@@ -166,7 +167,7 @@ def _check_enumerable(name: str, law: Any) -> None:
 
 
 def check_sites(trace: Any, starter: Starter) -> None:
-    """Raise for what would make the log-density wrong: sub-samples, masks that leave no prior, scales."""
+    """Raise for what would make the log-density wrong: sub-samples, impossible data, masks, scales."""
     if not starter.positions:
         raise ValueError("the model should have a continuous latent site but has none")
     for name, site in sample_sites(trace).items():
@@ -176,6 +177,8 @@ def check_sites(trace: Any, starter: Starter) -> None:
                     f"plate {frame.name!r} should hold all of its {frame.full_size} elements but is "
                     f"sub-sampled to {frame.size}"
                 )
+        if is_observation(site):
+            _check_observation(name, site)
         if name in starter.positions and _masked_in_part(site):
             raise ValueError(
                 f"site {name!r} should have a prior everywhere but is masked in part: sample only the "
@@ -185,6 +188,21 @@ def check_sites(trace: Any, starter: Starter) -> None:
             raise ValueError(
                 f"site {name!r} should not be scaled where discrete sites are summed out, but is"
             )
+
+
+def _check_observation(name: str, site: Any) -> None:
+    """Raise for data that no parameters make possible, since they lie outside of their law's support."""
+    support = checked_support(site["fn"])
+    if support is None or any(isinstance(bound, Tensor) for bound in vars(element_support(support)).values()):
+        return
+    log_prob = supported(site["fn"]).log_prob(site["value"])
+    impossible = outside(support, site["value"]) & (scale_and_mask(log_prob, 1.0, site["mask"]) == -torch.inf)
+    if impossible.any():
+        row = int(impossible.nonzero()[0, -1]) if impossible.dim() else 0
+        raise ValueError(
+            f"site {name!r} should observe values of its law's support, {element_support(support)}, but row "
+            f"{row} holds others"
+        )
 
 
 def _masked_in_part(site: Any) -> bool:

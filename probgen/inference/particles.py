@@ -21,7 +21,7 @@ from probgen.inference.traces import log_prob_of
 
 PLATE = "_particles"
 """The plate of the draws, left of all the pair's own."""
-DRAWS = 8
+DRAWS = 3
 """Draws that are looked at, at most, to see whether one pass for all is right."""
 
 

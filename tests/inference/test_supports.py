@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from probgen import Pair, fit
+from probgen import Density, Pair, fit
 from probgen.core.supports import supported
 from probgen.evaluation import log_likelihoods
 from probgen.inference import ELBO, IWAE, SVI, FreeBits, Renyi
@@ -206,3 +206,30 @@ def test_draws_outside_of_their_prior_count_as_impossible(make, device):
     x = torch.zeros(50, device=device)
     with pyro.validation_enabled(False):
         assert not torch.isfinite(SVI(Narrow(None), make()).to(device)(x)[0])
+
+
+UNCONDITIONAL = {  # whose support is the same whatever is learned
+    "Poisson", "Poisson, negative", "Bernoulli", "continuous Bernoulli", "grey levels", "Beta", "Gamma",
+    "exponential", "log-normal", "geometric", "zero-inflated", "mixture", "Dirichlet", "one of three",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("law", "good", "bad"),
+    [row for name, row in (LAWS | EVENTS).items() if name in UNCONDITIONAL],
+)
+def test_chains_have_no_density_on_it(law, good, bad, device):
+    """But where the support depends on what is learned."""
+
+    def model(x, seen=None):
+        a = pyro.sample("a", dist.Normal(torch.zeros((), device=device), 0.1))
+        with pyro.plate("data", len(x)), pyro.poutine.mask(mask=seen is None or seen):
+            pyro.sample("x", law(a.expand(len(x))), obs=x)
+
+    x, wrong = data(good, bad, device)
+    Density.from_model(model, x)
+    Density.from_model(model, wrong, torch.arange(6, device=device) != 4)
+    with pytest.raises(
+        ValueError, match=r"site 'x' should observe values of its law's support, .* row 4 holds"
+    ):
+        Density.from_model(model, wrong)
