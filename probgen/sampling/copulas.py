@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
+from probgen.core.mapped import is_mapped
 from probgen.sampling.by_uniforms import ByUniforms, joint_support
 from probgen.sampling.closed_tails import normal_log_tails, normal_quantile
 from probgen.sampling.incomplete import Beta
@@ -72,7 +73,7 @@ class _WithMargins(ByUniforms):
         """Add the margins' log-densities to that of the copula; −∞ where that is 0, also beside a pole."""
         impossible = dependence == -torch.inf
         result = torch.where(impossible, -torch.inf, margins.sum(-1) + dependence)
-        if self._validate_args and result.isnan().any():
+        if self._validate_args and not is_mapped(result) and result.isnan().any():
             row = result.isnan().nonzero()[0]
             x = value[tuple(row)].tolist()
             kinds = [f"margin {k}, {type(law).__name__}" for k, law in enumerate(self.margins)]

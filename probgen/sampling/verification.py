@@ -91,7 +91,7 @@ def check_spacing(
     near = middle.detach().to(dtype).abs()
     step = (torch.nextafter(near, torch.full_like(near, torch.inf)) - near).to(torch.float64)
     coarse = (spread.detach() > 0) & (spread.detach() < _FEWEST * step)
-    if coarse.any():
+    if not is_mapped(coarse) and coarse.any():
         raise ValueError(
             f"draws should be many different numbers but those of {dtype} near "
             f"x = {first(middle, coarse):.9g} are {first(step, coarse):.3g} apart, and half of the law lies "

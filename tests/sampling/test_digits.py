@@ -56,3 +56,13 @@ def test_a_transformed_law_keeps_the_digits_of_u():
     u = torch.tensor([0.1, 0.7], dtype=float64)
     law = TransformedDistribution(InverseCDF(cdf=torch.sigmoid), [ExpTransform()])
     torch.testing.assert_close(law.icdf(u), u / (1 - u), rtol=1e-14, atol=0)
+
+
+def test_copulas_are_made_under_vmap():
+    def log_prob(loc):
+        margins = [Normal(loc, 1.0), Normal(0.0, 1.0)]
+        return sampling.GaussianCopula(margins, correlation=torch.eye(2)).log_prob(torch.tensor([0.5, 0.1]))
+
+    loc = torch.tensor([1.0, 2.0])
+    expected = Normal(loc, 1.0).log_prob(torch.tensor(0.5)) + Normal(0.0, 1.0).log_prob(torch.tensor(0.1))
+    torch.testing.assert_close(torch.vmap(log_prob)(loc), expected)
