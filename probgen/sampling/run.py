@@ -56,7 +56,8 @@ def run(
         transition: how chains move.
         init: positions (chains, \*batch, dim), on the unconstrained scale; or ``chains.state`` of an earlier
             run, which then goes on to the bit, with its own generator where none is given. A state can be
-            saved by ``torch.save`` and read by ``torch.load`` with ``weights_only=True``.
+            saved by ``torch.save`` and read by ``torch.load`` with ``weights_only=True``, by the same version
+            of probgen, since another one may map positions to values otherwise.
         draws: kept draws per chain.
         thin: steps per kept draw.
         keep: names of the sites to keep, where not all.
