@@ -23,6 +23,7 @@ from probgen.inference.frozen import Modes
 from probgen.inference.history import History
 from probgen.inference.identity import check_same, settings_of
 from probgen.inference.learned import Learned
+from probgen.inference.noise import Noise, noise_of, set_noise
 from probgen.inference.planned import Plan, Planned
 from probgen.inference.processes import Processes
 from probgen.inference.settings import check_dtype
@@ -34,7 +35,6 @@ logger = logging.getLogger("probgen")
 FORM = 2
 """The form of what is saved of a training beside its weights."""
 
-Noise = dict[str, Tensor]
 Batch = tuple[Tensor, ...]
 
 
@@ -122,7 +122,7 @@ class Run:
                 device=self._device,
             )
             if self._noise is not None:
-                _set_noise(self._noise, self._device)
+                set_noise(self._noise, self._device)
                 self._noise = None
             for batch in epoch:
                 if self.history.step >= total:
@@ -169,13 +169,13 @@ class Run:
                 f"but that of step {self.history.step + 1} has {rows}: leave out such a batch "
                 "(DataLoader(..., drop_last=True)) or make batches larger"
             )
-        noise = _noise(self._device) if self._device.type == "cpu" else None
+        noise = noise_of(self._device) if self._device.type == "cpu" else None
         with self.processes.autocast():
             names, row = named(*loss_of.backward(*part, scale=share))
         if noise is not None and not all(
             map(math.isfinite, numbers := row.tolist())
         ):  # elsewhere reports look
-            _set_noise(noise, self._device)
+            set_noise(noise, self._device)
             self._refuse(dict(zip(names, numbers, strict=True)), self.history.step + 1, part)
         self._last = part
         self._tally.add(self.history.step + 1, names, row, rows)
@@ -288,7 +288,7 @@ class Run:
     def save(self, folder: Path) -> None:
         """Write the last checkpoint, and the best if there is a new one: the first process does."""
         table = self._check()
-        noise = self.processes.gather(_noise(self._device))
+        noise = self.processes.gather(noise_of(self._device))
         state = {
             "form": FORM,
             "run": self._settings,
@@ -374,16 +374,3 @@ def _cut(batch: Batch, rows: int, parts: int) -> Iterator[Batch]:
     for part in range(min(parts, rows)):
         cut = share(rows, (part, min(parts, rows)))
         yield tuple(column[cut] for column in batch)
-
-
-def _noise(device: torch.device) -> Noise:
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def _set_noise(state: Noise, device: torch.device) -> None:
-    torch.set_rng_state(state["cpu"])
-    if "cuda" in state and device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda"], device)
