@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from probgen import Objective
 from probgen.inference import checkpoint, fit
+from probgen.inference.processes import Processes
 
 
 class Counting(nn.Linear):
@@ -124,6 +125,13 @@ def test_buffers_that_are_filled_by_the_way_are_resumed_and_put_back(tmp_path):
     more = Filled(torch.zeros(0))
     fit(more, x_of(8), epochs=4, checkpoint=tmp_path / "2", resume=True, compile="eager", progress=False)
     assert len(more.held) > len(resumed.held)
+
+
+def test_sparse_state_is_refused_where_processes_share_it():
+    several = Processes()
+    several.world = 2
+    with pytest.raises(ValueError, match="should be dense in a training of several processes"):
+        several.share([torch.ones(2), torch.eye(2).to_sparse()])
 
 
 class Odd(Counting):
