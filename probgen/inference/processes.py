@@ -112,8 +112,8 @@ class Processes:
             return
         if any(tensor.layout is not torch.strided for tensor in tensors):
             raise ValueError(
-                "buffers and parameters should be dense in a training of several processes, which share them, "
-                "but one is sparse: train in one process, or make it of a dense buffer in forward"
+                "buffers and parameters should be dense in a training of several processes, which share "
+                "them, but one is sparse: train in one process, or make it of a dense buffer in forward"
             )
         for group in _by_dtype(tensors):
             flat = torch.cat([tensor.detach().reshape(-1) for tensor in group])
