@@ -15,7 +15,9 @@ _DIP = 0.3  # in log_prob, between two modes that are told apart
 _FIXED_MODES = 5
 _POINTS, _FINE_POINTS = 2**14, 2**16  # of a lattice: first, and once something was seen
 _LEAST_POINTS, _MOST_POINTS = 12, 512  # a decade for each law; the most at first
-_ROUNDS, _MOST_MODES = 10, 2**12
+_ROUNDS, _MOST_MODES = 16, 2**12
+_ASKED, _CLOSE_POINTS = 64, 2**21  # modes whose width is asked for; places between them
+_ALIKE, _FALLING = 8.0, 0.05  # times as wide; the least fall of log_prob over an octave of the distance
 _LIGHT = 90.0  # the logarithm of how small a share of the mass a hill may hold to be left out
 _NOISE = 2.0**-42  # of log_prob: a dip may be rounding
 
@@ -30,18 +32,27 @@ def modes(target: Target, anchors: Tensor) -> Tensor:
         found = _highest(target, anchors)
         return _highest(target, torch.cat([anchors, found]))
     found = _seen(target, lattice(target, anchors, _POINTS, _MOST_POINTS), anchors)
+    closely: Tensor | None = None
     for _ in range(_ROUNDS):
         before = len(found)
         x = lattice(target, torch.cat([anchors, found]), _FINE_POINTS)
-        if before > 1:
+        if closely is not None:
+            x = torch.cat([x, closely]).sort(0).values
+        elif before > 1:
             x = torch.cat([x, _evenly(target, found)]).sort(0).values
         found = _seen(target, x, anchors)
-        if len(found) <= before:
-            return found
         if len(found) > _MOST_MODES:
             break
+        if len(found) <= before:
+            if closely is not None:
+                return found
+            closely = _closely(target, found)
+            if closely is None:
+                return found
+        elif closely is not None:
+            closely = _closely(target, found)
     raise ValueError(
-        f"log_prob should have at most {_MOST_MODES} modes with mass but {len(found)} were found from "
+        f"log_prob should have modes that can be counted but {len(found)} were found from "
         f"x = {float(found.min()):.6g} to {float(found.max()):.6g}, and more may be there; give a support "
         f"that holds fewer"
     )
@@ -85,6 +96,65 @@ def _evenly(target: Target, found: Tensor) -> Tensor:
     low, high = (2 * low - high).maximum(target.low), (2 * high - low).minimum(target.high)
     count = max(_FINE_POINTS // found.shape[1], 2**9)
     return low + (high - low) * series.column((np.arange(count) + 0.5) / count, low)
+
+
+def _closely(target: Target, found: Tensor) -> Tensor | None:
+    """Return places half as far apart as hills can be seen from that stand on flat ground, or on none.
+
+    Such hills show from nearby only: where there are some, equal ones may lie between and beside them. None
+    where there are no such hills. Raises where unnamed ones need more places than can be looked at.
+    """
+    batch = found.shape[1]
+    found = found[:_ASKED]
+    named = torch.where(target.poles.isfinite(), target.poles, found[:1])[:_ASKED]
+    tops = torch.cat([found, named])
+    within = _seen_within(target, tops)
+    narrowest = within.amin(0)
+    if not (narrowest < torch.inf).any():
+        return None
+    # the stretch of those that are about as narrow, and beyond
+    step = narrowest / 2
+    alike = within <= _ALIKE * narrowest
+    low = torch.where(alike, tops, torch.inf).amin(0)
+    high = torch.where(alike, tops, -torch.inf).amax(0)
+    beyond = torch.maximum((high - low) / 2, step * (_FINE_POINTS / 2 / batch))
+    low, high = (low - beyond).maximum(target.low), (high + beyond).minimum(target.high)
+    count = ((high - low) / step).nan_to_num(0.0, 0.0)
+    many = count > _CLOSE_POINTS / batch
+    again = found == found[:1]
+    again[0] = False
+    refused = many & ((alike[: len(found)] & ~again).sum(0) > 1)
+    if refused.any():
+        place = tops.gather(0, within.argmin(0, keepdim=True))[0]
+        raise ValueError(
+            f"log_prob has narrow modes, as that at x = {float(place[refused][0]):.6g} that is "
+            f"{float(narrowest[refused][0]):.1e} wide, and more mass may be there than can be seen; name "
+            f"places of all modes by points="
+        )
+    here = (narrowest < torch.inf) & ~many
+    if not here.any():
+        return None
+    x = low + step * series.column(np.arange(int(count[here].max()) + 1) + 0.5, low)
+    return torch.where(here & (x < high), x, found[:1])
+
+
+def _seen_within(target: Target, tops: Tensor) -> Tensor:
+    """Return from how far away log_prob rises towards each top, inf where that is far on the way to the next."""
+    ordered, order = tops.sort(0)
+    gap = ordered.diff(dim=0)
+    gap = torch.where(gap > 0, gap, torch.inf)
+    none = torch.full_like(ordered[:1], torch.inf)
+    nearest = torch.minimum(torch.cat([none, gap]), torch.cat([gap, none]))
+    r = series.column(2.0 ** np.arange(-60.0, 40.0), ordered)
+    x = torch.stack([ordered - r, ordered + r])  # (side, distance, top, batch)
+    height = target.height(x.flatten(0, 2)).unflatten(0, x.shape[:3])
+    fallen = height < height.amax(1, keepdim=True) - 1
+    fallen = (fallen.to(torch.int8).cummax(1).values > 0)[:, :-1] & (r[:-1] > ordered.abs() * 2.0**-28)
+    inside = ((x > target.low) & (x < target.high))[:, 1:]
+    flat = inside & fallen & ~(height[:, 1:] < height[:, :-1] - _FALLING)
+    first = torch.where(flat, r[:-1].expand_as(flat[0]), torch.inf).amin(1).amax(0)  # on both sides
+    within = torch.where(first < nearest / _ALIKE, first, torch.inf)
+    return torch.zeros_like(within).scatter(0, order, within)
 
 
 def _seen(target: Target, x: Tensor, anchors: Tensor) -> Tensor:

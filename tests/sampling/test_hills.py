@@ -80,6 +80,55 @@ def test_laws_of_a_batch_have_their_own_modes():
     torch.testing.assert_close(law.report().log_normaliser, torch.full((3,), exact, dtype=float64))
 
 
+def boxes(teeth, width, spacing, offset=0.0):
+    """Uniform pieces with nothing between them: from there no log_prob leads to them."""
+
+    def log_prob(x):
+        k = ((x - offset) / spacing).round().clamp(0, teeth - 1)
+        return torch.where((x - offset - k * spacing).abs() < width / 2, 0.0, -torch.inf).double()
+
+    return log_prob
+
+
+@pytest.mark.parametrize(
+    ("teeth", "width", "spacing", "offset", "points"),
+    [(9, 0.01, 10.0, 0.0, ()), (20, 1e-3, 10.0, 50.0, ()), (5, 2.0**-13, 0.125, -1e3, (-1e3,))],
+)
+def test_teeth_with_nothing_between(teeth, width, spacing, offset, points):
+    law = InverseCDF(log_prob=boxes(teeth, width, spacing, offset), points=points, dtype=float64)
+    rounding = 2 * np.spacing(abs(offset)) / width  # of the places of the jumps
+    assert float(law.report().log_normaliser) == pytest.approx(math.log(teeth * width), abs=2e-10 + rounding)
+
+
+def test_teeth_on_a_slab():
+    spikes, log_normaliser = comb(9, 10.0, 1e-3, offset=1.0)
+    law = InverseCDF(
+        log_prob=lambda x: torch.logaddexp(spikes(x) - log_normaliser, torch.full_like(x, -math.log(82))),
+        support=constraints.interval(0.0, 82.0),
+        dtype=float64,
+    )
+    assert float(law.report().log_normaliser) == pytest.approx(math.log(2), abs=1e-11)
+
+
+def test_spikes_among_which_more_may_hide():
+    """Two of three are found, beside the ends: all of them named, the law is right."""
+    place = [1e-7, 0.5, 1 - 1e-7]
+    spikes, log_normaliser = kernels(place, 1e-9, np.zeros(3))
+
+    def law(points):
+        return InverseCDF(
+            log_prob=lambda x: torch.logaddexp(spikes(x) - log_normaliser, torch.zeros_like(x)),
+            support=constraints.unit_interval,
+            points=points,
+            dtype=float64,
+        )
+
+    for points in ([], place[1:2]):
+        with pytest.raises(ValueError, match="more mass may be there than can be seen; name places of all"):
+            law(points)
+    assert float(law(place).report().log_normaliser) == pytest.approx(math.log(2), abs=1e-9)
+
+
 def test_the_time_of_points_is_not_that_of_their_pairs():
     """A histogram of 200 bins, all inner edges named: there were 2 million values of log_prob a point."""
     random = np.random.default_rng(0)
