@@ -139,7 +139,7 @@ def _closely(target: Target, found: Tensor) -> Tensor | None:
 
 
 def _seen_within(target: Target, tops: Tensor) -> Tensor:
-    """Return from how far away log_prob rises towards each top, inf where that is far on the way to the next."""
+    """Return from how far log_prob rises towards each top; inf where that is much of the way to the next."""
     ordered, order = tops.sort(0)
     gap = ordered.diff(dim=0)
     gap = torch.where(gap > 0, gap, torch.inf)
