@@ -14,6 +14,7 @@ from probgen.sampling.target import FAR, Target, zoomed
 _DIP = 0.3  # in log_prob, between two modes that are told apart
 _FIXED_MODES = 5
 _POINTS, _FINE_POINTS = 2**14, 2**16  # of a lattice: first, and once something was seen
+_EVEN_POINTS = 2**17  # between modes
 _LEAST_POINTS, _MOST_POINTS = 12, 512  # a decade for each law; the most at first
 _ROUNDS, _MOST_MODES = 16, 2**12
 _ASKED, _CLOSE_POINTS = 64, 2**21  # modes whose width is asked for; places between them
@@ -91,11 +92,14 @@ def _decades(points: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _evenly(target: Target, found: Tensor) -> Tensor:
-    """Return places that are evenly spaced from left of the modes to right of them, as far as they go on."""
-    low, high = found.amin(0), found.amax(0)
-    low, high = (2 * low - high).maximum(target.low), (2 * high - low).minimum(target.high)
-    count = max(_FINE_POINTS // found.shape[1], 2**9)
-    return low + (high - low) * series.column((np.arange(count) + 0.5) / count, low)
+    """Return places that are evenly spaced between neighbouring modes, and as far beyond as they reach."""
+    ordered = found.sort(0).values
+    low, high = ordered[0], ordered[-1]
+    beyond = ((2 * low - high).maximum(target.low)[None], (2 * high - low).minimum(target.high)[None])
+    edges = torch.cat([beyond[0], ordered, beyond[1]])
+    count = max(_EVEN_POINTS // edges[1:].numel(), _LEAST_POINTS)
+    share = series.column((np.arange(count) + 0.5) / count, ordered)
+    return (edges[:-1] + edges.diff(dim=0) * share).flatten(0, 1)
 
 
 def _closely(target: Target, found: Tensor) -> Tensor | None:
