@@ -26,6 +26,7 @@ from probgen.core.traces import (
     plate_nesting,
     sample_sites,
     seeded,
+    sharing,
     site_log_prob,
 )
 
@@ -48,5 +49,6 @@ __all__ = [
     "plate_nesting",
     "sample_sites",
     "seeded",
+    "sharing",
     "site_log_prob",
 ]

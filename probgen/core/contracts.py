@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from pyro import poutine
@@ -14,7 +14,9 @@ from torch.distributions import Distribution
 
 from probgen.core.density import Density
 from probgen.core.supports import support_of
-from probgen.core.traces import evaluating, log_joint_prob, plate_nesting, sample_sites, seeded
+from probgen.core.traces import evaluating, log_joint_prob, plate_nesting, sample_sites, seeded, shared_values
+
+Shared = TypeVar("Shared")
 
 Terms = dict[str, Tensor]
 """Named, detached scalars that an objective reports beside its loss: reconstruction, kl, mmd2, ..."""
@@ -80,6 +82,20 @@ class Pair(GenerativeModel):
     @abstractmethod
     def guide(self, x: Tensor | None = None, *context: Tensor, n: int = 1) -> Any:
         """Approximate the posterior, q(z | x), in Pyro."""
+
+    def shared(self, name: str, compute: Callable[[], Shared]) -> Shared:
+        """Return what model and guide both compute of a batch, computed once for both.
+
+        ``h = self.shared("h", lambda: self.net(x))`` in ``guide`` and in ``model`` runs the net once a
+        bound. It should depend on the batch alone and on nothing drawn. Outside of a bound it is computed at
+        each call.
+        """
+        values = shared_values()
+        if values is None:
+            return compute()
+        if name not in values:
+            values[name] = compute()
+        return values[name]
 
     def posterior(self, x: Tensor, *context: Tensor) -> Density:
         r"""Return log p(z, x) as a function of z: a target for any Markov sampler.

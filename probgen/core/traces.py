@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -82,6 +83,24 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     finally:
         for part in training:
             part.training = True
+
+
+_SHARED: ContextVar[dict[str, Any] | None] = ContextVar("shared", default=None)
+
+
+@contextlib.contextmanager
+def sharing() -> Iterator[None]:
+    """Have what model and guide of a pair share computed once within."""
+    token = _SHARED.set({})
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
+
+
+def shared_values() -> dict[str, Any] | None:
+    """Return what is shared so far, by name; None outside of :func:`sharing`."""
+    return _SHARED.get()
 
 
 def sample_sites(trace: Any) -> dict[str, Any]:

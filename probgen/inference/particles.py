@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing, get_proxy_mode
 from torch.nn.utils.stateless import _reparametrize_module
 
-from probgen.core import NotFinite, Pair, evaluating, plate_nesting, sample_sites
+from probgen.core import NotFinite, Pair, evaluating, plate_nesting, sample_sites, sharing
 from probgen.core.supports import Supported
 from probgen.inference.rows import Rows
 from probgen.inference.traces import log_prob_of
@@ -73,7 +73,7 @@ def traces_of(pair: Pair, particles: int, *batch: Tensor, model_gradients: bool 
 def alone(pair: Pair, *batch: Tensor, rows: Rows | None = None, learn: bool = False) -> Traces:
     """Run guide and model with one draw per datum, without a plate of draws."""
     rows = rows or Rows(pair, batch)
-    with Supported():
+    with Supported(), sharing():
         guide = rows.guide_trace()
         with torch.set_grad_enabled(learn):
             model = rows.model_trace(guide)
@@ -104,7 +104,7 @@ def _together(pair: Pair, particles: int, nesting: int, *batch: Tensor, learn: b
     """
     rows = Rows(pair, batch)
     try:
-        with Supported(), pyro.plate(PLATE, particles, dim=-1 - nesting):
+        with Supported(), sharing(), pyro.plate(PLATE, particles, dim=-1 - nesting):
             guide = rows.guide_trace()
             with torch.set_grad_enabled(learn):
                 model = rows.model_trace(guide)

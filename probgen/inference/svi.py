@@ -8,7 +8,7 @@ from typing import Any
 import pyro.infer
 from torch import Tensor
 
-from probgen.core import Objective, Pair, Terms
+from probgen.core import Objective, Pair, Terms, sharing
 from probgen.core.supports import Supported
 from probgen.inference.elbo import ELBO, Bound
 from probgen.inference.enumeration import recorded, terms_of_pyro
@@ -48,7 +48,7 @@ class SVI(Objective):
         guides: list[Any] = []
         models: list[Any] = []
         rows = Rows(self.pair, batch)
-        with Watch(self.pair, len(batch[0])) as watch, Supported():
+        with Watch(self.pair, len(batch[0])) as watch, Supported(), sharing():
             total = self.elbo.differentiable_loss(
                 recorded(self.pair.model, models), recorded(rows.guide, guides), *batch
             )
