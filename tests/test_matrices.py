@@ -16,7 +16,7 @@ SCALE = torch.tensor([[1.0, 0.5], [0.5, 2.0]], dtype=torch.float64)
 DF = 5.0
 
 
-@pytest.mark.parametrize("kind", {*matrices.MAPS.values()}, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", dict.fromkeys(matrices.MAPS.values()), ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_maps_fill_their_support_with_the_volume_that_they_say(kind, size):
     """log |det| is that of the Jacobian of the places on and below the diagonal, by autograd."""

@@ -36,7 +36,7 @@ def truncate(
 
     All is computed in the logs of the tail that holds the interval, F or 1 − F, and drawn by inversion, so
     that a normal cut to beyond 8 or 30 standard deviations, or 300, is as exact as one cut at its mean. Both
-    tails are known of the laws of :mod:`probgen.sampling.quantiles` (torch's Gamma, Beta, StudentT, Chi2 and
+    tails are known of the laws of ``sampling.quantiles`` (torch's Gamma, Beta, StudentT, Chi2 and
     VonMises are turned into them), of Normal, Laplace, Cauchy, Gumbel, Exponential, Uniform, HalfNormal and
     HalfCauchy, Logistic and Kumaraswamy, of their transformations (LogNormal, Weibull, Pareto, ...), of
     their mixtures (MixtureSameFamily) and of truncated laws. Of an
