@@ -2,7 +2,8 @@
 
 from probgen.compare import compare
 from probgen.core import Conditional, Density, Estimate, GenerativeModel, Objective, Pair, Transition
-from probgen.inference import SVI, History, fit
+from probgen.objectives import SVI
+from probgen.training import History, fit
 
 __all__ = [
     "SVI",

@@ -11,10 +11,10 @@ import torch
 from lightning_fabric import Fabric
 
 from probgen import recipes
-from probgen.inference import checkpoint
-from probgen.inference.processes import PRECISIONS
 from probgen.recipes import Task
 from probgen.recipes.task import settle_threads
+from probgen.training import checkpoint
+from probgen.training.processes import PRECISIONS
 
 RUN = "run.json"
 

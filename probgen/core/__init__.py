@@ -16,9 +16,9 @@ from probgen.core.contracts import (
     Terms,
     Transition,
 )
-from probgen.core.density import Density
+from probgen.core.density.density import Density
+from probgen.core.density.model_density import ModelDensity
 from probgen.core.faults import FaultFinder, NotFinite
-from probgen.core.model_density import ModelDensity
 from probgen.core.traces import (
     evaluating,
     is_factor,

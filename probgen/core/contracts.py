@@ -12,7 +12,7 @@ from pyro import poutine
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from probgen.core.density import Density
+from probgen.core.density.density import Density
 from probgen.core.supports import support_of
 from probgen.core.traces import evaluating, log_joint_prob, plate_nesting, sample_sites, seeded, shared_values
 

@@ -1,23 +1,23 @@
 """Judging models and draws: metrics between samples, likelihoods, guides, calibration of a sampler."""
 
-from probgen.evaluation.calibration import (
-    Calibration,
-    JointTest,
-    geweke_test,
-    simulation_based_calibration,
-)
-from probgen.evaluation.guide import GuideAgainstChains, guide_against_chains
-from probgen.evaluation.likelihood import log_likelihood, log_likelihoods
-from probgen.evaluation.neighbours import (
+from probgen.evaluation.draws.classifier_test import C2ST, classifier_two_sample
+from probgen.evaluation.draws.neighbours import (
     DensityCoverage,
     PrecisionRecall,
     density_coverage,
     nearest_neighbour_ratio,
     precision_recall,
 )
-from probgen.evaluation.pareto import pareto_k
-from probgen.evaluation.parzen import ParzenWindow, parzen_log_likelihood
-from probgen.evaluation.two_sample import C2ST, classifier_two_sample
+from probgen.evaluation.likelihood.importance import log_likelihood, log_likelihoods
+from probgen.evaluation.likelihood.parzen import ParzenWindow, parzen_log_likelihood
+from probgen.evaluation.posterior.calibration import (
+    Calibration,
+    JointTest,
+    geweke_test,
+    simulation_based_calibration,
+)
+from probgen.evaluation.posterior.guide_against_chains import GuideAgainstChains, guide_against_chains
+from probgen.evaluation.posterior.pareto import pareto_k
 
 __all__ = [
     "C2ST",

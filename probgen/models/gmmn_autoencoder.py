@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from probgen.core import GenerativeModel, Objective, Terms, evaluating
+from probgen.core import GenerativeModel, evaluating
 from probgen.models.gmmn import GMMN
 
 
@@ -58,25 +58,3 @@ class GMMNAutoencoder(GenerativeModel):
         """Return p(x | z) for each code z, in evaluation mode."""
         with evaluating(self):
             return self.decoder(z, *context)
-
-
-class Reconstruction(Objective):
-    """The mean of −log p(x | e(x)) over a batch, by which an autoencoder is learned.
-
-    Terms: ``squared_error``, the mean of ‖x − E[x | e(x)]‖².
-
-    Args:
-        model: its encoder and decoder are learned, its generator is not.
-    """
-
-    def __init__(self, model: GMMNAutoencoder) -> None:
-        super().__init__()
-        self.encoder = model.encoder
-        self.decoder = model.decoder
-
-    def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
-        """Return the loss per datum and its terms."""
-        (x,) = batch
-        law = self.decoder(self.encoder(x))
-        error = (law.mean - x).detach().flatten(1).square().sum(1).mean()
-        return -law.log_prob(x).mean(), {"squared_error": error}

@@ -6,7 +6,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from probgen import mmd, nets
-from probgen.models import GMMN, ConditionalMomentMatching
+from probgen.models import GMMN
+from probgen.objectives import ConditionalMomentMatching
 from probgen.recipes.registry import Recipe, Stage, recipe
 from probgen.recipes.task import Budget, Rows, Task, gaussian_kernel
 

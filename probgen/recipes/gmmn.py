@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from probgen.models import GMMN, MomentMatching
+from probgen.models import GMMN
+from probgen.objectives import MomentMatching
 from probgen.recipes.registry import Recipe, Stage, recipe
 from probgen.recipes.task import Budget, Task, gaussian_kernel
 

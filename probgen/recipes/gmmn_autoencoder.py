@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from probgen import nets
-from probgen.models import GMMNAutoencoder, MomentMatching, Reconstruction
+from probgen.models import GMMNAutoencoder
+from probgen.objectives import MomentMatching, Reconstruction
 from probgen.recipes.registry import Recipe, Stage, recipe
 from probgen.recipes.task import Budget, Task, gaussian_kernel
 

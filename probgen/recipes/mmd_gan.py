@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from probgen import mmd, nets
-from probgen.models import GMMN, MMDGAN
+from probgen.models import GMMN
+from probgen.objectives import MMDGAN
 from probgen.recipes.registry import Recipe, Stage, recipe
 from probgen.recipes.task import Budget, Task
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from probgen.models import MomentMatching, TabularGMMN
+from probgen.models import TabularGMMN
+from probgen.objectives import MomentMatching
 from probgen.recipes.registry import Recipe, Stage, recipe
 from probgen.recipes.task import Budget, Rows, Task, gaussian_kernel
 

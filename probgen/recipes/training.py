@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from probgen.core import seeded
-from probgen.inference import History, checkpoint, fit, schedules
 from probgen.recipes.registry import Recipe, Stage
 from probgen.recipes.task import Task
+from probgen.training import History, checkpoint, fit, schedules
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

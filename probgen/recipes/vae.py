@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from probgen.inference import SVI
 from probgen.models import VAE
+from probgen.objectives import SVI
 from probgen.recipes.registry import Recipe, Stage, recipe
 from probgen.recipes.task import Task
 

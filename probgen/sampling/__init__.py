@@ -1,39 +1,44 @@
 """Samplers: exact laws that are Pyro distributions, and Markov chains by the thousand."""
 
-from probgen.sampling.adaptation import adapt, adapt_random_walk
-from probgen.sampling.adaptive_metropolis import adapt_haario, adapt_robust
-from probgen.sampling.adaptive_rejection import AdaptiveRejection, AdaptiveReport
-from probgen.sampling.barker import barker
-from probgen.sampling.chains import Chains, RunState
-from probgen.sampling.chees import adapt_hmc
-from probgen.sampling.component_wise import adapt_component_wise, component_wise
-from probgen.sampling.copulas import EmpiricalCopula, GaussianCopula
-from probgen.sampling.delayed_rejection import delayed_rejection
-from probgen.sampling.differential_evolution import differential_evolution
-from probgen.sampling.discrete import DiscreteInverse, Empirical
-from probgen.sampling.discrete_random_walk import discrete_random_walk
-from probgen.sampling.gathered import gathered
-from probgen.sampling.hmc import hmc
-from probgen.sampling.inverse_cdf import InverseCDF, InverseReport
-from probgen.sampling.ladder import adapt_tempered
-from probgen.sampling.mala import mala
-from probgen.sampling.methods import sample
-from probgen.sampling.metropolis_hastings import independence, metropolis_hastings
-from probgen.sampling.multiple_try import multiple_try
-from probgen.sampling.pcn import adapt_pcn, pcn
-from probgen.sampling.positions import initial_positions
-from probgen.sampling.quantiles import Beta, Chi2, Gamma, StudentT, VonMises
-from probgen.sampling.quasi_random import sample_qmc
-from probgen.sampling.random_walk import random_walk
-from probgen.sampling.ratio_of_uniforms import RatioOfUniforms
-from probgen.sampling.rejection import Rejection, RejectionReport
-from probgen.sampling.rosenblatt import Rosenblatt
-from probgen.sampling.run import run
-from probgen.sampling.smoothed import SmoothedEmpirical
-from probgen.sampling.stretch import stretch
-from probgen.sampling.tempered import tempered
-from probgen.sampling.transformed_rejection import TransformedDensityRejection, TransformedReport
-from probgen.sampling.truncate import truncate
+from probgen.sampling.exact.copulas import EmpiricalCopula, GaussianCopula
+from probgen.sampling.exact.discrete import DiscreteInverse, Empirical
+from probgen.sampling.exact.families import Beta, Chi2, Gamma, StudentT, VonMises
+from probgen.sampling.exact.inverse_cdf import InverseCDF, InverseReport
+from probgen.sampling.exact.quasi_random import sample_qmc
+from probgen.sampling.exact.rejection.adaptive_rejection import AdaptiveRejection, AdaptiveReport
+from probgen.sampling.exact.rejection.ratio_of_uniforms import RatioOfUniforms
+from probgen.sampling.exact.rejection.rejection import Rejection, RejectionReport
+from probgen.sampling.exact.rejection.transformed_rejection import (
+    TransformedDensityRejection,
+    TransformedReport,
+)
+from probgen.sampling.exact.rosenblatt import Rosenblatt
+from probgen.sampling.exact.smoothed import SmoothedEmpirical
+from probgen.sampling.exact.truncate import truncate
+from probgen.sampling.markov.chains import Chains, RunState
+from probgen.sampling.markov.gathered_chains import gathered
+from probgen.sampling.markov.moves.barker import barker
+from probgen.sampling.markov.moves.component_wise import component_wise
+from probgen.sampling.markov.moves.delayed_rejection import delayed_rejection
+from probgen.sampling.markov.moves.differential_evolution import differential_evolution
+from probgen.sampling.markov.moves.discrete_random_walk import discrete_random_walk
+from probgen.sampling.markov.moves.hmc import hmc
+from probgen.sampling.markov.moves.mala import mala
+from probgen.sampling.markov.moves.metropolis_hastings import independence, metropolis_hastings
+from probgen.sampling.markov.moves.multiple_try import multiple_try
+from probgen.sampling.markov.moves.pcn import pcn
+from probgen.sampling.markov.moves.random_walk import random_walk
+from probgen.sampling.markov.moves.stretch import stretch
+from probgen.sampling.markov.moves.tempered import tempered
+from probgen.sampling.markov.run import run
+from probgen.sampling.markov.sample import sample
+from probgen.sampling.markov.starting_positions import initial_positions
+from probgen.sampling.markov.warmup.adaptation import adapt, adapt_random_walk
+from probgen.sampling.markov.warmup.adaptive_metropolis import adapt_haario, adapt_robust
+from probgen.sampling.markov.warmup.component_wise_adaptation import adapt_component_wise
+from probgen.sampling.markov.warmup.hmc_adaptation import adapt_hmc
+from probgen.sampling.markov.warmup.pcn_adaptation import adapt_pcn
+from probgen.sampling.markov.warmup.temperature_ladder import adapt_tempered
 
 __all__ = [
     "AdaptiveRejection",

@@ -11,10 +11,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from probgen import data, fit, mmd, models, nets, plots
+from probgen import data, fit, mmd, models, nets, objectives, plots
 from probgen.core import GenerativeModel, Objective, seeded
 from probgen.evaluation import parzen_log_likelihood
-from probgen.inference import schedules
+from probgen.training import schedules
 from tests.benchmarks.results import record
 
 VARIANCES = 2, 5, 10, 20, 40, 80  # of the kernel's Gaussians, in Li, Swersky and Zemel's code
@@ -115,7 +115,7 @@ def main() -> None:
     with seeded(0):
         gmmn, kernel = pixels()
         ae = autoencoder()
-    matching = models.MomentMatching(gmmn, kernel)
+    matching = objectives.MomentMatching(gmmn, kernel)
     seconds = {
         "GMMN": train(
             matching,
@@ -126,11 +126,11 @@ def main() -> None:
             fabric=Fabric(accelerator="cpu", devices=1, precision="bf16-mixed"),
         )
     }
-    reconstruction = models.Reconstruction(ae)
+    reconstruction = objectives.Reconstruction(ae)
     to_code = train(reconstruction, x, given.runs / "autoencoder", steps=3000, batch_size=200, rate=1e-3)
     codes = ae.encode(x).mean
     width = mmd.median_bandwidth(codes[:1000], codes[1000:2000])
-    matching = models.MomentMatching(ae.codes, mmd.Gaussian([width / 4, width / 2, width]))
+    matching = objectives.MomentMatching(ae.codes, mmd.Gaussian([width / 4, width / 2, width]))
     in_codes = train(matching, codes, given.runs / "codes", steps=given.code_steps, batch_size=250)
     seconds["GMMN+AE"] = to_code + in_codes
     trained: dict[str, GenerativeModel] = {"GMMN": gmmn, "GMMN+AE": ae}

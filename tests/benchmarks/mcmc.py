@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from probgen import Density
+from probgen.capture.recorded_function import wrapper
 from probgen.core import Transition
 from probgen.sampling import run
-from probgen.sampling.graphs import wrapper
-from probgen.sampling.hmc import hmc_kernel, leapfrog
-from probgen.sampling.metropolis import fixed
-from probgen.sampling.random_walk import random_walk_kernel
+from probgen.sampling.markov.moves.hmc import hmc_kernel, leapfrog
+from probgen.sampling.markov.moves.metropolis import fixed
+from probgen.sampling.markov.moves.random_walk import random_walk_kernel
 from tests.benchmarks.results import cpu_seconds, record
 
 PARTS = ("mixture", "growth")

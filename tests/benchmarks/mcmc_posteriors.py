@@ -30,8 +30,8 @@ import numpy as np
 import pyro
 import torch
 
+from probgen.capture.recorded_function import Recorded
 from probgen.sampling import sample
-from probgen.sampling.graphs import Recorded
 from tests.benchmarks.results import cpu_seconds, record
 from tests.posteriors import NAMES, posterior, reference
 

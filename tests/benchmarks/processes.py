@@ -17,7 +17,7 @@ import torch
 from lightning_fabric import Fabric
 
 from probgen import SVI, data, fit
-from probgen.inference import Callback
+from probgen.training import Callback
 from tests.benchmarks.results import record
 from tests.benchmarks.svi_step import probgen_vae
 

@@ -22,9 +22,9 @@ from torch._inductor import config as inductor
 from torch.profiler import ProfilerActivity, profile
 
 from probgen import SVI, data, fit, models, nets
+from probgen.capture.captured_loss import CapturedLoss
 from probgen.data import source
-from probgen.inference.capture import CapturedLoss
-from probgen.inference.run import Run
+from probgen.training.run import Run
 from tests.benchmarks.results import record
 
 SIZES = {"784-400-20, batch 128": (400, 20, 128), "784-64-10, batch 64": (64, 10, 64)}

@@ -11,7 +11,7 @@ import pytest
 
 from probgen import recipes
 from probgen.cli import app, comparing, runs
-from probgen.inference import run
+from probgen.training import run
 
 
 @pytest.fixture

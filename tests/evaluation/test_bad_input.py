@@ -15,7 +15,7 @@ from probgen.evaluation import (
     precision_recall,
 )
 from probgen.mmd import mmd_test
-from probgen.sampling.diagnosis import autocorrelation, nested_r_hat
+from probgen.sampling.markov.diagnosis import autocorrelation, nested_r_hat
 from tests.pairs import LinearGaussian
 
 X, Y = torch.randn(2, 20, 2, generator=torch.Generator().manual_seed(0))

@@ -6,7 +6,8 @@ from torch import nn
 
 from probgen import fit
 from probgen.mmd import Energy, Gaussian, mmd_test
-from probgen.models import GMMN, MomentMatching
+from probgen.models import GMMN
+from probgen.objectives import MomentMatching
 
 
 def test_a_linear_generator_learns_the_uniform_law(device):

@@ -6,7 +6,8 @@ from torch import nn
 
 from probgen import fit, nets
 from probgen.mmd import Gaussian, bandwidth_grid, mmd_test
-from probgen.models import GMMNAutoencoder, MomentMatching, Reconstruction
+from probgen.models import GMMNAutoencoder
+from probgen.objectives import MomentMatching, Reconstruction
 
 
 def make(device):

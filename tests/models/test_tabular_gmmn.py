@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from probgen import fit
-from probgen.inference import schedules
 from probgen.mmd import Gaussian, bandwidth_grid, mmd2
-from probgen.models import MomentMatching, TabularGMMN
+from probgen.models import TabularGMMN
+from probgen.objectives import MomentMatching
+from probgen.training import schedules
 
 
 def people(n, seed):

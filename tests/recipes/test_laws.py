@@ -9,8 +9,8 @@ import torch
 
 from probgen import fit, recipes
 from probgen.core import Coded
-from probgen.inference import Callback
 from probgen.recipes import Rows, Task
+from probgen.training import Callback
 
 CASES = [(name, kind) for name, entry in recipes.entries().items() for kind in entry.tasks]
 DATA = {"images": "digits", "plane": "banana", "table": "diabetes"}

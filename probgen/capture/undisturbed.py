@@ -1,0 +1,130 @@
+"""A call that leaves no trace: random numbers, Python state and tensors are put back, whatever happens."""
+
+from __future__ import annotations
+
+import random
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probgen.capture.casts import forget_casts
+from probgen.capture.python_state import NOTHING, PythonState, content
+
+
+class Source(NamedTuple):
+    """A source of random numbers, and its state as it was."""
+
+    get: Callable[[], Any]
+    put: Callable[[Any], Any]
+    before: Any
+
+    @property
+    def moved(self) -> bool:
+        """Say whether numbers were drawn from it; torch's own a graph draws as well."""
+        return not isinstance(self.before, Tensor) and repr(self.get()) != repr(self.before)
+
+
+@contextmanager
+def undisturbed(
+    state: PythonState, device: torch.device, weights: tuple[Tensor, ...] = ()
+) -> Iterator[Callable[[], str | None]]:
+    """Put back the Python state, the tensors in it, the weights given and all random numbers.
+
+    Yields a function that names what a call changed and its graph would not change: a path of the Python
+    state, a weight, or a source of random numbers that is not torch's.
+    """
+    before = state.now()
+    containers = [*map(_keep, state.containers), *(_keep_names(*named) for named in state.names)]
+    kept = [(weight, weight.detach().clone()) for weight in weights]
+    tensors = kept + [(t, t.detach().clone()) for t in state.tensors if t.layout is torch.strided]
+    sources = [_source(random), _source(np.random), *map(_source, state.generators)]
+
+    def changed() -> str | None:
+        if any(source.moved for source in sources):
+            return "the state of random numbers that are not torch's"
+        if any(_differ(weight, value) for weight, value in kept):
+            return "weights"
+        path = before.change(state.now())
+        return None if path is None else repr(path)
+
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        try:
+            yield changed
+        finally:
+            for put_back in containers:
+                put_back()
+            for source in sources:
+                source.put(source.before)
+            for tensor, value in tensors:
+                if _differ(tensor, value):
+                    with torch.no_grad():
+                        tensor.copy_(value)
+            forget_casts(device)  # that were traced
+
+
+def _differ(tensor: Tensor, value: Tensor) -> bool:
+    """Say whether numbers differ, NaN being NaN."""
+    if torch.equal(tensor, value):
+        return False
+    exact = not (tensor.is_floating_point() or tensor.is_complex())
+    return exact or not torch.allclose(tensor, value, rtol=0, atol=0, equal_nan=True)
+
+
+def _source(generator: Any) -> Source:
+    """Return a source of random numbers: Python's, NumPy's or torch's."""
+    if isinstance(generator, np.random.Generator):
+        bits = generator.bit_generator
+        return Source(lambda: bits.state, lambda state: setattr(bits, "state", state), bits.state)
+    pythons = generator is random or isinstance(generator, random.Random)
+    names = ("getstate", "setstate") if pythons else ("get_state", "set_state")
+    get, put = (getattr(generator, name) for name in names)
+    return Source(get, put, get())
+
+
+def _keep(place: Any) -> Callable[[], None]:
+    """Return what lets a container hold again what it holds now."""
+    if isinstance(place, np.ndarray):
+        array = place.copy()
+        return lambda: np.copyto(place, array)
+    if isinstance(place, types.CellType):
+        held = content(place)
+        return lambda: None if held is NOTHING else setattr(place, "cell_contents", held)
+    before: Any = dict(place) if isinstance(place, dict) else list(place)
+
+    def put_back() -> None:
+        if isinstance(place, dict):
+            if [*map(id, place.values())] != [*map(id, before.values())] or [*place] != [*before]:
+                place.clear()
+                place.update(before)
+        elif isinstance(place, list):
+            place[:] = before
+        else:
+            place.clear()
+            (place.update if isinstance(place, set) else place.extend)(before)
+
+    return put_back
+
+
+def _keep_names(owner: Any, names: tuple[str, ...]) -> Callable[[], None]:
+    """Return what gives names of a class, an object with slots or a module their present values again."""
+    if isinstance(owner, dict):
+        before = {name: owner[name] for name in names}
+        return lambda: owner.update(before)
+    values = [(name, _raw(owner, name)) for name in names]
+
+    def put_back() -> None:
+        for name, value in values:
+            if _raw(owner, name) is not value:
+                setattr(owner, name, value)
+
+    return put_back
+
+
+def _raw(owner: Any, name: str) -> Any:
+    """Return what stands under a name: of a class the function, not what it is bound to."""
+    return vars(owner).get(name, NOTHING) if isinstance(owner, type) else getattr(owner, name, NOTHING)

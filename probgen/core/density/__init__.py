@@ -1,0 +1,1 @@
+"""What samplers draw from: log-densities, given as functions, by distributions, by Pyro models."""

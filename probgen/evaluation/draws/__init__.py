@@ -1,0 +1,1 @@
+"""Judges of draws: classifier tests, nearest neighbours."""

@@ -1,0 +1,1 @@
+"""Likelihood of held-out data: importance sampling, Parzen windows."""

@@ -1,0 +1,119 @@
+"""Likelihood of held-out data by importance sampling."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from pyro.distributions import Delta
+from torch import Tensor
+
+from probgen.core import Estimate, Pair, evaluating, log_joint_prob, sample_sites, seeded
+from probgen.data import check_data
+from probgen.mmd.result import check_count
+from probgen.objectives.particles import forget, traces_of
+from probgen.objectives.traced_pair import check_sites
+
+ELEMENTS = 2**22
+"""Particles times data times event size in one pass: bounds memory, not the result."""
+
+
+def log_likelihood(
+    pair: Pair, x: Tensor, *context: Tensor, particles: int = 1000, seed: int | None = None
+) -> Estimate:
+    r"""Estimate the mean of log p(x) over data, in nats per datum, by importance sampling.
+
+    log p(x) ≈ log (1/K) Σ_k p(x, z_k) / q(z_k | x) with z_k ~ q(z | x): a lower bound in expectation that
+    tightens with K. The standard error is over data.
+
+    Args:
+        pair: the model/guide pair, which is run in evaluation mode and left in its own. What ``pyro.factor``
+            adds in its guide is no part of q(z | x) and left out.
+        x: data, shape (n, \*event); ``context`` what else model and guide are given.
+        particles: K, the draws of z per datum.
+        seed: of the draws; torch's global state where not given.
+
+    Raises:
+        ValueError: for a guide that is a point (Delta) in a continuous space and so has no density, and a
+            log p(x) that is not finite. Draws need not be reparameterised: guides of discrete sites do too.
+
+    Source: Burda, Grosse and Salakhutdinov (2016), Importance weighted autoencoders.
+    """
+    values = log_likelihoods(pair, x, *context, particles=particles, seed=seed).double()
+    stderr = float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
+    return Estimate(float(values.mean()), stderr)
+
+
+@torch.no_grad()
+def log_likelihoods(
+    pair: Pair, x: Tensor, *context: Tensor, particles: int = 1000, seed: int | None = None
+) -> Tensor:
+    r"""Estimate log p(x) for each row of x, shape (n,), as :func:`log_likelihood` does."""
+    check_pair(pair)
+    check_count("particles", particles)
+    check_data((x, *context), name="x")
+    rows = max(1, min(len(x), ELEMENTS // x[0].numel()))
+    block = max(1, min(particles, ELEMENTS // (rows * x[0].numel())))
+    result = []
+    forget(pair)  # its weights may be others by now
+    with seeded(seed), evaluating(pair):
+        for start in range(0, len(x), rows):
+            batch = tuple(column[start : start + rows] for column in (x, *context))
+            total = x.new_full((len(batch[0]),), -torch.inf)
+            for drawn in range(0, particles, block):
+                weights = _log_weights(pair, batch, min(block, particles - drawn))
+                total = torch.logaddexp(total, weights.logsumexp(0))
+            result.append(total - math.log(particles))
+    values = torch.cat(result)
+    if not torch.isfinite(values).all():
+        row = int((~torch.isfinite(values)).nonzero()[0])
+        raise ValueError(f"log p(x) should be finite but is {float(values[row])} at row {row} of x")
+    return values
+
+
+def check_pair(pair: Pair) -> None:
+    """Raise unless something is a model with a guide, of which there are importance weights."""
+    if not isinstance(pair, Pair):
+        raise TypeError(f"pair should be a probgen.Pair but is a {type(pair).__name__}")
+
+
+def _log_weights(pair: Pair, batch: tuple[Tensor, ...], particles: int) -> Tensor:
+    """Return log p(x, z) − log q(z | x), shape (particles, n)."""
+    _, log_p, log_q = weighted_draws(pair, batch, particles)
+    return log_p - log_q
+
+
+def weighted_draws(
+    pair: Pair, batch: tuple[Tensor, ...], particles: int
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    r"""Draw z from the guide, by site (particles, n, \*event), with log p(x, z) and log q(z | x)."""
+    rows = len(batch[0])
+    draws: dict[str, list[Tensor]] = {}
+    log_p, log_q = [], []
+    for traces in traces_of(pair, particles, *batch):
+        model_sites, guide_sites = sample_sites(traces.model), sample_sites(traces.guide)
+        latent = check_sites(model_sites, guide_sites, reparameterised=False)
+        _refuse_points(latent, model_sites, guide_sites)
+        shape, nesting = (traces.particles, rows), traces.nesting
+        log_p.append(log_joint_prob(traces.model, rows, nesting=nesting).expand(shape))
+        log_q.append(log_joint_prob(traces.guide, rows, nesting=nesting, factors=False).expand(shape))
+        for name in latent:
+            site = guide_sites[name]
+            draws.setdefault(name, []).append(site["value"].reshape(*shape, *site["fn"].event_shape))
+    return {name: torch.cat(parts) for name, parts in draws.items()}, torch.cat(log_p), torch.cat(log_q)
+
+
+def _refuse_points(latent: list[str], model_sites: dict[str, Any], guide_sites: dict[str, Any]) -> None:
+    """Raise for a guide that is a point in a continuous space, and no map of an auxiliary site."""
+    if any(site["infer"].get("is_auxiliary") for site in guide_sites.values()):
+        return
+    for name in latent:
+        law = guide_sites[name]["fn"]
+        while hasattr(law, "base_dist"):
+            law = law.base_dist
+        if isinstance(law, Delta) and not model_sites[name]["fn"].support.is_discrete:
+            raise ValueError(
+                f"guide site {name!r} should be a law with a density but is a point (Delta), by which no "
+                "draw can be weighed: give it a width, as a Normal has, or judge the pair by its draws"
+            )

@@ -1,0 +1,1 @@
+"""Judges of posteriors: a guide against chains, calibration, importance weights."""

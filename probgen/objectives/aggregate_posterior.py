@@ -1,0 +1,152 @@
+r"""Terms that draw the codes of data to the prior: E_x q(z | x), the aggregate posterior, against p(z).
+
+Each compares one draw of z for every datum of a batch with as many draws from the prior, and is made to be
+added to a bound by :class:`probgen.objectives.Sum`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
+from torch import Tensor, nn
+
+from probgen.core import Objective, Pair, Terms, sample_sites
+from probgen.mmd import Kernel, mmd2_loss
+from probgen.objectives.adversarial import Loss, adversarial_loss, check_loss
+from probgen.objectives.traced_pair import Watch, drawn_sites
+
+
+class CodeMMD(Objective):
+    r"""MMD² between the codes of a batch and draws from the prior, estimated without bias.
+
+    The gradient goes to the guide and to what the prior can learn by reparameterised draws. The batch should
+    hold at least 2 data; a hundred or more make the estimate worth having.
+
+    Args:
+        pair: the model/guide pair.
+        kernel: of the squared distance. For a standard normal prior on d coordinates the typical distance of
+            two draws is √(2d): ``mmd.Gaussian([0.5 * s, s, 2 * s])`` with that s.
+        site: the latent site that is compared; by default all of them together.
+        estimator: "unbiased", or "biased", which is never negative.
+
+    Source: Tolstikhin, Bousquet, Gelly and Schölkopf (2018), Wasserstein auto-encoders (WAE-MMD); Zhao, Song
+    and Ermon (2019), InfoVAE.
+    """
+
+    least_rows = 2
+
+    def __init__(
+        self,
+        pair: Pair,
+        kernel: Kernel,
+        *,
+        site: str | None = None,
+        estimator: Literal["unbiased", "biased"] = "unbiased",
+    ) -> None:
+        super().__init__()
+        self.pair = pair
+        self.kernel = kernel
+        self.site = site
+        self.estimator = estimator
+
+    def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
+        """Return MMD²; it has no other terms."""
+        codes, prior = codes_and_prior(self.pair, *batch, site=self.site)
+        return mmd2_loss(codes, prior, self.kernel, estimator=self.estimator), {}
+
+
+class CodeGAN(Objective):
+    r"""A game on the codes: a critic learns to tell them from draws of the prior, the guide to deceive it.
+
+    The loss and its terms are those of :func:`adversarial_loss`: one optimizer trains both players. In a
+    :class:`Sum` the weight multiplies the losses of both, of which Adam's steps make nothing for the critic
+    as long as it is not 0. The losses of a game do not say how good its weights are, so they are not judged.
+
+    Args:
+        pair: the model/guide pair.
+        critic: a network from codes, shape (n, d), to one number each: the logit of being from the prior.
+        loss: "cross-entropy" or "least-squares".
+        site: the latent site that is compared; by default all of them together.
+
+    Source: Makhzani and others (2016), Adversarial autoencoders; Tolstikhin and others (2018) (WAE-GAN).
+    """
+
+    def __init__(
+        self, pair: Pair, critic: nn.Module, *, loss: Loss = "cross-entropy", site: str | None = None
+    ) -> None:
+        super().__init__()
+        check_loss(loss)
+        self.pair = pair
+        self.critic = critic
+        self.loss = loss
+        self.site = site
+
+    def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
+        """Return the sum of the players' losses, and each of them."""
+        codes, prior = codes_and_prior(self.pair, *batch, site=self.site)
+        return adversarial_loss(self.critic, real=prior, fake=codes, loss=self.loss)
+
+    def judge(self, terms: Mapping[str, float]) -> None:
+        """Return None: of two critics the one that is deceived less may be the better one."""
+
+
+def codes_and_prior(pair: Pair, *batch: Tensor, site: str | None = None) -> tuple[Tensor, Tensor]:
+    """Return a code for each datum and as many draws from the prior, each of shape (n, coordinates).
+
+    The model is run without data, only until its latent sites are drawn.
+    """
+    x, *context = batch
+    rows = len(x)
+    with Watch(pair, rows):
+        guide_sites = drawn_sites(sample_sites(poutine.trace(pair.guide).get_trace(*batch)))
+        names = [name for name, found in guide_sites.items() if not found["infer"].get("is_auxiliary")]
+        if site is not None and site not in names:
+            raise ValueError(f"site should be a latent site, one of {names}, but is {site!r}")
+        names = names if site is None else [site]
+        for name in names:
+            law = guide_sites[name]["fn"]
+            if not law.has_rsample:
+                raise ValueError(
+                    f"guide site {name!r} should be reparameterised but {type(law).__name__} has no rsample"
+                )
+        drawing = _Drawing(names)
+        try:
+            with drawing:
+                pair.model(None, *context, n=rows)
+        except _Drawn:
+            pass
+    missing = [name for name in names if name not in drawing.sites]
+    if missing or not names:
+        raise ValueError(f"the model should draw the latent sites of the guide, {names}, but lacks {missing}")
+    return _rows(guide_sites, names, rows), _rows(drawing.sites, names, rows)
+
+
+class _Drawn(Exception):
+    """Ends the run of a model once its latent sites are drawn: no data are needed."""
+
+
+class _Drawing(Messenger):
+    """Keeps the named sites as they are drawn, until there is none left."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__()
+        self.names = names
+        self.sites: dict[str, Any] = {}
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if msg["name"] in self.names:
+            self.sites[msg["name"]] = msg
+            if len(self.sites) == len(self.names):
+                raise _Drawn
+
+
+def _rows(sites: Mapping[str, Any], names: list[str], rows: int) -> Tensor:
+    for name in names:
+        shape = tuple(sites[name]["fn"].batch_shape)
+        if shape != (rows,):
+            raise ValueError(f"site {name!r} should have one law per datum, ({rows},), but has {shape}")
+    return torch.cat([sites[name]["value"].reshape(rows, -1) for name in names], -1)

@@ -1,0 +1,237 @@
+"""Runs of a pair with several draws of z per datum: all in one pass where that is right, else one by one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Hashable, Iterator
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing, get_proxy_mode
+from torch.nn.utils.stateless import _reparametrize_module
+
+from probgen.core import NotFinite, Pair, evaluating, plate_nesting, sample_sites, sharing
+from probgen.core.supports import Supported
+from probgen.objectives.plate_rows import Rows
+from probgen.objectives.traced_pair import log_prob_of
+
+PLATE = "_particles"
+"""The plate of the draws, left of all the pair's own."""
+DRAWS = 3
+"""Draws that are looked at, at most, to see whether one pass for all is right."""
+
+
+class Traces(NamedTuple):
+    """The traces of a guide, and of the model on the guide's draws, for some particles."""
+
+    guide: Any
+    model: Any
+    particles: int  # those of the plate; 1 where there is none
+    nesting: int  # plates of the pair
+
+
+class _Known(NamedTuple):
+    """What is known of a pair on batches of one form."""
+
+    nesting: int
+    together: bool  # whether one pass for all particles is right
+    calls: int
+
+
+_KNOWN: WeakKeyDictionary[Pair, dict[Hashable, _Known]] = WeakKeyDictionary()
+
+
+def traces_of(pair: Pair, particles: int, *batch: Tensor, model_gradients: bool = True) -> list[Traces]:
+    """Run guide and model with several draws per datum: all in one pass, or in as many as there are draws.
+
+    One pass has the draws in a plate left of all the pair's own, so that nets see shape (particles, n, ...).
+    A net that takes dimension 0 for the batch, dimension 1 for channels or time, or that looks across the
+    rows, computes something else there. So draws are run alone and held against their part of the pass, at
+    calls 1, 2, 4, 8, ... for each form of the batch. Where they differ, or the pass fails, each draw is run
+    alone, as a training with one draw does. What a net takes from its batch in training mode, such as the
+    statistics of a batch normalisation, is then taken from the n rows of a draw.
+
+    Without ``model_gradients`` only what the guide computes has a gradient.
+    """
+    learn = torch.is_grad_enabled() and model_gradients
+    if particles == 1:
+        return [alone(pair, *batch, learn=learn)]
+    known = _known(pair, particles, *batch)
+    if known.together:
+        found = _together(pair, particles, known.nesting, *batch, learn=learn)
+        if found is not None:
+            return [found]
+        _KNOWN[pair][_form(particles, batch)] = known._replace(together=False)
+    rows = Rows(pair, batch)
+    return [alone(pair, *batch, rows=rows, learn=learn) for _ in range(particles)]
+
+
+def alone(pair: Pair, *batch: Tensor, rows: Rows | None = None, learn: bool = False) -> Traces:
+    """Run guide and model with one draw per datum, without a plate of draws."""
+    rows = rows or Rows(pair, batch)
+    with Supported(), sharing():
+        guide = rows.guide_trace()
+        with torch.set_grad_enabled(learn):
+            model = rows.model_trace(guide)
+    return Traces(guide, model, 1, max(plate_nesting(guide), plate_nesting(model)))
+
+
+def model_trace_at(pair: Pair, traces: Traces, values: dict[str, Tensor], *batch: Tensor) -> Any:
+    """Return a trace of the model as in ``traces``, with other values of some of the guide's sites."""
+    held = traces.guide.copy()
+    for name, value in values.items():
+        held.nodes[name] = {**held.nodes[name], "value": value}
+    story = poutine.trace(poutine.replay(pair.model, trace=held))
+    if traces.particles == 1:
+        return story.get_trace(*batch)
+    with pyro.plate(PLATE, traces.particles, dim=-1 - traces.nesting):
+        return story.get_trace(*batch)
+
+
+def forget(pair: Pair) -> None:
+    """Have the next runs of a pair checked again, say since its weights are others."""
+    _KNOWN.pop(pair, None)
+
+
+def _together(pair: Pair, particles: int, nesting: int, *batch: Tensor, learn: bool = False) -> Traces | None:
+    """Run guide and model once for all draws; None where that fails, or where plates are left of the draws'.
+
+    Whatever it fails of, a draw alone may not; where it is the pair's own fault, that says so.
+    """
+    rows = Rows(pair, batch)
+    try:
+        with Supported(), sharing(), pyro.plate(PLATE, particles, dim=-1 - nesting):
+            guide = rows.guide_trace()
+            with torch.set_grad_enabled(learn):
+                model = rows.model_trace(guide)
+    except NotFinite:
+        raise
+    except Exception:
+        return None
+    deepest = max(plate_nesting(guide), plate_nesting(model))
+    return Traces(guide, model, particles, nesting) if deepest == 1 + nesting else None
+
+
+def _form(particles: int, batch: tuple[Tensor, ...]) -> Hashable:
+    return particles, tuple((x.shape, x.dtype, x.device) for x in batch)
+
+
+def _known(pair: Pair, particles: int, *batch: Tensor) -> _Known:
+    """Return what is known of a pair, checked if need be, without a trace in a graph or in the noise."""
+    form = _form(particles, batch)
+    known = _KNOWN.setdefault(pair, {}).get(form)
+    if known is not None and get_proxy_mode() is not None:  # a graph is being captured
+        return known
+    calls = 1 if known is None else known.calls + 1
+    if known is None or (known.together and not calls & (calls - 1)):
+        devices = {x.device for x in batch if x.device.type == "cuda"}
+        with (
+            torch.random.fork_rng(devices=devices),
+            disable_proxy_modes_tracing(),
+            torch.no_grad(),
+            poutine.block(),
+        ):
+            try:
+                known = _checked(pair, particles, *batch)
+            except Exception:  # no pass is right: the first draw, run alone, will say why
+                return _Known(1, False, calls)
+    known = _KNOWN[pair][form] = known._replace(calls=calls)
+    return known
+
+
+def _checked(pair: Pair, particles: int, *batch: Tensor) -> _Known:
+    """Hold a few draws, run alone, against their part of one pass for all.
+
+    That is done in evaluation mode, where nothing is drawn but z. In training it is done with other weights
+    too, since a layer of zeros, or averages not yet made, hide what the layers below do; and in training
+    mode, where that draws nothing either.
+    """
+    some, training = min(particles, DRAWS), any(module.training for module in pair.modules())
+    with evaluating(pair):
+        nesting, fits = _fits(pair, some, *batch)
+        if fits and training:
+            with contextlib.suppress(Exception), _stand_ins(pair, moved=True):
+                _, fits = _fits(pair, some, *batch)
+    if fits and training:
+        with _stand_ins(pair):
+            rows = Rows(pair, batch)
+            single = alone(pair, *batch, rows=rows)
+            if _agree(pair, single, single, 0, rows, batch):
+                _, fits = _fits(pair, some, *batch)
+    return _Known(nesting, fits, 0)
+
+
+@contextlib.contextmanager
+def _stand_ins(pair: Pair, *, moved: bool = False) -> Iterator[None]:
+    """Let copies stand in for the weights and buffers of a pair, moved upwards: what is > 0 stays."""
+    tensors: dict[str, Tensor] = {**dict(pair.named_parameters()), **dict(pair.named_buffers())}
+    copies = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    if moved:
+        for copy in copies.values():
+            if copy.is_floating_point():
+                copy += 0.1 * (1 + copy.abs()) * torch.rand_like(copy)
+    with _reparametrize_module(pair, copies, tie_weights=True):
+        yield
+
+
+def _fits(pair: Pair, particles: int, *batch: Tensor) -> tuple[int, bool]:
+    """Return the number of plates, and whether the first and the last draw are alone as among all."""
+    rows = Rows(pair, batch)
+    single = alone(pair, *batch, rows=rows)
+    whole = _together(pair, particles, single.nesting, *batch)
+    draws = (0, particles - 1)
+    return single.nesting, whole is not None and all(
+        _agree(pair, single, whole, draw, rows, batch) for draw in draws
+    )
+
+
+def _agree(
+    pair: Pair, single: Traces, whole: Traces, index: int, rows: Rows, batch: tuple[Tensor, ...]
+) -> bool:
+    """Say whether one draw has the log-probabilities alone that it has among the others, but for rounding."""
+    held = single.guide.copy()
+    for name, site in sample_sites(single.guide).items():
+        among = whole.guide.nodes.get(name)
+        if site["is_observed"] or among is None:
+            continue
+        value = _part(among["value"], whole, index, event_dim=len(site["fn"].event_shape))
+        if value.numel() != site["value"].numel():
+            return False
+        held.nodes[name] = {**site, "value": value.reshape(site["value"].shape)}
+    with Supported():
+        guide = poutine.trace(poutine.replay(pair.guide, trace=held)).get_trace(*batch)
+        model = rows.model_trace(guide)
+    return _same(guide, whole.guide, whole, index) and _same(model, whole.model, whole, index)
+
+
+def _same(trace: Any, among: Any, whole: Traces, index: int) -> bool:
+    """Compare the log-probabilities in a trace with those of one draw in another."""
+    sites, others = sample_sites(trace), sample_sites(among)
+    if sites.keys() != others.keys():
+        return False
+    for name, site in sites.items():
+        if site["infer"].get("_deterministic"):
+            continue
+        expected = log_prob_of(site).flatten()
+        found = _part(log_prob_of(others[name]), whole, index).flatten()
+        if found.shape != expected.shape or not _close(found, expected):
+            return False
+    return True
+
+
+def _part(x: Tensor, whole: Traces, index: int, *, event_dim: int = 0) -> Tensor:
+    """Return what belongs to one draw."""
+    dim = 1 + whole.nesting + event_dim
+    return x.select(-dim, index if x.shape[-dim] > 1 else 0) if x.dim() >= dim else x
+
+
+def _close(found: Tensor, expected: Tensor) -> bool:
+    kind = expected.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else expected.dtype
+    size = expected.nan_to_num(0, 0, 0).abs().amax() if expected.numel() else 0.0
+    tolerance = torch.finfo(dtype).eps ** (2 / 3) * (1 + float(size))
+    return torch.allclose(found, expected, rtol=0, atol=tolerance, equal_nan=True)

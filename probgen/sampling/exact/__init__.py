@@ -1,0 +1,1 @@
+"""Exact laws, each a Pyro distribution: by inversion, by rejection, from tables."""

@@ -1,0 +1,1 @@
+"""Numerical inversion of densities on the line: where their mass is, quadrature, errors, moments."""

@@ -1,0 +1,273 @@
+"""Modes of densities on the line: the tops of all hills that lattices show, from the log-density alone."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from probgen.sampling.exact.inversion import chebyshev_series as series
+from probgen.sampling.exact.inversion.target import FAR, Target, zoomed
+
+_DIP = 0.3  # in log_prob, between two modes that are told apart
+_FIXED_MODES = 5
+_POINTS, _FINE_POINTS = 2**14, 2**16  # of a lattice: first, and once something was seen
+_EVEN_POINTS = 2**17  # between modes
+_LEAST_POINTS, _MOST_POINTS = 12, 512  # a decade for each law; the most at first
+_ROUNDS, _MOST_MODES = 16, 2**12
+_ASKED, _CLOSE_POINTS = 64, 2**21  # modes whose width is asked for; places between them
+_ALIKE, _FALLING = 8.0, 0.05  # times as wide; the least fall of log_prob over an octave of the distance
+_LIGHT = 90.0  # the logarithm of how small a share of the mass a hill may hold to be left out
+_NOISE = 2.0**-42  # of log_prob: a dip may be rounding
+
+
+def modes(target: Target, anchors: Tensor) -> Tensor:
+    """Return the modes that lattices around the anchors (n, batch) show; one again where there are fewer.
+
+    Of ``fixed`` laws they are the highest five. Of others they are all: the lattice becomes finer where
+    modes were seen, and goes on beyond them, until it shows no more.
+    """
+    if target.fixed:
+        found = _highest(target, anchors)
+        return _highest(target, torch.cat([anchors, found]))
+    found = _seen(target, lattice(target, anchors, _POINTS, _MOST_POINTS), anchors)
+    closely: Tensor | None = None
+    for _ in range(_ROUNDS):
+        before = len(found)
+        x = lattice(target, torch.cat([anchors, found]), _FINE_POINTS)
+        if closely is not None:
+            x = torch.cat([x, closely]).sort(0).values
+        elif before > 1:
+            x = torch.cat([x, _evenly(target, found)]).sort(0).values
+        found = _seen(target, x, anchors)
+        if len(found) > _MOST_MODES:
+            break
+        if len(found) <= before:
+            if closely is not None:
+                return found
+            closely = _closely(target, found)
+            if closely is None:
+                return found
+        elif closely is not None:
+            closely = _closely(target, found)
+    raise ValueError(
+        f"log_prob should have modes that can be counted but {len(found)} were found from "
+        f"x = {float(found.min()):.6g} to {float(found.max()):.6g}, and more may be there; give a support "
+        f"that holds fewer"
+    )
+
+
+def reach(target: Target, origins: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how far each of the sorted origins rules, to its left and to its right."""
+    half = origins.diff(dim=0) / 2
+    left, right = (FAR * end.isinf().to(end.dtype) for end in (target.low, target.high))
+    return torch.cat([left[None], half]), torch.cat([half, right[None]])
+
+
+def lattice(target: Target, origins: Tensor, points: int, most: int | None = None) -> Tensor:
+    """Return places around the origins, from left to right, so many a decade of the distance from them.
+
+    About twice ``points`` are laid in all.
+    """
+    origins = origins.sort(0).values
+    share = points // (18 * origins.numel())
+    around, within = _decades(max(share if most is None else min(share, most), _LEAST_POINTS))
+    sides = []
+    for sign, radius in zip((-1, 1), reach(target, origins), strict=True):
+        outer, inner = (series.column(exponents, radius) for exponents in (around, within))
+        sides.append(sign * torch.where(radius < FAR, radius * 10**inner, 10**outer))
+    offsets = torch.cat([sides[0].flip(0), torch.zeros_like(origins)[None], sides[1]])
+    return (origins + offsets).transpose(0, 1).flatten(0, 1)
+
+
+def _decades(points: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return exponents of distances from an origin: on an endless side; on others, in units of the reach."""
+    around = np.concatenate(
+        [np.arange(-300, -9, 3), np.linspace(-9, 9, 18 * points + 1), np.arange(12, 301, 3)]
+    )
+    sparse = np.arange(-300, -18, 3)
+    return around, np.concatenate([sparse, np.linspace(-18, 0, len(around) - len(sparse))])
+
+
+def _evenly(target: Target, found: Tensor) -> Tensor:
+    """Return places that are evenly spaced between neighbouring modes, and as far beyond as they reach."""
+    ordered = found.sort(0).values
+    low, high = ordered[0], ordered[-1]
+    beyond = ((2 * low - high).maximum(target.low)[None], (2 * high - low).minimum(target.high)[None])
+    edges = torch.cat([beyond[0], ordered, beyond[1]])
+    count = max(_EVEN_POINTS // edges[1:].numel(), _LEAST_POINTS)
+    share = series.column((np.arange(count) + 0.5) / count, ordered)
+    return (edges[:-1] + edges.diff(dim=0) * share).flatten(0, 1)
+
+
+def _closely(target: Target, found: Tensor) -> Tensor | None:
+    """Return places half as far apart as hills can be seen from that stand on flat ground, or on none.
+
+    Such hills show from nearby only: where there are some, equal ones may lie between and beside them. None
+    where there are no such hills. Raises where unnamed ones need more places than can be looked at.
+    """
+    batch = found.shape[1]
+    found = found[:_ASKED]
+    named = torch.where(target.poles.isfinite(), target.poles, found[:1])[:_ASKED]
+    tops = torch.cat([found, named])
+    within = _seen_within(target, tops)
+    narrowest = within.amin(0)
+    if not (narrowest < torch.inf).any():
+        return None
+    # the stretch of those that are about as narrow, and beyond
+    step = narrowest / 2
+    alike = within <= _ALIKE * narrowest
+    low = torch.where(alike, tops, torch.inf).amin(0)
+    high = torch.where(alike, tops, -torch.inf).amax(0)
+    beyond = torch.maximum((high - low) / 2, step * (_FINE_POINTS / 2 / batch))
+    low, high = (low - beyond).maximum(target.low), (high + beyond).minimum(target.high)
+    count = ((high - low) / step).nan_to_num(0.0, 0.0)
+    many = count > _CLOSE_POINTS / batch
+    again = found == found[:1]
+    again[0] = False
+    refused = many & ((alike[: len(found)] & ~again).sum(0) > 1)
+    if refused.any():
+        place = tops.gather(0, within.argmin(0, keepdim=True))[0]
+        raise ValueError(
+            f"log_prob has narrow modes, as that at x = {float(place[refused][0]):.6g} that is "
+            f"{float(narrowest[refused][0]):.1e} wide, and more mass may be there than can be seen; name "
+            f"places of all modes by points="
+        )
+    here = (narrowest < torch.inf) & ~many
+    if not here.any():
+        return None
+    x = low + step * series.column(np.arange(int(count[here].max()) + 1) + 0.5, low)
+    return torch.where(here & (x < high), x, found[:1])
+
+
+def _seen_within(target: Target, tops: Tensor) -> Tensor:
+    """Return from how far log_prob rises towards each top; inf where that is much of the way to the next."""
+    ordered, order = tops.sort(0)
+    gap = ordered.diff(dim=0)
+    gap = torch.where(gap > 0, gap, torch.inf)
+    none = torch.full_like(ordered[:1], torch.inf)
+    nearest = torch.minimum(torch.cat([none, gap]), torch.cat([gap, none]))
+    r = series.column(2.0 ** np.arange(-60.0, 40.0), ordered)
+    x = torch.stack([ordered - r, ordered + r])  # (side, distance, top, batch)
+    height = target.height(x.flatten(0, 2)).unflatten(0, x.shape[:3])
+    fallen = height < height.amax(1, keepdim=True) - 1
+    fallen = (fallen.to(torch.int8).cummax(1).values > 0)[:, :-1] & (r[:-1] > ordered.abs() * 2.0**-28)
+    inside = ((x > target.low) & (x < target.high))[:, 1:]
+    flat = inside & fallen & ~(height[:, 1:] < height[:, :-1] - _FALLING)
+    first = torch.where(flat, r[:-1].expand_as(flat[0]), torch.inf).amin(1).amax(0)  # on both sides
+    within = torch.where(first < nearest / _ALIKE, first, torch.inf)
+    return torch.zeros_like(within).scatter(0, order, within)
+
+
+def _seen(target: Target, x: Tensor, anchors: Tensor) -> Tensor:
+    """Return the modes in hills that the lattice x shows and that may hold mass."""
+    inside = target.inside(x)
+    height = torch.where(inside, target.log_prob(torch.where(inside, x, target.somewhere)), -torch.inf)
+    law, index = _tops(height, inside, target.looseness)
+    if len(law) == 0:
+        return anchors[:1]
+    # columns of tops, each law's highest first and again where it has fewer
+    batch = x.shape[1]
+    tallest = np.lexsort((-height.T.cpu().numpy()[law, index], law))
+    law, index = law[tallest], index[tallest]
+    start = np.searchsorted(law, np.arange(batch))
+    rank = np.arange(len(law)) - start[law]
+    keep = rank < 2 * _MOST_MODES
+    law, index, rank = law[keep], index[keep], rank[keep]
+    some = np.zeros(batch, dtype=bool)
+    some[law] = True
+    table = np.ones((rank.max() + 1, batch), dtype=np.int64)
+    table[:, law[rank == 0]] = index[rank == 0]
+    table[rank, law] = index
+    place = torch.as_tensor(table, device=x.device)
+    has_top = torch.as_tensor(some, device=x.device)
+    low, high = (x.gather(0, place + side) for side in (-1, 1))
+    low, high = (torch.where(has_top, end, target.somewhere) for end in (low, high))
+    found, top = zoomed(target.log_prob, low, high)
+    found = torch.where(has_top, found, anchors[:1])
+    return found if len(found) == 1 else _heavy(found, top, x, height)
+
+
+def _heavy(found: Tensor, top: Tensor, x: Tensor, height: Tensor) -> Tensor:
+    """Leave out modes that cannot hold mass: not if all between their neighbours were as high."""
+    least = (torch.minimum(height[1:], height[:-1]) + x.diff(dim=0).log()).nan_to_num(-torch.inf).logsumexp(0)
+    ordered, order = found.sort(0)
+    beyond = torch.full_like(ordered[:1], FAR)
+    width = torch.cat([ordered[1:], beyond]) - torch.cat([-beyond, ordered[:-1]])
+    width = torch.zeros_like(width).scatter(0, order, width)
+    light = top + width.log() < least - _LIGHT
+    light[0] = False
+    found = torch.where(light, found[:1], found)
+    again = torch.zeros_like(light)
+    ordered, order = found.sort(0)
+    again.scatter_(0, order[1:], ordered.diff(dim=0) == 0)
+    count = int((~again).sum(0).max())
+    kept = again.to(torch.int8).argsort(dim=0, stable=True)[:count]
+    return torch.where(again.gather(0, kept), found[:1], found.gather(0, kept))
+
+
+def _tops(height: Tensor, inside: Tensor, looseness: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return of which laws and where on the lattice are tops with dips between them, from left to right.
+
+    Where the support or a stretch beside a pole ends, the density may be higher: there is no top.
+    """
+    height, inside = height.T.contiguous(), inside.T
+    higher = (height[:, 1:-1] > height[:, :-2]) & (height[:, 1:-1] >= height[:, 2:])
+    top, edge = torch.zeros_like(inside), inside.clone()
+    top[:, 1:-1] = higher & inside[:, :-2] & inside[:, 2:]
+    edge[:, 1:-1] &= ~(inside[:, :-2] & inside[:, 2:])
+    place = ((top | edge) & (height > -torch.inf)).flatten().nonzero()[:, 0].cpu().numpy()
+    if len(place) == 0:
+        return place, place
+    values, is_top = height.flatten().cpu().numpy(), top.flatten().cpu().numpy()
+    valleys = np.minimum.reduceat(values, place)
+    law, index = np.divmod(place, height.shape[1])
+    chosen: list[int] = []
+    best, low = 0, math.inf
+    noise = _NOISE * looseness
+    tall, which = values[place].tolist(), law.tolist()
+    for k in range(1, len(place)):
+        low = min(low, float(valleys[k - 1]))
+        if which[k] != which[best] or min(tall[best], tall[k]) - low > _DIP + noise * max(
+            abs(tall[best]), abs(tall[k])
+        ):
+            chosen.append(best)
+            best, low = k, math.inf
+        elif tall[k] > tall[best]:
+            best, low = k, math.inf
+    chosen.append(best)
+    kept = np.array([k for k in chosen if is_top[place[k]]], dtype=np.int64)
+    return law[kept], index[kept]
+
+
+def _highest(target: Target, origins: Tensor) -> Tensor:
+    """Return the highest modes on a lattice, the highest again where there are fewer, in so many steps."""
+    x = lattice(target, origins, _POINTS * len(origins) // target.copies, _MOST_POINTS)
+    low, high, found = _highest_tops(x, target.height(x), target.inside(x))
+    low, high = (torch.where(found, end, target.somewhere) for end in (low, high))
+    modes, _ = zoomed(target.log_prob, low, high, copies=target.copies)
+    return torch.where(found, modes, torch.where(found[:1], modes[:1], origins[:1]))
+
+
+def _highest_tops(x: Tensor, height: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return brackets of the highest tops, with dips between them, and which of them are tops."""
+    x, height, inside = (values.T.contiguous() for values in (x, height, inside))  # scans are along rows
+    higher = (height[:, 1:-1] > height[:, :-2]) & (height[:, 1:-1] >= height[:, 2:])
+    top = torch.nn.functional.pad(higher & inside[:, :-2] & inside[:, 2:], (1, 1))
+    place = torch.arange(x.shape[1], device=x.device)
+    rise = torch.full_like(x, torch.inf)
+    chosen: list[Tensor] = []
+    found: list[Tensor] = []
+    for _ in range(_FIXED_MODES):
+        best, index = torch.where(rise > _DIP, height, -torch.inf).max(1, keepdim=True)
+        chosen.append(index)
+        found.append(top.gather(1, index) & (best > -torch.inf))
+        right = torch.where(place >= index, height, torch.inf).cummin(1).values
+        left = torch.where(place <= index, height, torch.inf).flip(1).cummin(1).values.flip(1)
+        rise = torch.minimum(rise, (height - torch.minimum(left, right)).nan_to_num(0.0, torch.inf))
+    is_top, order = torch.cat(found, 1).to(torch.int8).sort(dim=1, descending=True, stable=True)
+    index = torch.cat(chosen, 1).gather(1, order)
+    low, high = x.gather(1, (index - 1).clamp(min=0)), x.gather(1, (index + 1).clamp(max=x.shape[1] - 1))
+    return low.T, high.T, is_top.T.bool()

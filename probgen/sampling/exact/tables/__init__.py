@@ -1,0 +1,1 @@
+"""Draws by table look-up: quantiles, guide tables, alias tables."""

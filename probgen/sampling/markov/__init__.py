@@ -1,0 +1,1 @@
+"""Markov chains by the thousand: moves, warm-up, runs, diagnosis."""

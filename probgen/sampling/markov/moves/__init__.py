@@ -1,0 +1,1 @@
+"""Markov transitions, one file each."""

@@ -1,0 +1,80 @@
+"""What changes during a training: schedules of the learning rate and of the objective's buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from probgen.core import Objective
+from probgen.training.schedules import Schedule
+
+Plan = Schedule | LRScheduler
+
+
+class Planned:
+    """The schedules of a training, applied to its optimizer and its objective."""
+
+    def __init__(self, plans: Mapping[str, Plan], objective: Objective, optimizer: Optimizer) -> None:
+        self._setters: list[tuple[Callable[[float], object], Schedule]] = []
+        self._scheduler: LRScheduler | None = None
+        for name, plan in plans.items():
+            if not isinstance(plan, LRScheduler):
+                self._setters.append((_setter(name, objective, optimizer), plan))
+                continue
+            if name != "lr":
+                raise ValueError(f"a torch scheduler should be called 'lr' but is called {name!r}")
+            if plan.optimizer is not optimizer:
+                raise ValueError(
+                    f"the {type(plan).__name__} should be of the optimizer that fit is given "
+                    "(optimizer=adam, schedules={'lr': Scheduler(adam)}) but is of another one"
+                )
+            self._scheduler = plan
+
+    def before_step(self, step: int) -> None:
+        """Write the values for the step to come."""
+        for set_value, schedule in self._setters:
+            set_value(schedule(step))
+
+    def after_step(self) -> None:
+        """Let a torch scheduler count the step."""
+        if self._scheduler is not None and not isinstance(self._scheduler, ReduceLROnPlateau):
+            self._scheduler.step()
+
+    @property
+    def waits(self) -> str:
+        """The name of a scheduler that waits for weights to be judged, if there is one."""
+        return "ReduceLROnPlateau" if isinstance(self._scheduler, ReduceLROnPlateau) else ""
+
+    def after_report(self, judged: float) -> None:
+        """Let a scheduler that watches a value see it."""
+        if isinstance(self._scheduler, ReduceLROnPlateau):
+            self._scheduler.step(judged)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the torch scheduler; functions of the step have none."""
+        return {} if self._scheduler is None else self._scheduler.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up the state of the torch scheduler."""
+        if self._scheduler is not None and state:
+            self._scheduler.load_state_dict(state)
+
+
+def _setter(name: str, objective: Objective, optimizer: Optimizer) -> Callable[[float], object]:
+    """Return the function that writes a scheduled value where it belongs."""
+    if name == "lr":
+
+        def set_learning_rate(value: float) -> None:
+            for group in optimizer.param_groups:
+                group["lr"] = value
+
+        return set_learning_rate
+    buffers = dict(objective.named_buffers())
+    if name not in buffers:
+        raise ValueError(
+            f"a schedule should name 'lr' or a buffer of the objective, {list(buffers)}, not {name!r}"
+        )
+    return buffers[name].fill_

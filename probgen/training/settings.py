@@ -1,0 +1,160 @@
+"""What fit is given: checked, and made into what a training needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.utils.data import DataLoader
+
+from probgen.core import Objective
+from probgen.data import Source, source
+from probgen.data.batches import share
+from probgen.training import checkpoint as checkpoints
+from probgen.training.frozen import Modes
+from probgen.training.learned import check_held
+from probgen.training.processes import Processes
+
+
+def at_least_one(name: str, value: int) -> None:
+    if not isinstance(value, int):
+        raise TypeError(f"{name} should be an integer but got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} should be at least 1 but got {value}")
+
+
+def batch_size_of(data: Source, batch_size: int | None) -> int | None:
+    if batch_size is not None:
+        at_least_one("batch_size", batch_size)
+        if data.own_batches:
+            raise ValueError(f"a DataLoader has its own batch_size: leave out batch_size={batch_size}")
+    return None if data.own_batches else batch_size or 128
+
+
+class Rows(NamedTuple):
+    """How many rows a batch needs at least, and why."""
+
+    rows: int
+    why: str
+
+    def of(self, parts: int) -> int:
+        """Return how many a batch needs that is cut into parts; those of one row may be fewer."""
+        return self.rows * parts if self.rows > 1 else 1
+
+
+def rows_needed(objective: Objective, *, training: bool = True) -> Rows:
+    """Return the least rows of an objective; under batch normalisation in training mode two at least."""
+    normalised = Modes(objective).batch_normalisation(training=training)
+    if normalised is not None and objective.least_rows < 2:
+        return Rows(2, f"since {normalised!r} normalises by the statistics of a batch")
+    return Rows(objective.least_rows, f"the least_rows of {type(objective).__name__}")
+
+
+def check_rows(data: Any, rows: Source, batch_size: int | None, needed: Rows, parts: int) -> None:
+    """Raise where batches are known to be too small, before a training starts."""
+    least = needed.of(parts)
+    each = f", {needed.rows} for each of {parts} parts" if parts > 1 else ""
+    sentence = f"a batch should have at least {least} rows{each}, {needed.why}, but "
+    if batch_size is not None and rows.rows is not None:
+        full = min(batch_size, rows.rows)
+        if full < least:
+            what = "batch_size is" if batch_size <= rows.rows else "the rows of data are"
+            raise ValueError(f"{sentence}{what} {full}")
+    elif isinstance(data, DataLoader) and rows.batch_size is not None:
+        if rows.batch_size < least:
+            raise ValueError(f"{sentence}batches of the DataLoader have {rows.batch_size}")
+        drawn, steps = _length_of(data.sampler), rows.steps()
+        last = (drawn or 0) % rows.batch_size
+        if drawn is not None and 0 < last < least and steps == drawn // rows.batch_size + 1:
+            raise ValueError(f"{sentence}the last batch of the DataLoader has {last}: give it drop_last=True")
+
+
+def _length_of(sized: Any) -> int | None:
+    try:
+        return len(sized)
+    except (TypeError, NotImplementedError):
+        return None
+
+
+def rows_at_once(batch_size: int | None, processes: Processes, accumulate: int) -> int | None:
+    """Return the rows in one pass of a full batch."""
+    if batch_size is None:
+        return None
+    mine = share(batch_size, processes.shard)
+    return -(-(mine.stop - mine.start) // accumulate)
+
+
+def length(epochs: int | None, steps: int | None, data: Source, batch_size: int | None) -> tuple[int, int]:
+    """Return the number of steps in all and between two reports."""
+    if (epochs is None) == (steps is None):
+        raise ValueError(f"give exactly one of epochs and steps, but got epochs={epochs} and steps={steps}")
+    if steps is not None:
+        at_least_one("steps", steps)
+        return steps, max(1, steps // 100)
+    assert epochs is not None
+    at_least_one("epochs", epochs)
+    per_epoch = data.steps(batch_size)
+    if per_epoch is None:
+        raise ValueError("data that are a stream have no epochs of known length: give steps")
+    return epochs * per_epoch, per_epoch
+
+
+def moved(data: Source, device: torch.device, least_rows: int) -> Source:
+    """Return data that lie in tensors with their tensors on a device, other data as they are."""
+    if not data.tensors:
+        return data
+    return source(tuple(tensor.to(device) for tensor in data.tensors), least_rows=least_rows)
+
+
+def optimizer_of(
+    objective: Objective, optimizer: Optimizer | Callable[[Iterable[nn.Parameter]], Optimizer] | None
+) -> Optimizer:
+    parameters = [p for p in objective.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError(f"{type(objective).__name__} should have parameters to learn but has none")
+    if optimizer is None:
+        return Adam(parameters, lr=1e-3, fused=True)
+    made = optimizer if isinstance(optimizer, Optimizer) else optimizer(parameters)
+    if not isinstance(made, Optimizer):
+        raise TypeError(
+            "optimizer should be a torch.optim.Optimizer, or a function from the parameters to one, but "
+            f"{type(optimizer).__name__} gave a {type(made).__name__}"
+        )
+    check_held(objective, made)
+    return made
+
+
+def check_alike(objective: Objective, data: Source | None, name: str) -> None:
+    tensors = () if data is None else data.tensors
+    devices = {str(t.device) for t in (*objective.parameters(), *objective.buffers(), *tensors)}
+    if len(devices) > 1:
+        raise ValueError(
+            f"objective and {name} should be on one device but are on {' and '.join(sorted(devices))}"
+        )
+    if tensors:
+        check_dtype(objective, tensors[0], name)
+
+
+def check_dtype(objective: Objective, x: Tensor, name: str) -> None:
+    """Raise unless the data have the floating-point type of the weights."""
+    dtypes = {weight.dtype for weight in objective.parameters()}
+    if dtypes and x.dtype not in dtypes:
+        wanted = " or ".join(sorted(map(str, dtypes)))
+        raise TypeError(f"{name} should be {wanted}, as the objective's weights, but is {x.dtype}")
+
+
+def run_folder(checkpoint: str | Path | None, *, resume: bool) -> Path | None:
+    if checkpoint is None:
+        if resume:
+            raise ValueError("resume needs the run folder: checkpoint='runs/...'")
+        return None
+    folder = Path(checkpoint)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"checkpoint should be a folder but {folder} is a file")
+    if checkpoints.exists(folder) and not resume:
+        raise ValueError(f"the run folder {folder} holds a run: pass resume=True or choose another folder")
+    return folder

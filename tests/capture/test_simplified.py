@@ -1,0 +1,87 @@
+"""Simplified graphs: fewer operations, the same bits; what has effects stays as it is."""
+
+import pyro
+import pytest
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from probgen.capture.simplified import simplified
+from probgen.core import Density
+from probgen.sampling.markov.moves.hmc import leapfrog
+from tests.sampling.markov.targets import target
+
+FILLED = torch.tensor([1.0, 2.0])
+
+
+def recorded(function, *inputs):
+    with torch.no_grad(), pyro.validation_enabled(False):
+        return make_fx(lambda *args: function(*args))(*inputs)
+
+
+def count(graph):
+    return sum(node.op == "call_function" for node in graph.graph.nodes)
+
+
+@pytest.mark.parametrize("name", ["gamma", "dirichlet", "funnel"])
+def test_a_leapfrog_step_is_shorter_and_the_same(name, generator):
+    density = target(name, torch.float64, torch.device("cpu")).density
+    leap = leapfrog(density)
+    x = torch.randn(5, density.dim, generator=generator, dtype=torch.float64)
+    inputs = (x, x.flip(0), torch.zeros_like(x), torch.ones(density.dim, dtype=torch.float64), x[:, :1])
+    graph, found = recorded(leap, *inputs), simplified(recorded(leap, *inputs), inputs)
+    assert all(torch.equal(a, b) for a, b in zip(leap(*inputs), found(*inputs), strict=True))
+    assert count(found) < 0.8 * count(graph)
+
+
+@pytest.mark.parametrize(
+    ("function", "left"),
+    [
+        (lambda x: (x.detach().view(2).expand(2) + 1,), 1),
+        (lambda x: (x.exp() * x.exp(),), 2),
+        (lambda x: (x + FILLED.log().sum() * 2,), 1),
+        (lambda x: (x * torch.ones_like(x).mul(3.0),), 1),
+        (lambda x: ((x * 2).masked_fill_(x < 0, -1.0).add_(1),), 4),
+        (lambda x: (x.view(2, 1).mul(FILLED).permute(1, 0).permute(0, 1),), 3),
+        (lambda x: (x + True, x + 1, x + 1.0), 3),
+    ],
+    ids=["renamed", "twice", "constants", "filled", "in place", "turned", "kinds of one"],
+)
+def test_what_is_left(function, left):
+    inputs = (torch.tensor([-0.5, 2.0]),)
+    graph = recorded(function, *inputs)
+    before, found = graph(*inputs), simplified(graph, inputs)
+    assert count(found) == left
+    for x in (inputs[0], inputs[0] + 1, -inputs[0]):
+        assert all(torch.equal(a, b) for a, b in zip(function(x), found(x), strict=True))
+    assert len(before) == len(function(*inputs))
+
+
+@pytest.mark.parametrize(
+    "function", [lambda x: (x.add_(1),), lambda x: (x + torch.randn(2),)], ids=["input", "draw"]
+)
+def test_graphs_with_effects_stay_as_they_are(function):
+    graph = recorded(function, torch.zeros(2))
+    assert simplified(graph, (torch.zeros(2),)) is graph
+
+
+def test_a_density_of_a_distribution_is_recorded_in_place_and_all():
+    density = Density.from_distribution(torch.distributions.HalfCauchy(1.0))
+    x = torch.linspace(-2, 2, 5).unsqueeze(-1)
+    graph = recorded(density.unconstrained_log_prob, x)
+    found = simplified(recorded(density.unconstrained_log_prob, x), (x,))
+    assert any(node.target is torch.ops.aten.masked_fill_.Scalar for node in graph.graph.nodes)
+    assert not any(node.target is torch.ops.aten.masked_fill_.Scalar for node in found.graph.nodes)
+    assert torch.equal(graph(x), found(x))
+
+
+def test_one_of_several_known_results_is_known():
+    """A sort of constants has two; what is made of either is a constant too."""
+
+    def function(x):
+        values, places = torch.arange(5.0).neg().sort()
+        return (x * values.exp() + places,)
+
+    x = torch.randn(3, 5)
+    graph = simplified(make_fx(function)(x), [x])
+    assert torch.equal(graph(x)[0], function(x)[0])
+    assert len([node for node in graph.graph.nodes if node.op == "call_function"]) == 2

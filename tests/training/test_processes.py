@@ -1,0 +1,279 @@
+"""Two processes over gloo: the step of one process, shares without overlap, one checkpoint, no hang."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+PRELUDE = """
+import json, os, sys
+from pathlib import Path
+import torch
+from functools import partial
+from lightning_fabric import Fabric
+from torch import nn
+from probgen.objectives import SVI
+from probgen.training import Callback, fit
+from tests.training.test_fit import x_of
+from tests.training.test_training import Reconstruction
+from tests.pairs import LinearGaussian
+
+folder = Path(sys.argv[1])
+fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
+fabric.launch()
+rank = fabric.global_rank
+torch.manual_seed(4 + rank)  # the first process's weights count
+sgd = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
+options = {"batch_size": 64, "optimizer": sgd, "seed": 1, "progress": False, "fabric": fabric}
+"""
+
+
+def launched(script, folder, *, expected=0):
+    """Run a script in two processes and return what each wrote to folder/RANK.json."""
+    path = folder / "script.py"
+    path.write_text(PRELUDE + script)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = [*torchrun, str(path), str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert (ended.returncode == 0) == (expected == 0), ended.stderr
+    written = [folder / f"{rank}.json" for rank in range(2)]
+    return [json.loads(path.read_text()) for path in written if path.exists()], ended.stderr
+
+
+SAME_STEP = """
+class Seen(Reconstruction):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3, affine=False)
+        self.rows, self.noise = [], []
+
+    def forward(self, *batch):
+        if self.training:
+            self.rows += batch[0][:, 0].tolist()
+            self.norm(batch[0])  # a buffer that each process would move in its own way
+            self.noise.append(float(torch.rand(())))
+        return super().forward(*batch)
+
+out = {}
+cases = {"plain": {}, "accumulated": {"accumulate": 2}, "clipped": {"max_gradient_norm": 0.1}}
+for name, more in cases.items():
+    torch.manual_seed(4 + rank)
+    objective = Seen()
+    history = fit(objective, x_of(), epochs=3, compile="eager", validation=x_of(50, 2), **options, **more)
+    out[name] = {
+        "weights": torch.cat([p.detach().flatten() for p in objective.parameters()]).tolist(),
+        "buffers": [float(b.double().sum()) for b in objective.buffers()],
+        "rows": objective.rows if name == "plain" else [],
+        "noise": objective.noise,
+        "train": history.values("error"), "validation": history.values("error", "validation"),
+    }
+graph = SVI(LinearGaussian())
+fit(graph, x_of(), epochs=3, compile="graph", **options)
+out["svi"] = torch.cat([p.detach().flatten() for p in graph.parameters()]).tolist()
+
+def svi():
+    torch.manual_seed(4)
+    return SVI(LinearGaussian())
+
+run = folder / "run"
+uncut = svi()
+fit(uncut, x_of(), epochs=4, compile="graph", **options)
+fit(svi(), x_of(), epochs=2, compile="graph", checkpoint=run, **options)
+resumed = svi()
+fit(resumed, x_of(), epochs=4, compile="graph", checkpoint=run, resume=True, **options)
+out["resumed"] = all(torch.equal(a, b) for a, b in zip(uncut.parameters(), resumed.parameters()))
+
+class End(Callback):
+    def on_step_end(self, objective, history):
+        return rank == 1 and history.step == 3
+history = fit(svi(), x_of(), steps=100, callbacks=[End()], **options)
+out["ended"] = [history.ended, history.step]
+class Varied(Reconstruction):
+    def forward(self, *batch):
+        loss, _ = super().forward(*batch)
+        rows = len(batch[0])
+        terms = {"rows": torch.tensor(float(rows)), "ten": torch.tensor(10.0), "one": torch.tensor(1.0)}
+        names = ["rows", "ten"] if rank == 0 else ["one", "rows"] if rows != 4 else []
+        return loss, {name: terms[name] for name in names}
+
+class Again(Callback):
+    def on_step_end(self, objective, history):
+        if history.step == 2:
+            try:
+                fit(Varied(), x_of(), epochs=1, checkpoint=folder / "varied", resume=True, **options)
+            except ValueError as error:
+                out["refused"] = str(error)
+
+varied = {"checkpoint": folder / "varied", "resume": True, "validation": x_of(50, 2), **options}
+fit(Varied(), x_of(), steps=3, callbacks=[Again()], **varied)
+history = fit(Varied(), x_of(), epochs=2, **varied)
+both = [(term, split) for term in ("rows", "ten", "one") for split in ("train", "validation")]
+out["terms"] = {f"{term} {split}": history.values(term, split) for term, split in both}
+
+(folder / f"{rank}.json").write_text(json.dumps(out))
+fabric.barrier()
+os._exit(0)  # gloo's threads may abort the interpreter as it ends (torch 2.13); all is written by now
+"""
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    written, _ = launched(SAME_STEP, folder)
+    return folder, written
+
+
+def alone(**options):
+    from tests.training.test_training import trained
+
+    return trained(
+        batch_size=64,
+        epochs=3,
+        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9),
+        **options,
+    )
+
+
+def test_two_processes_take_the_steps_of_one(two):
+    from tests.training.test_fit import x_of
+
+    _, written = two
+    for name, options in {
+        "plain": {},
+        "accumulated": {"accumulate": 2},
+        "clipped": {"max_gradient_norm": 0.1},
+    }.items():
+        objective, history = alone(validation=x_of(50, 2), **options)
+        expected = torch.cat([p.detach().flatten() for p in objective.parameters()])
+        for process in written:
+            torch.testing.assert_close(torch.tensor(process[name]["weights"]), expected, rtol=1e-5, atol=1e-6)
+            assert process[name]["train"] == pytest.approx(history.values("error"), rel=1e-5)
+            assert process[name]["validation"] == pytest.approx(
+                history.values("error", "validation"), rel=1e-5
+            )
+
+
+def test_shares_do_not_overlap_and_are_all_of_the_data(two):
+    from tests.training.test_fit import x_of
+
+    _, (first, second) = two
+    for epoch in range(3):
+        mine, other = (
+            process["plain"]["rows"][epoch * 100 : (epoch + 1) * 100] for process in (first, second)
+        )
+        assert sorted(mine + other) == sorted(x_of()[:, 0].tolist())
+
+
+def test_noise_differs_by_process_and_weights_and_buffers_do_not(two):
+    _, (first, second) = two
+    assert set(first["plain"]["noise"]).isdisjoint(second["plain"]["noise"])
+    for name in ("plain", "accumulated", "clipped"):
+        assert first[name]["weights"] == second[name]["weights"]
+        assert first[name]["buffers"] == second[name]["buffers"]
+    assert first["svi"] == second["svi"]
+
+
+def test_two_processes_write_one_checkpoint_and_resume_from_it(two):
+    from probgen.objectives import SVI
+    from probgen.training import fit
+    from tests.pairs import LinearGaussian
+    from tests.training.test_fit import x_of
+
+    folder, written = two
+    assert [process["resumed"] for process in written] == [True, True]
+    assert len(list((folder / "run").glob("last-*"))) == 1
+    options = {"batch_size": 64, "checkpoint": folder / "run", "resume": True, "progress": False}
+    sgd = lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9)  # noqa: E731
+    with pytest.raises(
+        ValueError, match=r"should have the number of processes of the run in .*, 2, but got 1"
+    ):
+        fit(SVI(LinearGaussian()), x_of(), epochs=5, optimizer=sgd, **options)
+
+
+def test_terms_of_processes_belong_to_their_names(two):
+    _, written = two  # each epoch has shares of 32, 32, 32 and 4 rows, the validation of 25
+    rows = (3 * 32 * 32 + 4 * 4) / 100
+    by_name = {"ten": 10.0, "one": 1.0}
+    for process in written:
+        terms = process["terms"]
+        assert terms["rows train"][-1] == pytest.approx((rows * 100 + 3 * 32 * 32) / 196)
+        assert terms["rows validation"] == [25.0] * len(terms["rows validation"])
+        for name, value in by_name.items():
+            assert set(terms[f"{name} train"]) == {value}
+            assert set(terms[f"{name} validation"]) == {value}
+
+
+def test_a_folder_in_use_is_refused_in_all_processes(two):
+    _, written = two
+    for process in written:
+        assert "is in use by another training (this process)" in process["refused"]
+
+
+def test_one_process_can_end_the_training_of_all(two):
+    _, written = two
+    assert [process["ended"] for process in written] == [["stopped early", 3]] * 2
+
+
+CRASH = """
+class Crash(Callback):
+    def on_step_end(self, objective, history):
+        if rank == 1 and history.step == 5:
+            raise RuntimeError("planted")
+fit(Reconstruction(), x_of(), steps=10**6, callbacks=[Crash()], **options)
+"""
+
+
+def test_a_process_that_fails_ends_the_others_with_an_error(tmp_path):
+    start = time.monotonic()
+    _, stderr = launched(CRASH, tmp_path, expected=1)
+    assert "planted" in stderr
+    assert time.monotonic() - start < 120
+
+
+BY_ITSELF = """
+from lightning_fabric import Fabric
+import sys
+from pathlib import Path
+from tests.training.test_fit import Square, x_of
+from probgen.training import fit
+fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
+history = fit(Square(), x_of(), steps=3, fabric=fabric, checkpoint=Path(sys.argv[1]) / "run")
+print("rank", fabric.global_rank, "of", fabric.world_size, history.ended)
+"""
+
+
+def test_fit_starts_the_processes_itself(tmp_path):
+    (tmp_path / "script.py").write_text(BY_ITSELF)
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=True)
+    assert sorted(line for line in ended.stdout.splitlines() if line.startswith("rank")) == [
+        "rank 0 of 2 finished",
+        "rank 1 of 2 finished",
+    ]
+    assert ended.stdout.count("the run is in") == 1
+
+
+def test_the_command_line_trains_in_two_processes(tmp_path):
+    command = [sys.executable, "-m", "probgen.cli.app", "train", "vae", "--data", "banana"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def train(*options):
+        return subprocess.run(
+            [*command, *options], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    ended = train("--steps", "30", "--devices", "2")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("draw from it with") == 1
+    about = json.loads((tmp_path / "runs/vae-banana/run.json").read_text())
+    assert about == {"model": "vae", "data": "banana", "seed": 0, "steps": 30}
+    ended = train("--steps", "40", "--resume")
+    assert ended.returncode == 1
+    assert "a resumed run should have the number of processes of the run in" in ended.stderr
