@@ -20,6 +20,7 @@ from probgen.core.density.density import Density
 from probgen.core.density.model_density import ModelDensity
 from probgen.core.faults import FaultFinder, NotFinite
 from probgen.core.traces import (
+    check_seed,
     evaluating,
     is_factor,
     log_joint_prob,
@@ -43,6 +44,7 @@ __all__ = [
     "Pair",
     "Terms",
     "Transition",
+    "check_seed",
     "evaluating",
     "is_factor",
     "log_joint_prob",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -20,6 +20,9 @@ class Indexable(Protocol):
     def __len__(self) -> int: ...
     def __getitem__(self, index: Tensor, /) -> Tensor | tuple[Tensor, ...]: ...
 
+
+NO_ROWS = (str, bytes, np.ndarray, Mapping, list, tuple)
+"""What has rows in a way, but does not give them for a tensor of indices."""
 
 Data = Indexable | Sequence[Indexable]
 """A tensor or another indexable, or a tuple of equally long ones (x and its context)."""
@@ -114,18 +117,20 @@ class Rows:
                 if isinstance(part, Tensor):
                     batch.append(part.index_select(0, index))
                 else:
-                    batch.extend(_load(part, index, label, first=not batch))
+                    batch.extend(_load(part, index, label))
             yield to_device(tuple(batch), device)
 
 
 def check_data(data: Data, *, name: str = "data") -> tuple[Indexable, ...]:
     """Return ``data`` as a tuple of indexables after checking that it can be learned from.
 
-    The first one, x, should be floating point; tensors should be finite. ``name`` is what messages call it.
+    Tensors should be dense and finite. They may be of any real type: x may be tokens, counts or booleans.
+    ``name`` is what messages call it.
 
     Raises:
-        TypeError: where a part is no indexable, or x is not floating point.
-        ValueError: where ``data`` is empty, the parts differ in length, or a row holds NaN or infinity.
+        TypeError: where a part is no indexable, or complex.
+        ValueError: where ``data`` is empty, the parts differ in length, a part is not dense, or a row holds
+            NaN or infinity.
     """
     parts = _parts(data, name)
     for i, part in enumerate(parts):
@@ -134,12 +139,22 @@ def check_data(data: Data, *, name: str = "data") -> tuple[Indexable, ...]:
             continue
         if part.numel() == 0:
             raise ValueError(f"{label} should hold at least one value but has shape {tuple(part.shape)}")
-        if i == 0:
-            check_floating(part, label)
+        check_real(part, label)
         row = row_not_finite(part)
         if row is not None:
             raise ValueError(f"{label} should be finite but row {row} holds NaN or infinity")
     return parts
+
+
+def check_list(data: Any, name: str) -> None:
+    """Raise TypeError for a list of tensors of one shape: they may be rows, or x and its context."""
+    if not isinstance(data, list) or not all(isinstance(part, Tensor) for part in data):
+        return
+    if len({tuple(part.shape) for part in data}) == 1:
+        raise TypeError(
+            f"{name} should be a tensor or a tuple of tensors but is a list of {len(data)}: where they are "
+            "rows, give torch.stack(rows), where they are parts, such as x and its context, a tuple"
+        )
 
 
 def flat(value: Any, label: str) -> tuple[Tensor, ...]:
@@ -154,14 +169,25 @@ def flat(value: Any, label: str) -> tuple[Tensor, ...]:
     return tuple(tensor for part in value for tensor in flat(part, label))
 
 
-def check_floating(x: Tensor, label: str) -> None:
-    """Raise TypeError where ``x`` is not floating point."""
-    if not x.is_floating_point():
-        raise TypeError(f"{label} should be floating point but is {x.dtype}: convert it with .float()")
+def check_real(part: Tensor, label: str) -> None:
+    """Raise where a tensor has no dense memory, ValueError, or holds no real numbers, TypeError."""
+    if part.is_nested:
+        raise ValueError(f"{label} should be a dense tensor but is nested: give data.Ragged(x.unbind())")
+    if part.layout is not torch.strided:
+        raise ValueError(f"{label} should be a dense tensor but is {part.layout}: give x.to_dense()")
+    if part.is_quantized:
+        raise TypeError(f"{label} should hold real numbers but is {part.dtype}: give x.dequantize()")
+    if part.is_complex():
+        raise TypeError(
+            f"{label} should hold real numbers but is {part.dtype}: give real and imaginary parts, as "
+            "torch.view_as_real does"
+        )
 
 
 def row_not_finite(x: Tensor) -> int | None:
     """Return the first row that holds NaN or infinity, or None."""
+    if not x.is_floating_point():
+        return None
     if x.sum().isfinite():  # a twentieth of the cost; a sum that overflows is looked at again
         return None
     bad = ~x.isfinite()
@@ -187,12 +213,20 @@ def to_device(batch: tuple[Tensor, ...], device: torch.device | None) -> tuple[T
     return batch if device is None else tuple(part.to(device, non_blocking=True) for part in batch)
 
 
-def _load(part: Indexable, index: Tensor, label: str, *, first: bool) -> tuple[Tensor, ...]:
+def _load(part: Indexable, index: Tensor, label: str) -> tuple[Tensor, ...]:
     """Read rows from what is no tensor, and check them: on the CPU also that they are finite."""
-    values = flat(part[index], label)
-    if first and values:
-        check_floating(values[0], label)
+    try:
+        read = part[index]
+    except (KeyError, IndexError, TypeError) as error:
+        if type(part).__module__.startswith("probgen."):  # it says itself what is wrong
+            raise
+        raise TypeError(
+            f"{label} should give rows for a tensor of indices but is a {type(part).__name__}, which raised "
+            f"{type(error).__name__}: give a tensor, or a Dataset, which is asked for one row at a time"
+        ) from error
+    values = flat(read, label)
     for value in values:
+        check_real(value, label)
         if not value.dim() or len(value) != len(index):
             raise ValueError(
                 f"{label} should give a row per index but gave shape {tuple(value.shape)} for {len(index)}"
@@ -204,12 +238,13 @@ def _load(part: Indexable, index: Tensor, label: str, *, first: bool) -> tuple[T
 
 
 def _parts(data: Data, name: str) -> tuple[Indexable, ...]:
+    check_list(data, name)
     parts = tuple(data) if isinstance(data, tuple | list) else (data,)
     for part in parts:
-        if not isinstance(part, Indexable) or isinstance(part, str | np.ndarray):
-            hint = ": use torch.from_numpy or data.MemoryMapped" if isinstance(part, np.ndarray) else ""
+        if not isinstance(part, Indexable) or isinstance(part, NO_ROWS) or hasattr(part, "to_numpy"):
             raise TypeError(
-                f"{name} should be a tensor or a tuple of tensors but holds a {type(part).__name__}{hint}"
+                f"{name} should be a tensor or a tuple of tensors but holds a {type(part).__name__}"
+                f"{_way_out(part)}"
             )
         if isinstance(part, Tensor) and part.dim() == 0:
             raise ValueError(f"{name} should have a row per datum but is a scalar")
@@ -222,6 +257,19 @@ def _parts(data: Data, name: str) -> tuple[Indexable, ...]:
             "sequences of different lengths go into data.Ragged"
         )
     return parts
+
+
+def _way_out(part: Any) -> str:
+    """Return what to give instead of something that is no rows for a tensor of indices."""
+    if isinstance(part, np.ndarray):
+        return ": use torch.from_numpy or data.MemoryMapped"
+    if hasattr(part, "to_numpy"):  # a table or a column of pandas, polars, xarray
+        return ": use torch.as_tensor(x.to_numpy()), with the dtype of the weights for what is continuous"
+    if isinstance(part, Mapping):
+        return f": give its columns in a tuple, ({', '.join(f'd[{key!r}]' for key in list(part)[:2])}, ...)"
+    if isinstance(part, tuple | list):
+        return ": use torch.tensor or torch.stack, and lay nested tuples out in one"
+    return ""
 
 
 def _at_least_one(batch_size: int | None) -> int:

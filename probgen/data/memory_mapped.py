@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -17,7 +19,8 @@ class MemoryMapped:
     order of ``index``; the file is read in its own order.
 
     Args:
-        array: the path of a ``.npy`` file, or an array such as ``np.memmap``; its first axis is the rows.
+        array: the path of a ``.npy`` file, or an array such as ``np.memmap``; its first axis is the rows. Of
+            an archive (``.npz``) one array is named: ``np.load(path)["x"]``, which lies in memory then.
         dtype: of the tensors: floating point, torch's default one where not given; or int64 for integers.
         scale: what the values are divided by, 255 for grey levels in bytes.
 
@@ -34,6 +37,10 @@ class MemoryMapped:
     def __init__(
         self, array: np.ndarray | str | Path, *, dtype: torch.dtype | None = None, scale: float = 1.0
     ) -> None:
+        if not isinstance(array, np.ndarray | str | Path):
+            raise TypeError(
+                f"array should be an array, or the path of a .npy file, but is a {type(array).__name__}"
+            )
         self._array = array if isinstance(array, np.ndarray) else _open(Path(array))
         self.dtype = torch.get_default_dtype() if dtype is None else dtype
         self.scale = scale
@@ -52,7 +59,10 @@ class MemoryMapped:
     def __len__(self) -> int:
         return len(self._array)
 
-    def __getitem__(self, index: Tensor) -> Tensor:
+    def __getitem__(self, index: Any) -> Tensor:
+        if not (isinstance(index, Tensor) and index.dim() == 1 and index.dtype == torch.int64):
+            found = torch.arange(len(self))[index]  # a number, a slice, a list, a mask
+            return self[found] if found.dim() else self[found[None]][0]
         rows, place = index.sort()
         block = self._array[rows.numpy()]
         values = torch.from_numpy(block.astype(block.dtype.newbyteorder("="), copy=False)).to(self.dtype)
@@ -63,6 +73,14 @@ class MemoryMapped:
 
 def _open(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, BadZipFile) as error:
         raise ValueError(f"array should be a .npy file of numbers but {path} is none: {error}") from None
+    if not isinstance(found, np.ndarray):
+        names = found.files
+        found.close()
+        raise ValueError(
+            f"array should be a .npy file of numbers but {path} is an archive of {', '.join(names)}: "
+            f"give np.load(path)[{(names or ['x'])[0]!r}], or np.save it in a file of its own"
+        )
+    return found

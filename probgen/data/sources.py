@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.utils.data import (
+    BatchSampler,
     DataLoader,
     Dataset,
     DistributedSampler,
@@ -21,7 +22,8 @@ from probgen.data.batches import (
     Indexable,
     Rows,
     check_data,
-    check_floating,
+    check_list,
+    check_real,
     flat,
     row_not_finite,
     share,
@@ -72,8 +74,8 @@ class Source(Protocol):
             device: where the batches go; they stay where they lie if None.
 
         Raises:
-            ValueError, TypeError: at the batch that is wrong: not finite (looked for on the CPU), x not
-                floating point, no row per datum, no tensors.
+            ValueError, TypeError: at the batch that is wrong: not finite (looked for on the CPU), complex,
+                no row per datum, no tensors.
         """
 
 
@@ -89,20 +91,25 @@ def source(data: Any, *, name: str = "data", least_rows: int = 1) -> Source:
               such a tuple. A ``TensorDataset``, also a ``Subset`` of one, is read as its tensors;
             - a ``DataLoader``, with its own batch size, order, workers and ``collate_fn``.
 
+            Tensors may hold whole numbers: x may be tokens, counts or booleans. A list of tensors
+            of one shape is refused, since they may be rows (``torch.stack``) or parts (a tuple).
+
         least_rows: leave out the last batch of an epoch where it has fewer rows, unless it is the only one;
             a ``DataLoader`` has ``drop_last`` for this.
 
     Raises:
-        TypeError: where ``data`` is none of these, or x is not floating point.
-        ValueError: where it is empty, its parts differ in length, or a tensor holds NaN or infinity.
+        TypeError: where ``data`` is none of these, or complex.
+        ValueError: where it is empty, its parts differ in length, a tensor is not dense, or holds NaN or
+            infinity.
 
     >>> [len(x) for x, label in source((torch.rand(10, 2), torch.arange(10))).batches(4)]
     [4, 4, 2]
     """
     if isinstance(data, DataLoader):
         return Loader(data, name)
+    check_list(data, name)
     parts = data if isinstance(data, tuple | list) else (data,)
-    rows = check_data([row for part in parts for row in _by_row(part, name)], name=name)
+    rows = check_data(tuple(row for part in parts for row in _by_row(part, name)), name=name)
     return Rows(rows, name, least_rows)
 
 
@@ -119,6 +126,12 @@ class Loader:
 
     def __init__(self, loader: DataLoader[Any], name: str) -> None:
         self._loader, self._name = loader, name
+        streams = isinstance(loader.dataset, IterableDataset) or isinstance(loader.sampler, BatchSampler)
+        if loader.batch_sampler is None and not streams:
+            raise ValueError(
+                f"{name} should come in batches but the loader has batch_size=None, by which each row is "
+                "read as a batch: give it a batch_size, or, where the items are batches, an IterableDataset"
+            )
         self.rows: int | None = _length(loader.dataset)
         self.batch_size: int | None = getattr(loader.batch_sampler, "batch_size", loader.batch_size)
         self.tensors: tuple[Tensor, ...] = ()
@@ -172,8 +185,8 @@ class Loader:
                 f"{self._name} should give tensors with a row per datum but those of batch {count} have "
                 f"shapes {shapes}"
             )
-        check_floating(batch[0], self._name)
         for part in batch:
+            check_real(part, self._name)
             row = row_not_finite(part) if part.device.type == "cpu" else None
             if row is not None:
                 raise ValueError(

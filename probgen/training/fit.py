@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from probgen.capture.captured_loss import CapturedLoss
-from probgen.core import Objective, seeded
+from probgen.core import Objective, check_seed, seeded
 from probgen.data import source
 from probgen.training import checkpoint as checkpoints
 from probgen.training.applied_schedules import Plan
@@ -88,8 +88,9 @@ def fit(
     Args:
         objective: what to minimise: ``SVI(pair)``, a moment-matching objective, your own.
         data: a tensor (n, \*event), or a tuple of equally long ones (data, then context), on the objective's
-            device; a ``Dataset`` or ``DataLoader``; :class:`probgen.data.MemoryMapped` arrays;
-            :class:`probgen.data.Ragged` sequences: see :func:`probgen.data.source`.
+            device: floating point as its weights, or whole numbers such as tokens and counts; a ``Dataset``
+            or ``DataLoader``; :class:`probgen.data.MemoryMapped` arrays; :class:`probgen.data.Ragged`
+            sequences: see :func:`probgen.data.source`.
         epochs, steps: how long, in passes over the data or in optimizer steps; give exactly one.
         batch_size: data per step, over all processes, 128 if not given; the last batch of an epoch may be
             smaller, and is left out where a part of it would have fewer rows than the ``least_rows`` of an
@@ -140,11 +141,11 @@ def fit(
         raise TypeError(
             f"objective should be a probgen.Objective, such as SVI(pair), but is a {type(objective).__name__}"
         )
-    at_least_one("accumulate", accumulate)
+    accumulate, seed = at_least_one("accumulate", accumulate), check_seed(seed)
     if max_gradient_norm is not None and not max_gradient_norm > 0:
         raise ValueError(f"max_gradient_norm should be above 0 but got {max_gradient_norm}")
     if patience is not None:
-        at_least_one("patience", patience)
+        patience = at_least_one("patience", patience)
         if validation is None:
             raise ValueError("patience needs validation data, on which a better loss is judged")
     check_made(objective)

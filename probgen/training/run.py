@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from probgen.training.learned import Learned
 from probgen.training.noise import Noise, noise_of, set_noise
 from probgen.training.processes import Processes
 from probgen.training.resumed_settings import check_same, settings_of
-from probgen.training.settings import check_dtype
+from probgen.training.settings import check_dtype, whole_numbers
 from probgen.training.terms_by_name import Table, Tally, named
 from probgen.training.validation import fault, validate
 from probgen.training.where_not_finite import where_not_finite
@@ -144,8 +145,9 @@ class Run:
         for weight in learned:
             weight.grad = None
         step, rows, first = self.history.step + 1, len(batch[0]), not self._last
-        for part in _cut(batch, rows, self._accumulate):
-            self._backward(loss_of, part, len(part[0]) / rows)
+        with whole_numbers(batch[0], "data") if first else nullcontext():
+            for part in _cut(batch, rows, self._accumulate):
+                self._backward(loss_of, part, len(part[0]) / rows)
         if first:
             self._learned.check()  # what a first forward pass makes
         self.processes.average_gradients(learned, rows)

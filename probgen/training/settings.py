@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,19 +23,22 @@ from probgen.training.learned import check_held
 from probgen.training.processes import Processes
 
 
-def at_least_one(name: str, value: int) -> None:
-    if not isinstance(value, int):
-        raise TypeError(f"{name} should be an integer but got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} should be at least 1 but got {value}")
+def at_least_one(name: str, value: Any) -> int:
+    """Return a number of times as a Python integer, after checking that it is one."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} should be an integer but got {value!r}") from None
+    if number < 1:
+        raise ValueError(f"{name} should be at least 1 but got {number}")
+    return number
 
 
 def batch_size_of(data: Source, batch_size: int | None) -> int | None:
-    if batch_size is not None:
-        at_least_one("batch_size", batch_size)
-        if data.own_batches:
-            raise ValueError(f"a DataLoader has its own batch_size: leave out batch_size={batch_size}")
-    return None if data.own_batches else batch_size or 128
+    size = 128 if batch_size is None else at_least_one("batch_size", batch_size)
+    if batch_size is not None and data.own_batches:
+        raise ValueError(f"a DataLoader has its own batch_size: leave out batch_size={batch_size}")
+    return None if data.own_batches else size
 
 
 class Rows(NamedTuple):
@@ -93,10 +99,10 @@ def length(epochs: int | None, steps: int | None, data: Source, batch_size: int 
     if (epochs is None) == (steps is None):
         raise ValueError(f"give exactly one of epochs and steps, but got epochs={epochs} and steps={steps}")
     if steps is not None:
-        at_least_one("steps", steps)
+        steps = at_least_one("steps", steps)
         return steps, max(1, steps // 100)
     assert epochs is not None
-    at_least_one("epochs", epochs)
+    epochs = at_least_one("epochs", epochs)
     per_epoch = data.steps(batch_size)
     if per_epoch is None:
         raise ValueError("data that are a stream have no epochs of known length: give steps")
@@ -124,6 +130,12 @@ def optimizer_of(
             "optimizer should be a torch.optim.Optimizer, or a function from the parameters to one, but "
             f"{type(optimizer).__name__} gave a {type(made).__name__}"
         )
+    closure = signature(made.step).parameters.get("closure")
+    if closure is not None and closure.default is Parameter.empty:
+        raise ValueError(
+            f"optimizer should step by the gradient of one batch but {type(made).__name__} calls the loss by "
+            "itself, several times a step: choose another, such as torch.optim.Adam"
+        )
     check_held(objective, made)
     return made
 
@@ -139,12 +151,33 @@ def check_alike(objective: Objective, data: Source | None, name: str) -> None:
         check_dtype(objective, tensors[0], name)
 
 
-def check_dtype(objective: Objective, x: Tensor, name: str) -> None:
-    """Raise unless the data have the floating-point type of the weights."""
-    dtypes = {weight.dtype for weight in objective.parameters()}
-    if dtypes and x.dtype not in dtypes:
-        wanted = " or ".join(sorted(map(str, dtypes)))
-        raise TypeError(f"{name} should be {wanted}, as the objective's weights, but is {x.dtype}")
+def check_dtype(module: nn.Module, x: Tensor, name: str) -> None:
+    """Raise unless data of a floating-point type have that of the weights; whole numbers may be of any."""
+    dtypes = {weight.dtype for weight in module.parameters()}
+    if dtypes and x.is_floating_point() and x.dtype not in dtypes:
+        wanted = sorted(map(str, dtypes))
+        raise TypeError(
+            f"{name} should be {' or '.join(wanted)}, as the weights of {type(module).__name__}, but is "
+            f"{x.dtype}: convert it with .to({wanted[-1]})"
+        )
+
+
+@contextmanager
+def whole_numbers(x: Tensor, name: str) -> Iterator[None]:
+    """Say of networks that cannot take x of whole numbers, such as a linear layer, what to do about it.
+
+    Raises:
+        TypeError: where they fail over its type.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if x.is_floating_point() or not any(word in str(error) for word in ("dtype", "scalar type", "Long")):
+            raise
+        raise TypeError(
+            f"{name} should be of a type that the networks take but is {x.dtype}: convert it with .float(), "
+            f"or begin with an embedding ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def run_folder(checkpoint: str | Path | None, *, resume: bool) -> Path | None:

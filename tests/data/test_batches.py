@@ -75,8 +75,11 @@ def bad_row(value):
         (torch.zeros(2, 0), ValueError, r"data should hold at least one value but has shape \(2, 0\)"),
         (torch.tensor(1.0), ValueError, "data should have a row per datum but is a scalar"),
         ((torch.zeros(5), torch.zeros(4)), ValueError, r"data should be equally long but have \[5, 4\] rows"),
-        (torch.zeros(5).int(), TypeError, "data should be floating point but is torch.int32: convert it"),
-        (torch.zeros(5).cfloat(), TypeError, "data should be floating point but is torch.complex64"),
+        (
+            torch.zeros(5).cfloat(),
+            TypeError,
+            "data should hold real numbers but is torch.complex64: give real",
+        ),
         (np.zeros((5, 2)), TypeError, "data should be a tensor or a tuple of tensors but holds a ndarray"),
         ([1.0, 2.0], TypeError, "data should be a tensor or a tuple of tensors but holds a float"),
         ("digits", TypeError, "data should be a tensor or a tuple of tensors but holds a str"),

@@ -105,6 +105,16 @@ def text(tmp_path):
     return tmp_path / "x.txt"
 
 
+def archive(tmp_path):
+    np.savez(tmp_path / "x.npz", x=ZEROS)
+    return tmp_path / "x.npz"
+
+
+def nothing(tmp_path):
+    (tmp_path / "empty.npy").touch()
+    return tmp_path / "empty.npy"
+
+
 ZEROS = np.zeros((2, 2))
 
 
@@ -132,6 +142,9 @@ ZEROS = np.zeros((2, 2))
         (ZEROS.astype(int), {"dtype": torch.uint8}, ValueError, "not scaled, but is torch.uint8"),
         (ZEROS.astype(int), {"dtype": torch.int64, "scale": 2}, ValueError, "not scaled, but is torch.int64"),
         (objects, {}, ValueError, "array should be a .npy file of numbers but .*objects.npy is none"),
+        (archive, {}, ValueError, r"x.npz is an archive of x: give np.load\(path\)\['x'\]"),
+        (nothing, {}, ValueError, "array should be a .npy file of numbers but .*empty.npy is none"),
+        ([[1.0]], {}, TypeError, "array should be an array, or the path of a .npy file, but is a list"),
         (text, {}, ValueError, "array should be a .npy file of numbers but .*x.txt is none"),
         (lambda folder: folder / "none.npy", {}, FileNotFoundError, "none.npy"),
     ],
@@ -139,3 +152,13 @@ ZEROS = np.zeros((2, 2))
 def test_wrong_arrays(array, options, error, message, tmp_path):
     with pytest.raises(error, match=message):
         MemoryMapped(array(tmp_path) if callable(array) else array, **options)
+
+
+@pytest.mark.parametrize(
+    "index", [3, -1, slice(1, 7, 2), [4, 0], torch.arange(11) % 3 == 1, np.array([2, 2]), torch.tensor(5)]
+)
+def test_rows_are_had_by_any_index_that_a_tensor_takes(index, array):
+    x = torch.from_numpy(np.resize(array, (11, 3)).astype("f4"))
+    expected = x[index]
+    got = MemoryMapped(x.numpy())[index]
+    assert torch.equal(got, expected)

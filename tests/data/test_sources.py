@@ -1,8 +1,10 @@
 """Sources: the same rows from tensors, datasets and loaders; shards, skipping, replaying; bad input."""
 
+import array
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch.utils.data import (
@@ -287,7 +289,21 @@ def loader(*columns, **options):
     [
         (with_bad(math.nan), ValueError, "data should be finite but row 3 holds NaN or infinity"),
         (TensorDataset(X[:5], with_bad(math.inf)), ValueError, r"data\[1\] should be finite but row 3 holds"),
-        (TensorDataset(LABELS), TypeError, "data should be floating point but is torch.int64"),
+        (TensorDataset(LABELS.cfloat()), TypeError, "data should hold real numbers but is torch.complex64"),
+        (X.to_sparse(), ValueError, r"dense tensor but is torch.sparse_coo: give x.to_dense\(\)"),
+        (
+            torch.nested.nested_tensor([X, X], layout=torch.jagged),
+            ValueError,
+            r"but is nested: give data.Ragged\(x.unbind\(\)\)",
+        ),
+        (list(X), TypeError, r"but is a list of 11: where they are rows, give torch.stack\(rows\)"),
+        ((X, [0] * 11), TypeError, "holds a list: use torch.tensor or torch.stack"),
+        ((X, (X, X)), TypeError, "holds a tuple: .* lay nested tuples out in one"),
+        ({"x": X}, TypeError, r"holds a dict: give its columns in a tuple, \(d\['x'\], ...\)"),
+        (pd.DataFrame(X), TypeError, r"holds a DataFrame: use torch.as_tensor\(x.to_numpy\(\)\)"),
+        ((X, pd.Series(X[:, 0])), TypeError, r"holds a Series: use torch.as_tensor\(x.to_numpy\(\)\)"),
+        (DataLoader(X, batch_size=None), ValueError, "batch_size=None, by which each row is read as a"),
+        (DataLoader(Items(X), batch_size=None), ValueError, "by which each row is read as a batch"),
         (Items(torch.zeros(0, 2)), ValueError, "data should have at least one row but is empty"),
         ((Items(X), LABELS[:5]), ValueError, r"equally long but have \[11, 5\] rows: .* data.Ragged"),
         (Stream(), TypeError, "rows to index but is the stream Stream: give DataLoader"),
@@ -313,7 +329,13 @@ ALIKE = r"the items of data should be alike but row 0 is \(2,\) and row 1 \(3,\)
         (Items(with_bad(math.nan)), ValueError, "data should be finite but row 3 holds NaN or infinity"),
         ((X[:5], Items(with_bad(-math.inf))), ValueError, r"data\[1\] should be finite but row 3 holds"),
         (MemoryMapped(with_bad(math.inf).numpy()), ValueError, "data should be finite but row 3 holds NaN"),
-        (Items(LABELS), TypeError, "data should be floating point but is torch.int64"),
+        (Items(LABELS.cfloat()), TypeError, "data should hold real numbers but is torch.complex64"),
+        (
+            range(5),
+            TypeError,
+            "rows for a tensor of indices but is a range, which raised TypeError: give a t",
+        ),
+        (array.array("f", [0.0] * 5), TypeError, "rows for a tensor of indices but is a array, which raised"),
         (Items([torch.zeros(2), torch.zeros(3)]), ValueError, ALIKE),
         (Items([(X[0], 1), (X[0], 1, 2)]), ValueError, "the items of data should be alike but row 0"),
         (Items(["a", "b"]), TypeError, "data should give tensors or tuples of tensors but gave a str"),
@@ -335,7 +357,7 @@ ALIKE = r"the items of data should be alike but row 0 is \(2,\) and row 1 \(3,\)
         (loader(X, collate_fn=lambda _: X[:0]), ValueError, r"those of batch 1 have shapes \[\(0, 3\)\]"),
         (loader(X, collate_fn=lambda _: X.sum()), ValueError, r"those of batch 1 have shapes \[\(\)\]"),
         (loader(X, collate_fn=lambda _: ()), ValueError, r"those of batch 1 have shapes \[\]"),
-        (loader(LABELS), TypeError, "data should be floating point but is torch.int64"),
+        (loader(LABELS.cfloat()), TypeError, "data should hold real numbers but is torch.complex64"),
         (DataLoader(Stream(), 20, drop_last=True), ValueError, "at least 1 batches but the loader gave 0"),
     ],
 )

@@ -2,12 +2,14 @@
 
 import typing
 
+import numpy as np
 import pyro.optim
 import pytest
 import torch
 from torch import Tensor, nn
 
 from probgen import Objective
+from probgen.evaluation import log_likelihood
 from probgen.objectives import SVI, BetaELBO, Sum
 from probgen.training import Callback, fit, schedules
 from tests.pairs import LinearGaussian, ppca_best_evidence
@@ -216,6 +218,7 @@ def test_posterior_collapse_is_said_in_words(capsys):
         ({"steps": 1, "patience": -1, "validation": x_of()}, "patience should be at least 1 but got -1"),
         ({"steps": 1, "resume": True}, "resume needs the run folder"),
         ({"steps": 1, "schedules": {"beta": lambda step: 1.0}}, "a schedule should name 'lr' or a buffer"),
+        ({"steps": 1, "seed": 2**70}, "seed should be an integer of 64 bits, such as .* but got 1180"),
         ({"steps": 1, "compile": "jit"}, "compile should be one of"),
     ],
 )
@@ -229,10 +232,10 @@ def test_bad_options_are_named(options, sentence):
     [
         (torch.tensor([[0.0, 1.0, torch.nan]]), "finite"),
         (torch.zeros(0, 3), "empty|at least"),
-        (torch.zeros(4, 3, dtype=torch.int64), "floating"),
+        (torch.zeros(4, 3, dtype=torch.complex64), "real numbers"),
         ((torch.zeros(4, 3), torch.zeros(3)), "4"),
     ],
-    ids=["nan", "empty", "integer", "unequal"],
+    ids=["nan", "empty", "complex", "unequal"],
 )
 def test_bad_data_are_named(x, sentence):
     with pytest.raises((ValueError, TypeError), match=sentence):
@@ -271,6 +274,11 @@ def test_the_end_says_where_the_run_is(tmp_path, capsys):
     ("optimizer", "error", "sentence"),
     [
         (torch.optim.SGD(Square().parameters(), lr=0.1), ValueError, "should hold parameters of Square but"),
+        (
+            torch.optim.LBFGS,
+            ValueError,
+            "step by the gradient of one batch but LBFGS calls the loss by itself",
+        ),
         (pyro.optim.Adam({"lr": 0.1}), TypeError, "should be a torch.optim.Optimizer, or a function from"),
     ],
 )
@@ -332,3 +340,37 @@ def test_a_last_batch_with_too_few_rows_is_left_out(n, accumulate, steps, sizes)
 def test_the_only_batch_is_not_left_out():
     with pytest.raises(ValueError, match="at least 2 rows"):
         fit(OfPairs(), torch.randn(1, 3), steps=1, compile="eager", progress=False)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, torch.tensor])
+def test_numbers_of_numpy_are_integers(kind, tmp_path):
+    options = {"steps": 3, "batch_size": 7, "patience": 9, "accumulate": 2, "seed": 5}
+    plain, given = Square(), Square()
+    where = {"validation": x_of(20, 2), "progress": False}
+    fit(plain, x_of(), **where, **options)
+    history = fit(given, x_of(), checkpoint=tmp_path, **where, **{k: kind(v) for k, v in options.items()})
+    assert same(plain, given)
+    assert history.step == 3
+    options["steps"] = 5
+    assert fit(given, x_of(), checkpoint=tmp_path, resume=True, **where, **options).step == 5
+
+
+@pytest.mark.parametrize("value", [1.0, "1", None])
+def test_what_is_no_integer_is_named(value):
+    for name in ("batch_size", "seed"):
+        if value is not None:
+            with pytest.raises(TypeError, match=f"{name} should be an integer .*but got {value!r}"):
+                fit(Square(), x_of(), steps=1, progress=False, **{name: value})
+    with pytest.raises(TypeError, match="accumulate should be an integer but got"):
+        fit(Square(), x_of(), steps=1, progress=False, accumulate=value)
+
+
+def test_networks_that_take_no_whole_numbers_are_told(device):
+    pair = LinearGaussian().to(device)
+    counts = torch.arange(30, device=device).reshape(10, 3)
+    for call in (
+        lambda: fit(SVI(pair), counts, steps=1, progress=False),
+        lambda: log_likelihood(pair, counts, particles=2),
+    ):
+        with pytest.raises(TypeError, match=r"but is torch.int64: convert it with .float\(\), or begin with"):
+            call()

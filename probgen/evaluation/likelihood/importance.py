@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,17 +11,18 @@ from pyro.distributions import Delta
 from torch import Tensor
 
 from probgen.core import Estimate, Pair, evaluating, log_joint_prob, sample_sites, seeded
-from probgen.data import check_data
+from probgen.data import Source, source
 from probgen.mmd.result import check_count
 from probgen.objectives.particles import forget, traces_of
 from probgen.objectives.traced_pair import check_sites
+from probgen.training.settings import check_dtype, whole_numbers
 
 ELEMENTS = 2**22
 """Particles times data times event size in one pass: bounds memory, not the result."""
 
 
 def log_likelihood(
-    pair: Pair, x: Tensor, *context: Tensor, particles: int = 1000, seed: int | None = None
+    pair: Pair, x: Any, *context: Any, particles: int = 1000, seed: int | None = None
 ) -> Estimate:
     r"""Estimate the mean of log p(x) over data, in nats per datum, by importance sampling.
 
@@ -30,7 +32,8 @@ def log_likelihood(
     Args:
         pair: the model/guide pair, which is run in evaluation mode and left in its own. What ``pyro.factor``
             adds in its guide is no part of q(z | x) and left out.
-        x: data, shape (n, \*event); ``context`` what else model and guide are given.
+        x: data, shape (n, \*event), or in another form that :func:`probgen.fit` takes, such as
+            :class:`~probgen.data.MemoryMapped`; ``context`` what else model and guide are given.
         particles: K, the draws of z per datum.
         seed: of the draws; torch's global state where not given.
 
@@ -47,29 +50,43 @@ def log_likelihood(
 
 @torch.no_grad()
 def log_likelihoods(
-    pair: Pair, x: Tensor, *context: Tensor, particles: int = 1000, seed: int | None = None
+    pair: Pair, x: Any, *context: Any, particles: int = 1000, seed: int | None = None
 ) -> Tensor:
     r"""Estimate log p(x) for each row of x, shape (n,), as :func:`log_likelihood` does."""
     check_pair(pair)
     check_count("particles", particles)
-    check_data((x, *context), name="x")
-    rows = max(1, min(len(x), ELEMENTS // x[0].numel()))
-    block = max(1, min(particles, ELEMENTS // (rows * x[0].numel())))
-    result = []
+    data = source((x, *context) if context else x, name="x")
     forget(pair)  # its weights may be others by now
     with seeded(seed), evaluating(pair):
-        for start in range(0, len(x), rows):
-            batch = tuple(column[start : start + rows] for column in (x, *context))
-            total = x.new_full((len(batch[0]),), -torch.inf)
-            for drawn in range(0, particles, block):
-                weights = _log_weights(pair, batch, min(block, particles - drawn))
-                total = torch.logaddexp(total, weights.logsumexp(0))
-            result.append(total - math.log(particles))
-    values = torch.cat(result)
+        values = torch.cat([_evidence(pair, batch, particles) for batch in _batches(pair, data)])
     if not torch.isfinite(values).all():
         row = int((~torch.isfinite(values)).nonzero()[0])
         raise ValueError(f"log p(x) should be finite but is {float(values[row])} at row {row} of x")
     return values
+
+
+def _batches(pair: Pair, data: Source) -> Iterator[tuple[Tensor, ...]]:
+    """Yield data in their order, no more rows at a time than memory should hold."""
+    device = None if data.tensors else next((weight.device for weight in pair.parameters()), None)
+    rows = None
+    if not data.own_batches:
+        (x, *_) = next(data.batches(1, shuffle=False))
+        rows = max(1, min(data.rows or 1, ELEMENTS // x[0].numel()))
+    for batch in data.batches(rows, shuffle=False, device=device):
+        check_dtype(pair, batch[0], "x")
+        yield batch
+
+
+def _evidence(pair: Pair, batch: tuple[Tensor, ...], particles: int) -> Tensor:
+    """Estimate log p(x) for each row of a batch."""
+    x = batch[0]
+    block = max(1, min(particles, ELEMENTS // x.numel()))
+    total = torch.tensor(-torch.inf, device=x.device)
+    for drawn in range(0, particles, block):
+        with whole_numbers(x, "x"):
+            weights = _log_weights(pair, batch, min(block, particles - drawn))
+        total = torch.logaddexp(total.to(weights), weights.logsumexp(0))
+    return total - math.log(particles)
 
 
 def check_pair(pair: Pair) -> None:
