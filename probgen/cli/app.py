@@ -77,10 +77,15 @@ def compare(
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe; `probgen recipes` lists them.")],
-    data: Annotated[str, typer.Option(help="Name of a data set.")] = "digits",
+    data: Annotated[
+        str | None, typer.Option(help="Name of a data set; digits if not given, or the resumed run's.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps, of each stage.", min=1)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Data per step.", min=1)] = None,
-    seed: Seed = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Seed of everything random; 0 if not given, or the resumed run's.", min=0),
+    ] = None,
     device: Device = "cpu",
     devices: Annotated[int, typer.Option(help="Processes on this machine, a device each.", min=1)] = 1,
     nodes: Annotated[int, typer.Option(help="Machines that take part.", min=1)] = 1,
@@ -92,7 +97,7 @@ def train(
     """Train a recipe on a data set, with checkpoints; Ctrl-C stops it, --resume goes on."""
     from probgen.cli import runs
 
-    folder = out or Path("runs") / f"{recipe}-{data}"
+    folder = out or Path("runs") / f"{recipe}-{data or runs.DEFAULTS['data']}"
     options = {"steps": steps, "batch_size": batch_size}
     given = {key: value for key, value in options.items() if value is not None}
     where = device_of(device)

@@ -11,12 +11,16 @@ import torch
 from lightning_fabric import Fabric
 
 from probgen import recipes
+from probgen.core import Objective
 from probgen.recipes import Task
 from probgen.recipes.task import settle_threads
-from probgen.training import checkpoint
+from probgen.training import Callback, History, checkpoint
+from probgen.training.lock import writable
 from probgen.training.processes import PRECISIONS
 
 RUN = "run.json"
+DEFAULTS: dict[str, Any] = {"data": "digits", "seed": 0}
+OPTIONS = ("steps", "batch_size")
 
 
 def fabric(device: torch.device, *, devices: int, nodes: int, strategy: str, precision: str) -> Fabric | None:
@@ -35,39 +39,45 @@ def fabric(device: torch.device, *, devices: int, nodes: int, strategy: str, pre
     return made
 
 
+class _Begun(Callback):
+    """Writes what a run is as soon as it is on, and not before: what is refused changes nothing."""
+
+    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
+        self._path, self._about = folder / RUN, about
+
+    def on_fit_start(self, objective: Objective, history: History) -> None:
+        _write(self._path, json.dumps(self._about, indent=1))
+
+
 def train(
     name: str,
-    data: str,
+    data: str | None,
     folder: Path,
     *,
     device: torch.device,
-    seed: int,
+    seed: int | None = None,
     resume: bool,
     fabric: Fabric | None = None,
     **options: Any,
 ) -> None:
-    """Train a recipe on a data set, with checkpoints in ``folder``."""
+    """Train a recipe on a data set, with checkpoints in ``folder``.
+
+    What is not given is that of the run that is resumed, where there is one.
+    """
     first = fabric is None or fabric.is_global_zero
-    task = recipes.load(data, device=device).holding_out()
+    given = {"model": name, "data": data, "seed": seed} | options
+    with writable(folder):
+        about = DEFAULTS | _before(folder, given, resume=resume)
+    options = {key: about[key] for key in OPTIONS if key in about}
+    task = recipes.load(about["data"], device=device).holding_out()
     settle_threads(task)
-    torch.manual_seed(seed)
+    torch.manual_seed(about["seed"])
     recipe = recipes.make(name, task)
-    about = {"model": name, "data": data, "seed": seed} | options
-    if resume and (folder / RUN).exists():
-        before = _read(folder)
-        for key in ("model", "data", "seed"):
-            if before[key] != about[key]:
-                raise ValueError(f"the run in {folder} has {key} {before[key]!r} but got {about[key]!r}")
-        options = {key: value for key, value in before.items() if key not in about} | options
-        about |= options
-    elif (folder / RUN).exists() or checkpoint.exists(folder):
-        raise ValueError(f"the run folder {folder} holds a run: pass --resume or choose another with --out")
     if fabric is not None:
         fabric.barrier()  # all have looked at the folder
-    if first:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / RUN, json.dumps(about, indent=1))
-    histories = recipes.train(recipe, task, seed=seed, folder=folder, resume=resume, fabric=fabric, **options)
+    callbacks = (_Begun(folder, about),) if first else ()
+    where: dict[str, Any] = {"folder": folder, "resume": resume, "fabric": fabric, "callbacks": callbacks}
+    histories = recipes.train(recipe, task, seed=about["seed"], **where, **options)
     if not first:
         return
     for number, history in enumerate(histories, 1):
@@ -79,6 +89,22 @@ def train(
         if values:
             print(f"{split} loss {values[-1]:.4g} per datum")
     print(f"draw from it with: probgen sample {folder} -n 100")
+
+
+def _before(folder: Path, given: dict[str, Any], *, resume: bool) -> dict[str, Any]:
+    """Return what a run is to be: what is given, and for the rest what the run in the folder is."""
+    given = {key: value for key, value in given.items() if value is not None}
+    stages = list(folder.glob("stage-*")) if folder.is_dir() else []
+    if not any(map(checkpoint.exists, (folder, *stages))):  # at most a run that ended before its first save
+        kept = _read(folder) if resume and (folder / RUN).exists() else {}
+        return (kept if kept.get("model") == given["model"] else {}) | given
+    if not resume:
+        raise ValueError(f"the run folder {folder} holds a run: pass --resume or choose another with --out")
+    before = _read(folder)
+    for key in ("model", "data", "seed"):
+        if before[key] != given.get(key, before[key]):
+            raise ValueError(f"the run in {folder} has {key} {before[key]!r} but got {given[key]!r}")
+    return before | given
 
 
 def sample(folder: Path, n: int, *, device: torch.device, seed: int, out: Path) -> None:
@@ -120,6 +146,8 @@ def _read(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads(path.read_text())
         about["model"], about["data"], about["seed"]
+        if not about.keys() <= {*DEFAULTS, "model", *OPTIONS}:
+            raise KeyError("another version's")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"the run folder {folder} is damaged: {RUN} cannot be read") from error
     return about

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import torch
 from probgen.core import seeded
 from probgen.recipes.registry import Recipe, Stage
 from probgen.recipes.task import Task
-from probgen.training import History, checkpoint, fit, schedules
+from probgen.training import Callback, History, checkpoint, fit, schedules
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -27,6 +28,7 @@ def train(
     steps: int | None = None,
     batch_size: int | None = None,
     fabric: Fabric | None = None,
+    callbacks: Sequence[Callback] = (),
     progress: bool = True,
 ) -> list[History]:
     """Train the stages of a recipe one after the other, by Adam with a learning rate that falls by a cosine.
@@ -41,6 +43,7 @@ def train(
         resume: go on with the run in the folder.
         steps, batch_size: of each stage, in the place of its own.
         fabric: devices and processes.
+        callbacks: called as each stage goes.
         progress: show a bar.
     """
     histories: list[History] = []
@@ -60,6 +63,7 @@ def train(
             checkpoint=own,
             resume=resume,
             fabric=fabric,
+            callbacks=callbacks,
             seed=seed,
             progress=progress,
         )

@@ -15,7 +15,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,21 @@ def _copied(value: Any) -> Any:
 
 def exists(folder: Path) -> bool:
     """Say whether a folder holds a training to go on with; one killed in its first save holds none."""
-    return (folder / INDEX).exists()
+    try:
+        return (folder / INDEX).exists()
+    except OSError:  # a name that is too long, a folder that may not be read
+        return False
+
+
+def try_out(folder: Path) -> None:
+    """Write in a folder what a checkpoint consists of, and remove it again; OSError where that fails."""
+    trial = folder / f"trial-{0:08d}"
+    try:
+        trial.mkdir(exist_ok=True)
+        (trial / f"{WEIGHTS}.part").write_bytes(bytes(4096))
+        _flush(trial / f"{WEIGHTS}.part")
+    finally:
+        shutil.rmtree(trial, ignore_errors=True)
 
 
 def save(folder: Path, sets: Mapping[str, tuple[int, Weights]], state: Mapping[str, Any]) -> None:
@@ -121,7 +135,24 @@ def save(folder: Path, sets: Mapping[str, tuple[int, Weights]], state: Mapping[s
         folder: the run folder, made if need be.
         sets: by name, "last" and maybe "best", the optimizer steps taken and the objective's state.
         state: the training's state, kept with "last": tensors, numbers, strings, lists and mappings of them.
+
+    Raises:
+        OSError: where they cannot be written, say since the disk is full: those of before stand.
     """
+    try:
+        _save(folder, sets, state)
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:  # torch's and safetensors' own
+        kept = {entry["folder"]: entry["step"] for entry in _index(folder).values()} if exists(folder) else {}
+        _sweep(folder, sets, kept)
+        stands = f"that of step {max(kept.values())} is the last good one" if kept else "there is none yet"
+        step = max(step for step, _ in sets.values())
+        raise OSError(
+            f"the checkpoint of step {step} cannot be written in {folder} ({error}): {stands}; make room, "
+            "then resume"
+        ) from error
+
+
+def _save(folder: Path, sets: Mapping[str, tuple[int, Weights]], state: Mapping[str, Any]) -> None:
     index = _index(folder) if exists(folder) else {}
     for name, (step, weights) in sets.items():
         target = folder / f"{name}-{step:08d}"
@@ -145,11 +176,16 @@ def save(folder: Path, sets: Mapping[str, tuple[int, Weights]], state: Mapping[s
     _flush(temporary)
     temporary.replace(folder / INDEX)
     _flush(folder)
-    kept = {entry["folder"] for entry in index.values()}
-    for name in sets:
+    _sweep(folder, sets, {entry["folder"] for entry in index.values()})
+
+
+def _sweep(folder: Path, names: Iterable[str], kept: Collection[str]) -> None:
+    """Remove checkpoints that are not, or no longer, in the index."""
+    (folder / f"{INDEX}.part").unlink(missing_ok=True)
+    for name in names:
         for old in folder.glob(f"{name}-*"):
             if old.name not in kept and old.name.removeprefix(f"{name}-").isdigit():
-                shutil.rmtree(old)
+                shutil.rmtree(old, ignore_errors=True)
 
 
 def load_weights(folder: Path, module: nn.Module, *, name: str | None = None) -> int:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from probgen.training import checkpoint as checkpoints
 from probgen.training.processes import Processes
 from probgen.training.settings import run_folder
 
@@ -31,10 +32,16 @@ def locked(folder: Path) -> Iterator[None]:
     """Hold a run folder, made if need be, until the training in it ends.
 
     Raises:
-        ValueError: where another training, of this process or of another, holds it.
+        ValueError: where another training, of this process or of another, holds it, or no checkpoint can be
+            written in it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with _guard:  # closing a file would give up the lock of this process on it: look before opening
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoints.try_out(folder)
+    with (
+        _guard,
+        writable(folder),
+    ):  # closing a file would give up the lock of this process on it: look before opening
         key = _identity(folder / FILE)
         if key is not None and _held.get(key) == os.getpid():
             raise ValueError(_sentence(folder, "this process"))
@@ -46,13 +53,30 @@ def locked(folder: Path) -> Iterator[None]:
         assert key is not None
         _held[key] = os.getpid()
     try:
-        os.ftruncate(handle, 0)
-        os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
+        with writable(folder):
+            os.ftruncate(handle, 0)
+            os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
         with _guard:
             del _held[key]
             os.close(handle)
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Say in a sentence what the operating system says of a folder that cannot be written.
+
+    Raises:
+        ValueError: where that is so.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"the run folder {folder} should be one that can be written, but is not "
+            f"({error.strerror or error}): choose another folder"
+        ) from error
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from inspect import Parameter, signature
@@ -185,8 +186,12 @@ def run_folder(checkpoint: str | Path | None, *, resume: bool) -> Path | None:
         if resume:
             raise ValueError("resume needs the run folder: checkpoint='runs/...'")
         return None
-    folder = Path(checkpoint)
-    if folder.exists() and not folder.is_dir():
+    try:
+        folder = Path(checkpoint)
+        there = os.path.lexists(folder)  # False also where the system refuses to look
+    except (TypeError, ValueError):
+        raise TypeError(f"checkpoint should be the path of a folder but got {checkpoint!r}") from None
+    if there and not folder.is_dir():
         raise ValueError(f"checkpoint should be a folder but {folder} is a file")
     if checkpoints.exists(folder) and not resume:
         raise ValueError(f"the run folder {folder} holds a run: pass resume=True or choose another folder")

@@ -12,6 +12,7 @@ import pytest
 from probgen import recipes
 from probgen.cli import app, comparing, runs
 from probgen.training import run
+from probgen.training.lock import locked
 
 
 @pytest.fixture
@@ -138,6 +139,59 @@ def test_an_interrupted_training_resumes_to_the_same_draws(probgen, monkeypatch)
     for folder in ("whole", "cut"):
         assert probgen("sample", folder, "-n", 5)[0] == 0
     np.testing.assert_array_equal(np.load("whole/samples.npy"), np.load("cut/samples.npy"))
+
+
+def test_a_resume_that_is_refused_changes_nothing(probgen, tmp_path):
+    train = ("train", "vae", "--data", "banana", "--out", "run")
+    assert probgen(*train, "--steps", 3, "--seed", 4)[0] == 0
+    about = json.loads((tmp_path / "run/run.json").read_text())
+    assert about == {"model": "vae", "data": "banana", "seed": 4, "steps": 3}
+    refusals = {
+        ("--batch-size", 64): "should have the batch_size of the run in run",
+        ("--seed", 5): "the run in run has seed 4 but got 5",
+        ("--data", "ring"): "the run in run has data 'banana' but got 'ring'",
+        ("--precision", "bf16-mixed"): "should have the precision of the run in run",
+    }
+    for options, sentence in refusals.items():
+        assert sentence in refused(probgen("train", "vae", "--out", "run", "--resume", *options))
+        assert json.loads((tmp_path / "run/run.json").read_text()) == about
+    with locked(tmp_path / "run"):
+        assert "is in use by another training" in refused(probgen(*train, "--resume", "--steps", 9))
+    assert json.loads((tmp_path / "run/run.json").read_text()) == about
+    status, out, _ = probgen("train", "vae", "--out", "run", "--resume", "--steps", 6)
+    assert status == 0
+    assert "finished at step 6" in out
+    assert json.loads((tmp_path / "run/run.json").read_text()) == about | {"steps": 6}
+
+
+def test_a_run_that_ended_before_its_first_save_leaves_its_folder_free(probgen, tmp_path, monkeypatch):
+    train = ("train", "vae", "--data", "banana", "--out", "run")
+    step = run.Run.take_step
+
+    def killed(*_):
+        raise OSError("killed")
+
+    monkeypatch.setattr(run.Run, "take_step", killed)
+    assert refused(probgen(*train, "--steps", 3, "--batch-size", 32)) == "killed"
+    monkeypatch.setattr(run.Run, "take_step", step)
+    shutil.copytree("run", "other")
+    shutil.copytree("run", "third")
+    assert probgen("train", "vae", "--out", "run", "--resume")[0] == 0  # with the options that it had
+    about = {"model": "vae", "data": "banana", "seed": 0, "steps": 3, "batch_size": 32}
+    assert json.loads((tmp_path / "run/run.json").read_text()) == about
+    for options in (("other",), ("third", "--resume")):
+        given = ("train", "gmmn", "--data", "ring", "--steps", 2, "--seed", 1, "--out", *options)
+        assert probgen(*given)[0] == 0
+        about = json.loads((tmp_path / options[0] / "run.json").read_text())
+        assert about == {"model": "gmmn", "data": "ring", "seed": 1, "steps": 2}
+
+
+def test_a_run_that_is_refused_at_its_start_leaves_no_folder(probgen, tmp_path):
+    (tmp_path / "file").touch()
+    given = ("train", "vae", "--data", "banana", "--steps", 2, "--out")
+    assert "file/run should be one that can be written" in refused(probgen(*given, "file/run"))
+    assert "can be written, but is not (File name too long)" in refused(probgen(*given, "a" * 300))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize(

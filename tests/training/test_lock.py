@@ -78,3 +78,42 @@ def test_a_training_that_fails_frees_its_folder(tmp_path):
     with pytest.raises(RuntimeError, match="planted"):
         train(tmp_path, callbacks=[Fail()])
     assert train(tmp_path).ended == "finished"
+
+
+UNWRITABLE = {
+    "below a file": ("file/run", "Not a directory"),
+    "a long name": ("a" * 300, "File name too long"),
+    "long names": ("/".join(["a" * 200] * 21), "File name too long"),
+    "a link to nowhere": ("link/run", "File exists|No such file"),
+    "a system's own": ("/proc/none/run", "No such file"),
+    "only read": ("/sys/kernel/run", "Read-only|Permission|Operation not permitted|No such file"),
+}
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("name", UNWRITABLE)
+def test_a_folder_that_cannot_be_written_is_found_out_before_the_training(name, resume, tmp_path):
+    where, reason = UNWRITABLE[name]
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere/deep")
+    objective = Square()
+    with pytest.raises(
+        ValueError, match=rf"should be one that can be written, but is not \(({reason}).*: choose another"
+    ):
+        fit(objective, x_of(), steps=2, checkpoint=tmp_path / where, resume=resume, progress=False)
+    assert objective.calls == 0
+
+
+def test_a_folder_in_which_no_checkpoint_fits_is_found_out_before_the_training(tmp_path):
+    while len(str(tmp_path)) < 4000:  # a path of 4,096 bytes at most: that of a checkpoint's file is longer
+        tmp_path = tmp_path / ("a" * 60)
+    folder = tmp_path / ("b" * (4090 - len(str(tmp_path)) - 7))
+    with pytest.raises(ValueError, match=r"can be written, but is not \(File name too long"):
+        train(folder)
+
+
+def test_what_is_no_path_is_named():
+    with pytest.raises(TypeError, match="checkpoint should be the path of a folder but got 5"):
+        train(5)
+    with pytest.raises(ValueError, match="checkpoint should be a folder but /dev/null is a file"):
+        train("/dev/null")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyro
 import pyro.distributions as dist
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -153,6 +154,37 @@ def test_a_save_that_is_cut_leaves_the_previous_checkpoint(tmp_path, monkeypatch
     fresh = Square()
     assert checkpoint.load_weights(tmp_path, fresh, name="last") == 5
     assert torch.equal(fresh.location.detach(), good)
+
+
+@pytest.mark.parametrize("writer", ["safetensors.torch.save_file", "torch.save", "json.dumps"])
+def test_a_full_disk_leaves_the_last_good_checkpoint_and_says_so(writer, tmp_path, monkeypatch):
+    objective = Square()
+    fit(objective, x_of(), steps=5, checkpoint=tmp_path, progress=False)
+    before = {path.name for path in tmp_path.iterdir()}
+    errors = {"torch.save": RuntimeError, "json.dumps": OSError}
+    error = errors.get(writer, safetensors.SafetensorError)
+
+    def full(*given, **options):
+        for path in (path for path in given if isinstance(path, Path)):
+            path.write_bytes(bytes(7))  # what there was room for
+        raise error("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, full)
+        with pytest.raises(
+            OSError,
+            match=r"the checkpoint of step 10 cannot be written .*No space left on device.*: that of step 5 "
+            "is the last good one; make room, then resume",
+        ):
+            fit(Square(), x_of(), steps=10, checkpoint=tmp_path, resume=True, progress=False)
+        with pytest.raises(OSError, match="there is none yet; make room"):
+            fit(Square(), x_of(), steps=2, checkpoint=tmp_path / "new", progress=False)
+    assert {path.name for path in tmp_path.iterdir()} - {"new"} == before  # what was begun is gone
+    fresh = Square()
+    assert checkpoint.load_weights(tmp_path, fresh, name="last") == 5
+    assert same(fresh, objective)
+    whole = fit(Square(), x_of(), steps=10, checkpoint=tmp_path, resume=True, progress=False)
+    assert whole.step == 10
 
 
 def test_a_loss_that_is_nan_names_step_and_term_and_the_good_checkpoint_stands(tmp_path):
