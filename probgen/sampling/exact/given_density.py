@@ -42,7 +42,7 @@ from probgen.sampling.exact.tables.quantile_table import (
 _PROMISE = 1e-10
 _SEARCHES, _SPLITS = 4, 12
 _BLOCK = 2**14  # quantiles found at a time
-_TOGETHER = 2**15  # values of log_prob: what a mixture of many makes of them fits the memory
+_TOGETHER = 2**14  # values of log_prob: what a mixture of many makes of them fits the memory
 _OVERFLOW = 1e12
 _TRUSTED = 1e-6  # a law with a larger relative error of its normaliser is NaN where validation is off
 
@@ -290,23 +290,33 @@ class GivenDensity:
     def _height(self, x: Tensor) -> Tensor:
         """Return log_prob at columns x (n, batch), in float64; −inf outside and where it overflows."""
         target = self._target
-        if self._has_ends:
-            outside = (x <= target.low) | (x >= target.high)
-            if len(self.points):
-                outside = outside | (x == poles_beside(target.poles, x)).any(0)
+        may_ask = self._validate and get_proxy_mode() is None
+        outside = self._outside(x, may_ask) if self._has_ends else None
+        if outside is not None:
             x = torch.where(outside, target.somewhere, x)
         height = self._evaluated(x).to(torch.float64)
-        checked = self._validate and get_proxy_mode() is None and not is_mapped(height)
-        if not (checked and (height < torch.inf).all()):
+        checked = may_ask and not is_mapped(height)
+        if not (checked and _below_inf(height)):
             height = torch.where(height.isnan() & (x.abs() > _OVERFLOW), -torch.inf, height)
             height = self._off_poles(x, height) if checked and len(target.poles) else height
-            if checked and not (height < torch.inf).all():
+            if checked and not _below_inf(height):
                 wrong = ~(height < torch.inf)
                 raise ValueError(
                     f"log_prob should be a number below inf but is {verification.first(height, wrong)} "
                     f"at x = {verification.first(x, wrong)}; a pole inside the support is named by points="
                 )
-        return torch.where(outside, -torch.inf, height) if self._has_ends else height
+        return height if outside is None else torch.where(outside, -torch.inf, height)
+
+    def _outside(self, x: Tensor, may_ask: bool) -> Tensor | None:
+        """Say which x are at an end or a point named, or beyond; None where that is asked, and none are."""
+        target = self._target
+        if may_ask and not len(self.points) and len(x) and not is_mapped(x, target.low, target.high):
+            if x.detach().amin() > target.low.amax() and x.detach().amax() < target.high.amin():
+                return None
+        outside = (x <= target.low) | (x >= target.high)
+        if len(self.points):
+            outside = outside | (x == poles_beside(target.poles, x)).any(0)
+        return outside
 
     def _off_poles(self, x: Tensor, height: Tensor) -> Tensor:
         """Return log_prob where it is inf as x is so near a pole that the formula rounds to the pole itself.
@@ -341,3 +351,8 @@ class GivenDensity:
         """Return points, of shape (n) or (n, *shape), as columns (n, batch)."""
         points = points.reshape(len(points), *[1] * (len(self.shape) + 1 - points.dim()), *points.shape[1:])
         return points.expand(-1, *self.shape).reshape(len(points), self.shape.numel())
+
+
+def _below_inf(height: Tensor) -> bool:
+    """Say whether all are numbers below inf: the largest of numbers and a NaN is the NaN."""
+    return height.numel() == 0 or bool(height.detach().amax() < torch.inf)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -38,9 +39,9 @@ def modes(target: Target, anchors: Tensor) -> Tensor:
         before = len(found)
         x = lattice(target, torch.cat([anchors, found]), _FINE_POINTS)
         if closely is not None:
-            x = torch.cat([x, closely]).sort(0).values
+            x = _together(x, closely)
         elif before > 1:
-            x = torch.cat([x, _evenly(target, found)]).sort(0).values
+            x = _together(x, _evenly(target, found))
         found = _seen(target, x, anchors)
         if len(found) > _MOST_MODES:
             break
@@ -76,19 +77,30 @@ def lattice(target: Target, origins: Tensor, points: int, most: int | None = Non
     around, within = _decades(max(share if most is None else min(share, most), _LEAST_POINTS))
     sides = []
     for sign, radius in zip((-1, 1), reach(target, origins), strict=True):
-        outer, inner = (series.column(exponents, radius) for exponents in (around, within))
-        sides.append(sign * torch.where(radius < FAR, radius * 10**inner, 10**outer))
+        outer, inner = (series.column(distances, radius) for distances in (around, within))
+        sides.append(sign * torch.where(radius < FAR, radius * inner, outer))
     offsets = torch.cat([sides[0].flip(0), torch.zeros_like(origins)[None], sides[1]])
     return (origins + offsets).transpose(0, 1).flatten(0, 1)
 
 
+@functools.lru_cache(maxsize=8)
 def _decades(points: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return exponents of distances from an origin: on an endless side; on others, in units of the reach."""
+    """Return distances from an origin: on an endless side; on others, in units of the reach."""
     around = np.concatenate(
         [np.arange(-300, -9, 3), np.linspace(-9, 9, 18 * points + 1), np.arange(12, 301, 3)]
     )
     sparse = np.arange(-300, -18, 3)
-    return around, np.concatenate([sparse, np.linspace(-18, 0, len(around) - len(sparse))])
+    within = np.concatenate([sparse, np.linspace(-18, 0, len(around) - len(sparse))])
+    return 10.0**around, 10.0**within
+
+
+def _together(lattice: Tensor, more: Tensor) -> Tensor:
+    """Return the places (n, batch) of two lattices from left to right."""
+    x = torch.cat([lattice, more])
+    if x.device.type != "cpu":
+        return x.sort(0).values
+    merged = np.sort(x.T.contiguous().numpy(), kind="stable")  # which is quick for what is in order in parts
+    return torch.from_numpy(merged).T.contiguous()
 
 
 def _evenly(target: Target, found: Tensor) -> Tensor:
@@ -164,13 +176,17 @@ def _seen_within(target: Target, tops: Tensor) -> Tensor:
 def _seen(target: Target, x: Tensor, anchors: Tensor) -> Tensor:
     """Return the modes in hills that the lattice x shows and that may hold mass."""
     inside = target.inside(x)
-    height = torch.where(inside, target.log_prob(torch.where(inside, x, target.somewhere)), -torch.inf)
-    law, index = _tops(height, inside, target.looseness)
+    if inside.all():
+        height = target.log_prob(x)
+    else:
+        height = torch.where(inside, target.log_prob(torch.where(inside, x, target.somewhere)), -torch.inf)
+    values, within = (part.T.contiguous().cpu().numpy() for part in (height, inside))
+    law, index = _tops(values, within, target.looseness)
     if len(law) == 0:
         return anchors[:1]
     # columns of tops, each law's highest first and again where it has fewer
     batch = x.shape[1]
-    tallest = np.lexsort((-height.T.cpu().numpy()[law, index], law))
+    tallest = np.lexsort((-values[law, index], law))
     law, index = law[tallest], index[tallest]
     start = np.searchsorted(law, np.arange(batch))
     rank = np.arange(len(law)) - start[law]
@@ -192,7 +208,9 @@ def _seen(target: Target, x: Tensor, anchors: Tensor) -> Tensor:
 
 def _heavy(found: Tensor, top: Tensor, x: Tensor, height: Tensor) -> Tensor:
     """Leave out modes that cannot hold mass: not if all between their neighbours were as high."""
-    least = (torch.minimum(height[1:], height[:-1]) + x.diff(dim=0).log()).nan_to_num(-torch.inf).logsumexp(0)
+    lower = torch.minimum(height[1:], height[:-1])
+    peak = lower.amax(0).clamp(min=-FAR)
+    least = peak + ((lower - peak).exp_() * x.diff(dim=0)).sum(0).log()
     ordered, order = found.sort(0)
     beyond = torch.full_like(ordered[:1], FAR)
     width = torch.cat([ordered[1:], beyond]) - torch.cat([-beyond, ordered[:-1]])
@@ -208,20 +226,24 @@ def _heavy(found: Tensor, top: Tensor, x: Tensor, height: Tensor) -> Tensor:
     return torch.where(again.gather(0, kept), found[:1], found.gather(0, kept))
 
 
-def _tops(height: Tensor, inside: Tensor, looseness: float) -> tuple[np.ndarray, np.ndarray]:
+def _tops(height: np.ndarray, inside: np.ndarray, looseness: float) -> tuple[np.ndarray, np.ndarray]:
     """Return of which laws and where on the lattice are tops with dips between them, from left to right.
 
-    Where the support or a stretch beside a pole ends, the density may be higher: there is no top.
+    Rows are laws. Where the support or a stretch beside a pole ends, the density may be higher: no top.
     """
-    height, inside = height.T.contiguous(), inside.T
-    higher = (height[:, 1:-1] > height[:, :-2]) & (height[:, 1:-1] >= height[:, 2:])
-    top, edge = torch.zeros_like(inside), inside.clone()
-    top[:, 1:-1] = higher & inside[:, :-2] & inside[:, 2:]
-    edge[:, 1:-1] &= ~(inside[:, :-2] & inside[:, 2:])
-    place = ((top | edge) & (height > -torch.inf)).flatten().nonzero()[:, 0].cpu().numpy()
+    rises = height[:, 1:] > height[:, :-1]
+    top, edge = np.zeros_like(inside), inside.copy()
+    top[:, 1:-1] = rises[:, :-1] & ~rises[:, 1:]
+    if inside.all():
+        edge[:, 1:-1] = False
+    else:
+        amid = inside[:, :-2] & inside[:, 2:]
+        top[:, 1:-1] &= amid
+        edge[:, 1:-1] &= ~amid
+    place = np.flatnonzero((top | edge) & (height > -np.inf))
     if len(place) == 0:
         return place, place
-    values, is_top = height.flatten().cpu().numpy(), top.flatten().cpu().numpy()
+    values, is_top = height.ravel(), top.ravel()
     valleys = np.minimum.reduceat(values, place)
     law, index = np.divmod(place, height.shape[1])
     chosen: list[int] = []

@@ -15,7 +15,8 @@ from probgen.sampling.exact.verification import first
 
 _POINTS, _LEAST_POINTS = 2**20, 2**11  # in all, and for each law
 _HEAVY, _RUN = 16, 2**6
-_TOGETHER = 2**9 - 2**3  # runs, whose points are too few for torch to share among threads: that costs more
+_TOGETHER = 2**8  # runs: what a mixture of many makes of their points fits the memory
+_WITHIN = np.arange(_RUN) + 0.5
 _LOOKS = 8
 _BEND, _GAP = 1e-6, 1e-6
 _VAGUE = 1e-6  # of the mass: how far off the piece beside a pole may be
@@ -74,13 +75,13 @@ def overlooked(target: Target, mesh: Mesh, found: Masses) -> Tensor | None:
     edges, _, _ = placed(mesh.panels.take(heavy), np.linspace(-1, 1, runs + 1))
     low, width = edges[:-1].flatten(0, 1), edges.diff(dim=0).flatten(0, 1) / _RUN
     parts = zip(*(a.split(max(1, _TOGETHER // batch)) for a in (low, width)), strict=True)
-    sharpest = torch.cat([_bend(target, *part).amax(0) for part in parts])
+    sharpest = torch.cat([_sharpest(target, *part) for part in parts])
     sharpest, run = sharpest.topk(min(_LOOKS, len(sharpest)), 0)
     if not (sharpest > _BEND * target.looseness).any():
         return None
 
     panel, low, width = heavy.gather(0, run % len(heavy)), low.gather(0, run), width.gather(0, run)
-    point = _bend(target, low, width).argmax(0)
+    point = _bend(target, low, width).nan_to_num_(0.0, torch.inf).argmax(0)
     x = torch.cat([low + width * (point + side) for side in (0.5, 1.5, 2.5)])
     gap = _gap(target, mesh, found, panel.repeat(3, 1), x)
     wrong, most = torch.where(gap.abs() > _GAP * target.looseness, sharpest.repeat(3, 1), 0.0).max(
@@ -94,12 +95,21 @@ def overlooked(target: Target, mesh: Mesh, found: Masses) -> Tensor | None:
     return torch.where(wrong > 0, place, torch.nan)[0]
 
 
+def _sharpest(target: Target, low: Tensor, width: Tensor) -> Tensor:
+    """Return how much log_prob bends at most in each run."""
+    bend = _bend(target, low, width)
+    most = bend.amax(0)
+    return bend.nan_to_num_(0.0, torch.inf).amax(0) if most.isnan().any() else most
+
+
 def _bend(target: Target, low: Tensor, width: Tensor) -> Tensor:
-    """Return how much log_prob bends at each of the points of runs, along a new first dimension."""
-    x = low + width * series.column(np.arange(_RUN) + 0.5, width)
+    """Return how much log_prob bends at each of the points of runs, along a new first dimension.
+
+    It is NaN beside −inf.
+    """
+    x = torch.addcmul(low, width, series.column(_WITHIN, width))
     height = target.log_prob(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-    bend = (height[2:] + height[:-2]).sub_(height[1:-1], alpha=2)
-    return bend.abs_().nan_to_num_(0.0, torch.inf)
+    return (height[2:] + height[:-2]).sub_(height[1:-1], alpha=2).abs_()
 
 
 def _gap(target: Target, mesh: Mesh, found: Masses, panel: Tensor, x: Tensor) -> Tensor:

@@ -59,7 +59,8 @@ def measured(target: Target, mesh: Mesh, found: Masses, again: Masses, table: Ta
     """
     z = _levels(mesh.peak)
     lower, tail = z > 0, z.abs()
-    x = quantile(table, z)
+    median = quantile(table, torch.cat([z, torch.full_like(z[:1], 0.5)]))
+    x, median = median[:-1], median[-1]
     bend, unfitted = _of_poles(target, mesh, found)
     below, above, f, width = _independent(target, mesh, again, table, x, bend)
 
@@ -68,7 +69,6 @@ def measured(target: Target, mesh: Mesh, found: Masses, again: Masses, table: Ta
     slack_above = torch.where(after >= target.high, above, f * (after - x))
     over = torch.where(lower, below - tail, tail - above)  # F(x) − u
     error = torch.maximum(over - slack_below, -over - slack_above).clamp(min=0)
-    median = quantile(table, torch.full_like(z[:1], 0.5))
     x_error = torch.where(f > 0, error / f, width) / (x - median).abs() * (tail < 0.01)
     normaliser = (again.total / found.total - 1).abs() + unfitted / found.total
     worst = error.nan_to_num(torch.inf).argmax()
@@ -98,6 +98,8 @@ def _of_poles(target: Target, mesh: Mesh, found: Masses) -> tuple[Tensor, Tensor
     """
     beside, power, mass = mesh.panels.take(mesh.pieces), found.power.power, found.power.mass
     is_pole = mass != 0
+    if not is_pole.any():
+        return torch.zeros_like(found.panels), torch.zeros_like(found.total)
     x = torch.where(is_pole, beside.origin + beside.sign * beside.log_width.exp(), target.somewhere)
     height = (target.log_prob(x) + beside.log_width - mesh.peak).exp()
     bend = torch.where(is_pole, (1 - mass * power / height) * (power + 1), 0.0)
