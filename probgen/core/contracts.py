@@ -141,11 +141,22 @@ class Pair(GenerativeModel):
 class Objective(nn.Module, ABC):
     """What :func:`probgen.fit` minimises: a module whose forward pass is the loss.
 
+    A game is one scalar loss, in which each player sees the weights of the others detached, so that its
+    gradient is that of its own loss. Where players take turns, the loss of a step is one that has gradients
+    for ``turn`` alone; a weight without a gradient waits.
+
     Attributes:
         least_rows: how many rows a batch needs at least, say 2 for a loss on pairs.
+        turns: who moves at each step, again and again, as ``("critic",) * 5 + ("generator",)``.
+        turn: whose move it is, one of ``turns``; set before each step.
+        summed: buffers that ``forward`` adds to over the parts of a batch; they are added up over processes
+            before :meth:`after_step`, which uses them and sets them to 0.
     """
 
     least_rows = 1
+    turns: tuple[str, ...] = ("",)
+    turn: str = ""
+    summed: tuple[str, ...] = ()
 
     @abstractmethod
     def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
@@ -157,6 +168,9 @@ class Objective(nn.Module, ABC):
         None says that nothing tells how good weights are, as in a game: then the last ones are kept.
         """
         return terms["loss"]
+
+    def after_step(self) -> None:
+        """Move what moves once a step and has no gradient: codebooks, averages of weights."""
 
 
 class Estimate(NamedTuple):

@@ -42,9 +42,7 @@ def adversarial_loss(
     {'critic': 1.3863, 'generator': 0.6931}
     """
     check_loss(loss)
-    frozen = {name: weight.detach() for name, weight in critic.named_parameters()}
-    frozen |= {name: buffer.clone() for name, buffer in critic.named_buffers()}
-    deceived = functional_call(critic, frozen, (fake,))
+    deceived = as_it_stands(critic, fake)
     on_real, on_fake = critic(real.detach()), critic(fake.detach())
     if loss == "cross-entropy":
         of_critic = softplus(-on_real).mean() + softplus(on_fake).mean()
@@ -54,6 +52,13 @@ def adversarial_loss(
         of_generator = 0.5 * (deceived - 1).square().mean()
     terms = {"critic": of_critic.detach(), "generator": of_generator.detach()}
     return of_critic + of_generator, terms
+
+
+def as_it_stands(critic: nn.Module, x: Tensor) -> Tensor:
+    """Return what a critic says of x, with a gradient for x alone: its weights and averages do not move."""
+    frozen = {name: weight.detach() for name, weight in critic.named_parameters()}
+    frozen |= {name: buffer.clone() for name, buffer in critic.named_buffers()}
+    return functional_call(critic, frozen, (x,))
 
 
 def check_loss(loss: str) -> None:

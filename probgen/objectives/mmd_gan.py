@@ -15,19 +15,21 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from probgen.core import GenerativeModel, Objective, Terms
-from probgen.mmd import Kernel, mmd2_loss
+from probgen.mmd import Energy, Kernel, mmd2_loss
 from probgen.mmd.algebra import as_pair_kernel
 from probgen.mmd.pairwise import squared_distances
+from probgen.objectives.adversarial import as_it_stands
 
 
 class MMDGAN(Objective):
     r"""The game of a model and a critic in one scalar, so that one optimizer trains both.
 
     Each player's gradient is that of its own loss. Terms: ``mmd2`` on the critic's features, and ``slope``,
-    the mean of ‖∇f‖. The losses of a game do not say how good its weights are, so they are not judged.
+    the mean of ‖∇f‖. These do not say how good the weights are. In evaluation mode the loss, and the term
+    ``energy``, is the unbiased squared energy distance of the batch from as many draws, by which weights are
+    judged on validation data.
 
     Args:
         model: the generative model whose draws are matched.
@@ -35,6 +37,7 @@ class MMDGAN(Objective):
             normalisation, as the penalty takes the slope at each point by itself.
         kernel: κ on the features, such as ``mmd.RationalQuadratic(1.0, power=0.5)``.
         penalty: λ, 1 in the paper.
+        critic_steps: steps of the critic for each of the model, 5 in the paper; with None both move at once.
 
     Raises:
         ValueError: for a penalty that is negative or not finite.
@@ -49,7 +52,13 @@ class MMDGAN(Objective):
     least_rows = 2
 
     def __init__(
-        self, model: GenerativeModel, critic: nn.Module, kernel: Kernel, *, penalty: float = 1.0
+        self,
+        model: GenerativeModel,
+        critic: nn.Module,
+        kernel: Kernel,
+        *,
+        penalty: float = 1.0,
+        critic_steps: int | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= penalty < float("inf"):
@@ -58,22 +67,35 @@ class MMDGAN(Objective):
         self.critic = critic
         self.kernel = kernel
         self.penalty = penalty
+        if critic_steps is not None:
+            if critic_steps < 1:
+                raise ValueError(f"critic_steps should be at least 1 but got {critic_steps}")
+            self.turns = ("critic",) * critic_steps + ("model",)
 
     def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
-        """Return the sum of the players' losses and the terms."""
+        """Return the losses of who moves, and the terms; in evaluation mode, the energy distance."""
         x, *context = batch
         y = self.model.model(None, *context, n=len(x))
-        frozen = {name: weight.detach() for name, weight in self.critic.named_parameters()}
-        frozen |= {name: buffer.clone() for name, buffer in self.critic.named_buffers()}
-        on_x, on_y = functional_call(self.critic, frozen, (torch.cat([x, y]),)).split(len(x))
-        of_model = mmd2_loss(on_x, on_y, self.kernel)
-        on_x, on_y = self.critic(torch.cat([x, y.detach()])).split(len(x))
-        slopes = self._slopes(x, y.detach(), on_x, on_y)
-        of_critic = self.penalty * (slopes - 1).square().mean() - mmd2_loss(on_x, on_y, self.kernel)
-        return of_model + of_critic, {"mmd2": of_model.detach(), "slope": slopes.detach().mean()}
+        if not self.training:
+            distance = mmd2_loss(x, y, Energy(), estimator="unbiased")
+            return distance, {"energy": distance.detach()}
+        losses, terms = [], {}
+        if self.turn != "critic":
+            on_x, on_y = as_it_stands(self.critic, torch.cat([x, y])).split(len(x))
+            of_model = mmd2_loss(on_x, on_y, self.kernel)
+            losses.append(of_model)
+            terms["mmd2"] = of_model.detach()
+        if self.turn != "model":
+            y = y.detach()
+            on_x, on_y = self.critic(torch.cat([x, y])).split(len(x))
+            slopes = self._slopes(x, y, on_x, on_y)
+            losses.append(self.penalty * (slopes - 1).square().mean() - mmd2_loss(on_x, on_y, self.kernel))
+            terms["slope"] = slopes.detach().mean()
+        return torch.stack(losses).sum(), terms
 
-    def judge(self, terms: Mapping[str, float]) -> None:
-        """Return None: a small MMD² on the critic's features may be a poor critic's."""
+    def judge(self, terms: Mapping[str, float]) -> float | None:
+        """Return the energy distance to held-out data; None in training, where MMD² is the critic's view."""
+        return terms.get("energy")
 
     def _slopes(self, x: Tensor, y: Tensor, on_x: Tensor, on_y: Tensor) -> Tensor:
         """Return ‖∇f(t)‖ at a point t between each datum and a draw, shape (n,)."""

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from probgen.core import Objective
+from probgen.training.parameter_groups import learning_rate_of
 from probgen.training.schedules import Schedule
 
 Plan = Schedule | LRScheduler
@@ -65,16 +66,12 @@ class Planned:
 
 def _setter(name: str, objective: Objective, optimizer: Optimizer) -> Callable[[float], object]:
     """Return the function that writes a scheduled value where it belongs."""
-    if name == "lr":
-
-        def set_learning_rate(value: float) -> None:
-            for group in optimizer.param_groups:
-                group["lr"] = value
-
-        return set_learning_rate
+    if name == "lr" or name.startswith("lr."):
+        return learning_rate_of(name.removeprefix("lr").removeprefix("."), optimizer)
     buffers = dict(objective.named_buffers())
     if name not in buffers:
         raise ValueError(
-            f"a schedule should name 'lr' or a buffer of the objective, {list(buffers)}, not {name!r}"
+            f"a schedule should name 'lr', 'lr.GROUP' or a buffer of the objective, {list(buffers)}, "
+            f"not {name!r}"
         )
     return buffers[name].fill_

@@ -101,16 +101,18 @@ def fit(
         validation: held-out data of the same form, evaluated at each report on the same noise, about
             ``batch_size`` rows at once (1,024 at least for a loss that needs several). Where a term of it is
             not finite, that is said, and the weights are not the best.
-        schedules: by name, a function of the step: ``"lr"`` sets the learning rate, any other name the
-            objective's buffer of that name. ``"lr"`` may be a torch scheduler of the optimizer given; it
-            counts optimizer steps, and a ``ReduceLROnPlateau`` sees what ``patience`` judges, at reports.
+        schedules: by name, a function of the step: ``"lr"`` sets the learning rate, ``"lr.NAME"`` that of the
+            optimizer's group of parameters called NAME, any other name the objective's buffer of that name.
+            ``"lr"`` may be a torch scheduler of the optimizer given; it counts optimizer steps, and a
+            ``ReduceLROnPlateau`` sees what ``patience`` judges, at reports.
         patience: end after this many reports without better weights, 1 or more, and keep the best. Weights
             are judged by ``objective.judge`` on the validation data: by the unweighted ELBO for SVI, by the
-            loss else; those of a game are not, and patience is refused.
+            loss else; where it judges none, patience is refused.
         accumulate: cut each batch into this many parts, whose gradients are added up: less memory, and the
             same step where the loss is a mean over data.
-        max_gradient_norm: a gradient with a larger 2-norm is scaled down to it; the term ``gradient_norm`` is
-            the norm before.
+        max_gradient_norm: a gradient with a larger 2-norm is scaled down to it, that of each group of
+            parameters with a name by itself; the terms ``gradient_norm`` and ``gradient_norm/NAME`` are the
+            norms before.
         compile: ``"eager"``, ``"graph"`` (the captured ATen graph), ``"compile"`` (that graph under
             torch.compile), ``"cudagraph"`` (as a CUDA graph) or ``"auto"``: where the loss can be captured,
             "cudagraph" on a CUDA device, elsewhere "compile" from 50,000 steps on and "graph" below. A loss

@@ -41,7 +41,8 @@ def settings_of(
         f"{name} ({type(plan).__name__})" if isinstance(plan, LRScheduler) else name
         for name, plan in plans.items()
     ]
-    scheduled = "lr" in plans and not isinstance(plans["lr"], LRScheduler)
+    rates = [plan for name, plan in plans.items() if name == "lr" or name.startswith("lr.")]
+    scheduled = bool(rates) and not any(isinstance(plan, LRScheduler) for plan in rates)
     moving = any(isinstance(plan, OneCycleLR | CyclicLR) for plan in plans.values())
     leave_out = ("lr", "initial_lr") if scheduled else ("momentum", "betas") if moving else ()
     settings |= _of_groups(optimizer, leave_out=leave_out)
@@ -124,7 +125,7 @@ def _of_attributes(prefix: str, holder: Any, *, deep: bool = True) -> Settings:
 
 def _public(holder: Any) -> Iterator[tuple[str, Any]]:
     for key, value in getattr(holder, "__dict__", {}).items():
-        if not key.startswith("_") and key != "training" and not isinstance(value, Tensor):
+        if not key.startswith("_") and key not in ("training", "turn") and not isinstance(value, Tensor):
             yield key, value
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from probgen.capture.captured_loss import CapturedLoss
@@ -24,10 +24,12 @@ from probgen.training.frozen import Modes
 from probgen.training.history import History
 from probgen.training.learned import Learned
 from probgen.training.noise import Noise, noise_of, set_noise
+from probgen.training.parameter_groups import clipped
 from probgen.training.processes import Processes
 from probgen.training.resumed_settings import check_same, settings_of
 from probgen.training.settings import check_dtype, whole_numbers
 from probgen.training.terms_by_name import Table, Tally, named
+from probgen.training.turns import Turns
 from probgen.training.validation import fault, validate
 from probgen.training.where_not_finite import where_not_finite
 
@@ -82,6 +84,7 @@ class Run:
         self.reports_since_best = 0
 
         self._planned = Planned(schedules, objective, optimizer)
+        self._turns = Turns(objective)
         self._accumulate = accumulate
         self._max_gradient_norm = max_gradient_norm
         self._least_rows = least_rows
@@ -141,6 +144,7 @@ class Run:
     def take_step(self, loss_of: CapturedLoss, batch: Batch) -> None:
         """Set what is scheduled, then take one gradient step."""
         self._planned.before_step(self.history.step)
+        self._turns.before_step(self.history.step)
         learned = self._learned.weights
         for weight in learned:
             weight.grad = None
@@ -152,11 +156,12 @@ class Run:
             self._learned.check()  # what a first forward pass makes
         self.processes.average_gradients(learned, rows)
         if self._max_gradient_norm is not None:
-            norm = nn.utils.clip_grad_norm_(learned, self._max_gradient_norm)
-            self._tally.add(step, ("gradient_norm",), norm.detach().reshape(1), rows)
+            norms = clipped(self.optimizer, self._max_gradient_norm)
+            self._tally.add(step, tuple(norms), torch.stack([*norms.values()]), rows)
         self.optimizer.step()
         forget_casts(self._device)
         self._planned.after_step()
+        self._turns.after_step(self.processes)
         if self.processes.world > 1:
             self.processes.share(list(self.objective.buffers()))
         self.history.step += 1

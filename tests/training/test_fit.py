@@ -217,7 +217,7 @@ def test_posterior_collapse_is_said_in_words(capsys):
         ({"steps": 1, "patience": 0, "validation": x_of()}, "patience should be at least 1 but got 0"),
         ({"steps": 1, "patience": -1, "validation": x_of()}, "patience should be at least 1 but got -1"),
         ({"steps": 1, "resume": True}, "resume needs the run folder"),
-        ({"steps": 1, "schedules": {"beta": lambda step: 1.0}}, "a schedule should name 'lr' or a buffer"),
+        ({"steps": 1, "schedules": {"beta": lambda step: 1.0}}, "a schedule should name 'lr', 'lr.GROUP' or"),
         ({"steps": 1, "seed": 2**70}, "seed should be an integer of 64 bits, such as .* but got 1180"),
         ({"steps": 1, "compile": "jit"}, "compile should be one of"),
     ],
