@@ -77,7 +77,7 @@ class MMDGAN(Objective):
         x, *context = batch
         y = self.model.model(None, *context, n=len(x))
         if not self.training:
-            distance = mmd2_loss(x, y, Energy(), estimator="unbiased")
+            distance = mmd2_loss(x.double(), y.double(), Energy()).to(y.dtype)
             return distance, {"energy": distance.detach()}
         losses, terms = [], {}
         if self.turn != "critic":
