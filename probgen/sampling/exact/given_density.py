@@ -310,8 +310,10 @@ class GivenDensity:
     def _outside(self, x: Tensor, may_ask: bool) -> Tensor | None:
         """Say which x are at an end or a point named, or beyond; None where that is asked, and none are."""
         target = self._target
-        if may_ask and not len(self.points) and len(x) and not is_mapped(x, target.low, target.high):
-            if x.detach().amin() > target.low.amax() and x.detach().amax() < target.high.amin():
+        can_ask = may_ask and x.numel() > 0 and not is_mapped(x, target.low, target.high)
+        if can_ask and not len(self.points):
+            least, most = x.detach().amin(), x.detach().amax()
+            if least > target.low.amax() and most < target.high.amin():
                 return None
         outside = (x <= target.low) | (x >= target.high)
         if len(self.points):
