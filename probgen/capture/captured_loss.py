@@ -20,8 +20,9 @@ from probgen.capture.casts import forget_casts
 from probgen.capture.comparison import check_outcome, difference, summary
 from probgen.capture.loss_graph import Captured, bind, capture
 from probgen.capture.modes import MODES, auto_mode
-from probgen.capture.python_state import PythonState, State
+from probgen.capture.python_state import PythonState
 from probgen.capture.replay import Outcome, Run, WithGradients, compiled, guarded, plain, recorded
+from probgen.capture.told_state import State
 from probgen.capture.undisturbed import undisturbed
 from probgen.core import Objective, Terms
 
@@ -201,11 +202,11 @@ class CapturedLoss:
         if not self._room(state):
             return None
         # A call that changes Python's state runs eagerly; one that does so again and again does so for ever.
-        with self._undisturbed(weights=True) as changed:
+        with self._undisturbed() as changed:
             expected = self._summary(batch)  # a user's error surfaces here, in its own words
             moved = changed()
             if moved is not None:
-                with self._undisturbed(weights=True) as changed:
+                with self._undisturbed() as changed:
                     self._summary(batch)
                     moved = changed()
                 if moved is not None:
@@ -316,7 +317,7 @@ class CapturedLoss:
 
     def _key(self, batch: tuple[Tensor, ...]) -> tuple[Hashable, ...]:
         """Return what a graph is made for; it stands in every step."""
-        key: list[Hashable] = [self._python_state.now(), self._cast()]
+        key: list[Hashable] = [self._python_state.now(), self._cast(), torch.get_default_dtype()]
         for x in batch:
             key += (x.shape, x.dtype, x.device)
         if self.mode == "cudagraph":  # which reads memory, whatever tensor it belongs to
@@ -355,9 +356,8 @@ class CapturedLoss:
             buffers = dict(self.objective.named_buffers())
             return difference(summary(outcome.loss, outcome.terms, gradients, buffers), expected, cast)
 
-    def _undisturbed(self, *, weights: bool = False) -> AbstractContextManager[Callable[[], str | None]]:
-        held = tuple(self.objective.parameters()) if weights else ()
-        return undisturbed(self._python_state, self._device, held)
+    def _undisturbed(self) -> AbstractContextManager[Callable[[], str | None]]:
+        return undisturbed(self._python_state, self._device, self.objective.parameters())
 
 
 def _first_line(error: Exception) -> str:

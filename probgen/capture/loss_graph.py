@@ -78,6 +78,8 @@ def capture(
     def loss_and_gradients(*tensors: Tensor) -> list[Tensor]:
         named = dict(zip(names, tensors, strict=False))
         loss, values = functional_call(objective, named, tensors[len(names) :])
+        if _differentiates_again(loss):
+            raise ValueError("it would not run a reentrant torch.utils.checkpoint: give use_reentrant=False")
         with torch.autocast(loss.device.type, enabled=False):
             gradients = torch.autograd.grad(loss, tensors[: len(weights)], allow_unused=True)
         terms[:] = values
@@ -93,6 +95,20 @@ def capture(
     writes = written_in_place(traced.graph) if can_fail(traced.graph) else ()
     _simplify(traced, frozen=len(weights), learned=len(learning))
     return Captured(traced, tuple(terms), tuple(learning), writes)
+
+
+def _differentiates_again(loss: Tensor) -> bool:
+    """Say whether autograd calls itself for the loss, and adds to the weights' gradients unseen."""
+    found, queue = set(), [loss.grad_fn]
+    while queue:
+        node = queue.pop()
+        if node is None or node in found:
+            continue
+        if node.name() == "CheckpointFunctionBackward":
+            return True
+        found.add(node)
+        queue += (before for before, _ in node.next_functions)
+    return False
 
 
 def bind(captured: GraphModule) -> GraphModule:

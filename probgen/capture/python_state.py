@@ -7,14 +7,17 @@ is asked at every step, and costs a few microseconds.
 
 from __future__ import annotations
 
+import array
 import functools
+import inspect
 import io
 import operator
 import random
 import sys
 import types
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from enum import Enum
 from itertools import chain
 from typing import Any
@@ -28,72 +31,45 @@ from torch.optim.lr_scheduler import LRScheduler
 from torch.utils.data import DataLoader, Dataset
 
 from probgen.capture.outer_names import can_change, functions_of, in_library, is_users, names_in
+from probgen.capture.told_state import (
+    NOTHING,
+    NUMBERS,
+    Same,
+    State,
+    attribute_path,
+    attributes_of,
+    content,
+    entries_of,
+    words_of,
+)
 
 LARGEST = 256
-"""Entries up to which a container is looked into; a larger one is told by its identity and its size."""
+"""Entries up to which a container is looked into; of a larger one no more than the entries are told."""
+LONGEST, MOST_BYTES = 4096, 2**17
+"""Entries of a container, and bytes of an array, up to which they are: then identity and size tell it."""
 MOST = 4096
 """Values that are looked into in all, those near the objective first."""
-NUMBERS = (bool, int, float, complex, str, bytes, type(None), np.generic)
 MEMBERS = ("_modules", "_parameters", "_buffers")
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
 INTERNAL = frozenset(vars(nn.Module())) - {"training"}
 DERIVED = ("_orig", "_v")
 """Ends of names of weights from which torch makes others anew at each call: spectral norm, weight norm."""
-PLAIN_HOMES = ("types", "dataclasses", "argparse", "collections")
+HOOKS_OF_ALL = (
+    nn.modules.module._global_forward_hooks,
+    nn.modules.module._global_forward_pre_hooks,
+    nn.modules.module._global_backward_hooks,
+    nn.modules.module._global_backward_pre_hooks,
+)
+"""Hooks that torch runs for all modules."""
+PLAIN_HOMES = ("types", "dataclasses", "argparse", "collections", "_thread")
 """Modules of the standard library whose objects are namespaces and records."""
 OPAQUE = (
-    Enum, type, types.ModuleType, types.BuiltinFunctionType, torch.dtype, torch.device,
-    Optimizer, LRScheduler, Dataset, DataLoader,
+    Enum, types.ModuleType, types.BuiltinFunctionType, torch.dtype, torch.device, DataLoader,
 )  # fmt: skip
 """What is told by its identity: it holds nothing, or nothing that a loss reads."""
+RATES = {"param_groups", "last_epoch", "get_last_lr", "_last_lr", "get_lr", "_step_count"}
+"""Attributes of optimizers and schedulers, which are told by their numbers where a function reads one."""
 GENERATORS = (random.Random, torch.Generator, np.random.Generator, np.random.RandomState)
-NOTHING = object()
-
-
-class Same:
-    """An object told by its identity, and kept, so that no other takes it."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: object) -> None:
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Same) and self.value is other.value
-
-    def __hash__(self) -> int:
-        return id(self.value)
-
-
-class State:
-    """What was found, by path: equal where every value is, and quick to look up."""
-
-    __slots__ = ("_hash", "values")
-
-    def __init__(self, values: dict[str, Any]) -> None:
-        self.values = values
-        self._hash = hash(tuple(values.items()))
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, State) and self.values == other.values)
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def change(self, later: State) -> str | None:
-        """Return the path of the first value that another state does not share, or None."""
-        paths = chain(self.values, later.values)
-        differ = (p for p in paths if self.values.get(p, NOTHING) != later.values.get(p, NOTHING))
-        return next(differ, None)
-
-    def is_number(self, path: str) -> bool:
-        """Say whether it is Python's alone: no tensor, no module and no flag of training."""
-        told = self.values.get(path)
-        if isinstance(told, tuple):
-            told = told[0]
-        held = told.value if isinstance(told, Same) else told
-        is_module = isinstance(held, type) and issubclass(held, nn.Module)
-        return not (isinstance(held, Tensor) or is_module or path.split(".")[-1] == "training")
 
 
 class PythonState:
@@ -102,6 +78,7 @@ class PythonState:
     Attributes:
         containers: the dictionaries, lists, sets, cells and small arrays that can change in place.
         names: (owner, names): classes, objects with slots and globals, of which those names are read.
+        weights: all parameters found.
         tensors: buffers, and tensors that are plain attributes.
         generators: sources of random numbers.
         iterator: the path of an iterator, whose place cannot be put back, if there is one.
@@ -130,9 +107,11 @@ class PythonState:
 
     def _shapes(self) -> list[Any]:
         forms: list[Any] = [
-            (w.requires_grad, w.dtype, w.shape, bool(w._backward_hooks)) for w in self._weights
+            (w.requires_grad, w.dtype, w.shape, bool(w._backward_hooks)) for w in self.weights
         ]
+        forms += [(t.dtype, t.shape) for t in self._dense]
         forms += [array.tobytes() for array in self._arrays]
+        forms += [[*(place.values() if isinstance(place, dict) else place)] for place in self._long]
         return forms
 
     def _walk(self) -> None:
@@ -146,13 +125,19 @@ class PythonState:
         self._places: list[Any] = []
         self._sized: list[Any] = []
         self._modules: list[nn.Module] = []
-        self._weights: list[nn.Parameter] = []
-        self._arrays: list[np.ndarray] = []
+        self.weights: list[nn.Parameter] = []
+        self._dense: list[Tensor] = []  # of the tensors, those that are told by their shapes
+        self._arrays: list[Any] = []
+        self._long: list[Any] = []
+        self._unread: list[tuple[str, Any]] = []  # optimizers and schedulers
+        self._attributes: set[str] = set()  # that functions look up
         self._paths: dict[int, str] = {}
         self._kept: list[object] = []  # what was visited, so that nothing else takes its identity
-        values: dict[str, Any] = {}
+        self._sized += HOOKS_OF_ALL
+        hooks = tuple(Same(hook) for held in HOOKS_OF_ALL for hook in held.values())
+        values: dict[str, Any] = {"hooks of all modules": hooks}
         self._queue: deque[tuple[str, Any]] = deque([("", self._objective)])
-        while self._queue:
+        while self._queue or self._rates():
             path, value = self._queue.popleft()
             try:
                 values[path] = self._visit(path, value, deep=len(values) < MOST)
@@ -168,6 +153,10 @@ class PythonState:
             return kind, value if kind in (bool, int, str, bytes) else repr(value)  # repr: -0.0 is not 0.0
         if isinstance(value, Messenger):  # Pyro makes them anew, and winds them, at each call
             return kind
+        if isinstance(value, type):
+            if not issubclass(value, Enum):
+                self._outside(value)
+            return Same(value)
         if isinstance(value, (*OPAQUE, PythonState)):
             return Same(value)
         if id(value) in self._paths:
@@ -178,8 +167,19 @@ class PythonState:
             return self._tensor(value)
         if isinstance(value, nn.Module):
             return self._module(path, value)
-        if isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray | array.array):
             return self._array(value)
+        if isinstance(value, ContextVar):
+            self.containers.append(value)
+            self._hold(value, lambda variable: (variable.get(NOTHING),))
+            self._queue.append((path + ".get()", value.get(NOTHING)))
+            return Same(value)
+        if isinstance(value, Optimizer | LRScheduler):
+            self._unread.append((path, value))
+            return Same(value)
+        if isinstance(value, Dataset):
+            self._numbers_in(path, value)
+            return Same(value)
         if isinstance(value, dict | list | tuple | set | frozenset | deque):
             if not isinstance(value, tuple | frozenset):
                 self.containers.append(value)
@@ -199,8 +199,11 @@ class PythonState:
     def _tensor(self, value: Tensor) -> Any:
         if not isinstance(value, nn.Parameter):
             self.tensors.append(value)
-            return Same(value)
-        self._weights.append(value)
+            if value.layout is not torch.strided or value.is_nested:
+                return Same(value)
+            self._dense.append(value)
+            return Same(value), value.dtype, value.shape
+        self.weights.append(value)
         return Same(value), value.requires_grad, value.dtype, value.shape, bool(value._backward_hooks)
 
     def _module(self, path: str, module: nn.Module) -> Any:
@@ -211,7 +214,7 @@ class PythonState:
         derived = {name.rpartition("_")[0] for name in held["_parameters"] if name.endswith(DERIVED)}
         own = tuple(name for name in held if name not in INTERNAL and name not in derived)
         self.containers.append(held)
-        self._hold(held, _getter(own))
+        self._hold(held, entries_of(own))
         self._sized.append(held)
         self._modules.append(module)
         for members in MEMBERS:
@@ -220,19 +223,43 @@ class PythonState:
                 self._hold(held[members], dict.values)
             else:
                 self._sized.append(held[members])
-            self._queue.extend((_attribute(path, name), value) for name, value in held[members].items())
+            self._queue.extend((attribute_path(path, name), value) for name, value in held[members].items())
         hooks = tuple(Same(hook) for name in HOOKS for hook in held[name].values())
         self._sized += (held[name] for name in HOOKS)
-        self._queue.extend((_attribute(path, name), held[name]) for name in own)
+        self._queue.extend((attribute_path(path, name), held[name]) for name in own)
         self._outside(type(module))
         return type(module), hooks
 
-    def _array(self, array: np.ndarray) -> Any:
-        if array.size > LARGEST or array.dtype.hasobject:
-            return Same(array)
-        self.containers.append(array)
-        self._arrays.append(array)
-        return array.dtype.str, array.shape, array.tobytes()
+    def _array(self, value: np.ndarray | array.array[Any]) -> Any:
+        form: tuple[Any, ...]
+        if isinstance(value, np.ndarray):
+            size, form, opaque = value.nbytes, (value.dtype.str, value.shape), value.dtype.hasobject
+        else:
+            size, form, opaque = len(value) * value.itemsize, (value.typecode,), False
+        if size > MOST_BYTES or opaque:
+            return Same(value)
+        self.containers.append(value)
+        self._arrays.append(value)
+        return *form, value.tobytes()
+
+    def _rates(self) -> bool:
+        """Look at the numbers of optimizers and schedulers, if any function reads them."""
+        if not (self._unread and self._attributes & RATES):
+            return False
+        while self._unread:
+            self._numbers_in(*self._unread.pop())
+        return bool(self._queue)
+
+    def _numbers_in(self, path: str, value: Any) -> None:
+        held = vars(value)
+        own = tuple(name for name, entry in held.items() if isinstance(entry, NUMBERS))
+        own += ("param_groups",) if isinstance(value, Optimizer) else ()
+        self.containers.append(held)
+        self._sized.append(held)
+        if own:
+            self._hold(held, entries_of(own))
+        self._queue.extend((attribute_path(path, name), held[name]) for name in own)
+        self._outside(type(value))
 
     def _entries(self, path: str, value: Any) -> Any:
         entries: Iterable[tuple[Any, Any]] = enumerate(value)
@@ -252,7 +279,12 @@ class PythonState:
 
     def _large(self, value: Any) -> Any:
         self._sized.append(value)
-        return Same(value), len(value)
+        if len(value) > LONGEST or isinstance(value, set | frozenset):
+            return Same(value), len(value)
+        self._long.append(value)
+        entries = value.values() if isinstance(value, dict) else value
+        told = ((type(e), e) if type(e) in NUMBERS else Same(e) for e in entries)
+        return Same(value), len(value), *told
 
     def _object(self, path: str, value: Any) -> Any:
         """Look into a function, or into an object that is not one of the standard library."""
@@ -260,20 +292,20 @@ class PythonState:
         if isinstance(value, types.FunctionType):
             return self._function(path, value)
         if isinstance(value, types.MethodType):
-            self._queue += (_attribute(path, "__self__"), value.__self__), (path + "()", value.__func__)
+            self._queue += (attribute_path(path, "__self__"), value.__self__), (path + "()", value.__func__)
             return kind
         if isinstance(value, functools.partial):
             self._queue += (
                 (path + "()", value.func),
-                (_attribute(path, "args"), value.args),
-                (_attribute(path, "keywords"), value.keywords),
+                (attribute_path(path, "args"), value.args),
+                (attribute_path(path, "keywords"), value.keywords),
             )
             return kind
         home = kind.__module__.split(".")[0]
         if home in sys.stdlib_module_names and home not in PLAIN_HOMES:
             return Same(value)
         held = getattr(value, "__dict__", None)
-        slots = [s for base in kind.__mro__ for s in _words(vars(base).get("__slots__", ()))]
+        slots = [s for base in kind.__mro__ for s in words_of(vars(base).get("__slots__", ()))]
         own = tuple(s for s in slots if s not in ("__dict__", "__weakref__") and hasattr(value, s))
         if not isinstance(held, dict) and not own:
             return Same(value)
@@ -281,10 +313,10 @@ class PythonState:
             self.containers.append(held)
             self._hold(held, dict.values)
             self._sized.append(held)
-            self._queue.extend((_attribute(path, name), entry) for name, entry in held.items())
+            self._queue.extend((attribute_path(path, name), entry) for name, entry in held.items())
         if own:
-            self._named(value, own, _attributes(own))
-            self._queue.extend((_attribute(path, name), getattr(value, name)) for name in own)
+            self._named(value, own, attributes_of(own))
+            self._queue.extend((attribute_path(path, name), getattr(value, name)) for name in own)
         self._outside(kind)
         return kind
 
@@ -293,20 +325,20 @@ class PythonState:
             return Same(function)
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
             if id(cell) not in self._paths:
-                self._paths[id(cell)] = _attribute(path, name)
+                self._paths[id(cell)] = attribute_path(path, name)
                 self._kept.append(cell)
                 self.containers.append(cell)
                 self._hold(cell, lambda cell: (content(cell),))
-                self._queue.append((_attribute(path, name), content(cell)))
+                self._queue.append((attribute_path(path, name), content(cell)))
         for name in ("__defaults__", "__kwdefaults__", "__dict__"):
             if getattr(function, name):
-                self._queue.append((_attribute(path, name), getattr(function, name)))
+                self._queue.append((attribute_path(path, name), getattr(function, name)))
         self._globals(function)
         return Same(function.__code__)
 
     def _outside(self, kind: type) -> None:
         """Look at the attributes of a user's classes, and at the globals that their functions read."""
-        for base in kind.__mro__:
+        for base in chain(inspect.getmro(kind), inspect.getmro(type(kind))):
             if in_library(base) or base.__module__ in sys.stdlib_module_names or id(base) in self._paths:
                 continue
             self._paths[id(base)] = base.__name__
@@ -314,7 +346,7 @@ class PythonState:
             own = tuple(name for name in vars(base) if not name.startswith("__") and name != "_abc_impl")
             if own:
                 self.names.append((base, own))
-                self._hold(vars(base), _getter(own))
+                self._hold(vars(base), entries_of(own))
                 self._queue.extend((f"{base.__name__}.{name}", vars(base)[name]) for name in own)
             functions = functions_of(base)
             self._queue.extend((f"{base.__name__}.{name}()", function) for name, function in functions)
@@ -324,47 +356,25 @@ class PythonState:
             return
         held = function.__globals__
         outside, attributes = names_in(function.__code__)
+        self._attributes |= attributes
         found = sorted(outside & held.keys())
         own = tuple(name for name in found if can_change(name, held[name]))
         if own:
             self.names.append((held, own))
-            self._hold(held, _getter(own))
+            self._hold(held, entries_of(own))
         for name in found:
             value, path = held[name], f"{function.__module__}.{name}"
-            if name in own or isinstance(value, types.FunctionType):
+            if name in own or isinstance(value, types.FunctionType | type):
                 self._queue.append((path, value))
             elif isinstance(value, types.ModuleType) and is_users(value):
                 inner = vars(value)
                 read = tuple(n for n in sorted(attributes & inner.keys()) if can_change(n, inner[n]))
                 if read:
                     self.names.append((inner, read))
-                    self._hold(inner, _getter(read))
-                    self._queue.extend((f"{value.__name__}.{n}", inner[n]) for n in read)
+                    self._hold(inner, entries_of(read))
+                classes = (n for n in sorted(attributes & inner.keys()) if isinstance(inner[n], type))
+                self._queue.extend((f"{value.__name__}.{n}", inner[n]) for n in (*read, *classes))
 
     def _named(self, owner: Any, names: tuple[str, ...], reader: Callable[[Any], Iterable[Any]]) -> None:
         self.names.append((owner, names))
         self._hold(owner, reader)
-
-
-def _attribute(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
-
-
-def _words(names: str | Iterable[str]) -> Sequence[str]:
-    return (names,) if isinstance(names, str) else tuple(names)
-
-
-def _attributes(names: tuple[str, ...]) -> Callable[[Any], Iterable[Any]]:
-    return operator.attrgetter(*names, *names[: len(names) == 1])
-
-
-def _getter(names: tuple[str, ...]) -> Callable[[Any], Iterable[Any]]:
-    return operator.itemgetter(*names, *names[: len(names) == 1])  # of one name it would return no tuple
-
-
-def content(cell: types.CellType) -> Any:
-    """Return what a cell holds, or NOTHING."""
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return NOTHING

@@ -17,6 +17,7 @@ import pyro.infer.util
 import pyro.util
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode, has_proxy_slot
 from torch.overrides import TorchFunctionMode
 
 TORCH = str(Path(torch.__file__).parent)
@@ -39,6 +40,11 @@ ANSWERS: dict[tuple[CodeType, Any], Callable[..., Any]] = {
 
 READINGS = {Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__}
 """Ways out of torch that tracing does not see: what is computed from them would be frozen."""
+OF_ONE = {
+    Tensor.item, Tensor.__bool__, Tensor.__float__, Tensor.__int__, Tensor.__index__, Tensor.__complex__,
+    Tensor.__format__,
+}  # fmt: skip
+"""Ways out for a single number, which tracing sees for tensors that it follows."""
 
 
 class Answered(TorchFunctionMode):
@@ -53,4 +59,15 @@ class Answered(TorchFunctionMode):
         frame = sys._getframe(1)
         while frame.f_back is not None and frame.f_code.co_filename.startswith(TORCH):
             frame = frame.f_back
-        return ANSWERS.get((frame.f_code, func), func)(*args, **(kwargs or {}))
+        answer = ANSWERS.get((frame.f_code, func), func)
+        if answer is func and func in OF_ONE and _held(args[0]):
+            raise ValueError(
+                "it would hold a number that Python reads from a tensor that was there before the call"
+            )
+        return answer(*args, **(kwargs or {}))
+
+
+def _held(value: Tensor) -> bool:
+    """Say whether a tensor is none that tracing follows: an attribute or a global, which may be filled."""
+    mode = get_proxy_mode()
+    return mode is not None and not has_proxy_slot(value, mode.tracer)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import array
 import random
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +15,8 @@ import torch
 from torch import Tensor
 
 from probgen.capture.casts import forget_casts
-from probgen.capture.python_state import NOTHING, PythonState, content
+from probgen.capture.python_state import PythonState
+from probgen.capture.told_state import NOTHING, content
 
 
 class Source(NamedTuple):
@@ -31,16 +34,17 @@ class Source(NamedTuple):
 
 @contextmanager
 def undisturbed(
-    state: PythonState, device: torch.device, weights: tuple[Tensor, ...] = ()
+    state: PythonState, device: torch.device, weights: Iterable[Tensor]
 ) -> Iterator[Callable[[], str | None]]:
-    """Put back the Python state, the tensors in it, the weights given and all random numbers.
+    """Put back the Python state, the tensors in it, the weights and all random numbers.
 
     Yields a function that names what a call changed and its graph would not change: a path of the Python
     state, a weight, or a source of random numbers that is not torch's.
     """
     before = state.now()
     containers = [*map(_keep, state.containers), *(_keep_names(*named) for named in state.names)]
-    kept = [(weight, weight.detach().clone()) for weight in weights]
+    own = {id(weight): weight for weight in (*weights, *state.weights)}
+    kept = [(weight, weight.detach().clone()) for weight in own.values()]
     tensors = kept + [(t, t.detach().clone()) for t in state.tensors if t.layout is torch.strided]
     sources = [_source(random), _source(np.random), *map(_source, state.generators)]
 
@@ -88,9 +92,15 @@ def _source(generator: Any) -> Source:
 
 def _keep(place: Any) -> Callable[[], None]:
     """Return what lets a container hold again what it holds now."""
+    if isinstance(place, ContextVar):
+        value = place.get(NOTHING)
+        return lambda: None if value is NOTHING else _set(place, value)
+    if isinstance(place, array.array):
+        numbers = place[:]
+        return lambda: place.__setitem__(slice(None), numbers)
     if isinstance(place, np.ndarray):
-        array = place.copy()
-        return lambda: np.copyto(place, array)
+        copied = place.copy()
+        return lambda: np.copyto(place, copied)
     if isinstance(place, types.CellType):
         held = content(place)
         return lambda: None if held is NOTHING else setattr(place, "cell_contents", held)
@@ -101,6 +111,8 @@ def _keep(place: Any) -> Callable[[], None]:
             if [*map(id, place.values())] != [*map(id, before.values())] or [*place] != [*before]:
                 place.clear()
                 place.update(before)
+        elif [*map(id, place)] == [*map(id, before)]:
+            return
         elif isinstance(place, list):
             place[:] = before
         else:
@@ -108,6 +120,11 @@ def _keep(place: Any) -> Callable[[], None]:
             (place.update if isinstance(place, set) else place.extend)(before)
 
     return put_back
+
+
+def _set(variable: ContextVar[Any], value: Any) -> None:
+    if variable.get(NOTHING) is not value:
+        variable.set(value)
 
 
 def _keep_names(owner: Any, names: tuple[str, ...]) -> Callable[[], None]:

@@ -5,6 +5,7 @@ import logging
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from probgen import Objective
 from probgen.capture import captured_loss as capture
@@ -213,3 +214,75 @@ def test_an_error_of_the_eager_loss_too_is_the_users_own(device, caplog):
     loss_of(good)
     assert loss_of.mode == "graph"
     assert not said(caplog)
+
+
+class Moving(Objective):
+    """A loss that moves weights as it is called: a target follows them, or they are clamped."""
+
+    def __init__(self, *, follows, listed):
+        super().__init__()
+        self.net, target = nn.Linear(3, 3), nn.Linear(3, 3).requires_grad_(False)
+        target.load_state_dict(self.net.state_dict())
+        self.target = [target] if listed else nn.ModuleList([target])
+        self.follows = follows
+
+    def forward(self, *batch: Tensor):
+        (target,) = self.target
+        with torch.no_grad():
+            self.net.weight.clamp_(-0.6, 0.6)
+            for mine, learned in zip(target.parameters(), self.net.parameters(), strict=True):
+                mine.lerp_(learned, 0.1 if self.follows else 0.0)
+        return (self.net(batch[0]) - target(batch[0]) - batch[0]).square().sum(1).mean(), {}
+
+
+@pytest.mark.parametrize("listed", [False, True], ids=["as a part", "in a list"])
+@pytest.mark.parametrize("follows", [False, True])
+def test_a_check_leaves_weights_where_they_are(follows, listed, device):
+    def make():
+        objective = Moving(follows=follows, listed=listed)
+        objective.target[0].to(device)
+        return objective
+
+    x = torch.randn(21, 8, 3, generator=torch.Generator().manual_seed(0))
+    check_equal(make, x, device, mode="graph")
+
+
+READS_OF_ONE = {
+    "float": lambda held: float(held),
+    "item": lambda held: held.item(),
+    "if": lambda held: 1.0 if held else 2.0,
+    "format": lambda held: float(f"{held:.3f}"),
+}
+
+
+@pytest.mark.parametrize("name", READS_OF_ONE)
+def test_a_number_read_from_a_tensor_that_may_be_filled_is_not_frozen(name, device, caplog):
+    class Reading(Net):
+        def forward(self, *batch: Tensor):
+            loss, terms = super().forward(*batch)
+            return READS_OF_ONE[name](held) * loss, terms
+
+    held = torch.ones((), device=device)
+    objective = Reading(nn.Linear(3, 3)).to(device)
+    loss_of = CapturedLoss(objective, "graph")
+    x = torch.randn(4, 3, device=device)
+    for _ in range(5):
+        loss_of(x)
+    held.fill_(0.0)
+    assert torch.equal(loss_of(x)[0], objective(x)[0])
+    assert len(said(caplog)) == 1
+
+
+def test_a_reentrant_checkpoint_learns_all_weights(device, caplog):
+    class Checkpointed(Net):
+        def forward(self, *batch: Tensor):
+            x = batch[0].clone().requires_grad_()
+            out = checkpoint(self.net, x, use_reentrant=True)
+            return self.scale * out.square().sum(), {}
+
+    objective = Checkpointed(nn.Linear(3, 3))
+    objective.scale = nn.Parameter(torch.ones(()))
+    objective.to(device)
+    CapturedLoss(objective, "graph").backward(torch.randn(4, 3, device=device))
+    assert all(weight.grad is not None for weight in objective.parameters())
+    assert "use_reentrant=False" in caplog.text

@@ -1,10 +1,13 @@
 """Python's state belongs to a graph: what changes it has another one, and a loss that changes it has none."""
 
 import argparse
+import array
+import contextvars
 import functools
 import itertools
 import logging
 import random
+import threading
 from collections import deque
 from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
@@ -64,6 +67,32 @@ def adjustable():
     return get, put
 
 
+class Named:
+    """Numbers that a loss reads by the name of their class."""
+
+    weight = 1.0
+
+
+class Kind(type):
+    """A class of classes."""
+
+    weight = 1.0
+
+
+class OfKind(metaclass=Kind):
+    """A class whose own class holds a number."""
+
+
+class Rows(torch.utils.data.Dataset):
+    """Data that hold a number."""
+
+    def __init__(self):
+        self.weight = 1.0
+
+
+VARIABLE = contextvars.ContextVar("VARIABLE", default=1.0)
+
+
 class Stateful(Objective):
     """Its loss is multiplied by what ``read`` makes of its state."""
 
@@ -85,6 +114,10 @@ class Stateful(Objective):
         self.options = argparse.Namespace(weight=1.0)
         self.scalar = np.float64(1.0)
         self.long = [1.0] * (LARGEST + 1)
+        self.many, self.long_array = dict.fromkeys(range(LARGEST + 1), 1.0), np.ones(LARGEST + 1)
+        self.held, self.rows, self.own = Named, Rows(), threading.local()
+        self.own.weight, self.packed = 1.0, array.array("d", [1.0])
+        self.descent = torch.optim.SGD([self.w], lr=1.0)
         self.calls = 0
 
     def forward(self, *batch: Tensor):
@@ -116,6 +149,16 @@ def enclosing():
             return (1 + (calls > 4)) * (batch[0] - self.w).square().sum(), {}
 
     return Counts(), lambda: calls
+
+
+def hook_all(o):
+    hook = nn.modules.module.register_module_forward_hook(
+        lambda m, args, out: 2 * out if m is o.part.act else None
+    )
+    UNHOOK.append(hook.remove)
+
+
+UNHOOK: list = []
 
 
 def set_global(o):
@@ -156,6 +199,26 @@ READS = {
     "tensor attribute": (lambda o: o.tensor, lambda o: setattr(o, "tensor", torch.tensor(2.0))),
     "tensor attribute in place": (lambda o: o.tensor, lambda o: o.tensor.fill_(2.0)),
     "length of a long list": (lambda o: len(o.long) / LARGEST, lambda o: o.long.append(1.0)),
+    "entry of a long list": (lambda o: o.long[-1], lambda o: o.long.__setitem__(-1, 3.0)),
+    "entry of a long dict": (lambda o: o.many[9], lambda o: o.many.update({9: 3.0})),
+    "entry of a long array": (lambda o: float(o.long_array[9]), lambda o: o.long_array.__setitem__(9, 3.0)),
+    "entry of an array of Python's": (lambda o: o.packed[0], lambda o: o.packed.__setitem__(0, 3.0)),
+    "attribute of a class by its name": (lambda o: Named.weight, lambda o: setattr(Named, "weight", 3.0)),
+    "class as an attribute": (lambda o: o.held.weight, lambda o: setattr(o.held, "weight", 3.0)),
+    "class of a class": (lambda o: OfKind.weight, lambda o: setattr(Kind, "weight", 3.0)),
+    "thread's own": (lambda o: o.own.weight, lambda o: setattr(o.own, "weight", 3.0)),
+    "context variable": (lambda o: VARIABLE.get(), lambda o: VARIABLE.set(3.0)),
+    "number of a data set": (lambda o: o.rows.weight, lambda o: setattr(o.rows, "weight", 3.0)),
+    "learning rate": (
+        lambda o: o.descent.param_groups[0]["lr"],
+        lambda o: o.descent.param_groups[0].update(lr=3.0),
+    ),
+    "size of a tensor": (lambda o: 1.0 + o.tensor.dim(), lambda o: o.tensor.resize_(1)),
+    "default dtype": (
+        lambda o: torch.tensor(0.1, device=o.w.device).double(),
+        lambda o: torch.set_default_dtype(torch.float64),
+    ),
+    "hook of all modules": (lambda o: 1.0, hook_all),
     "class attribute": (lambda o: o.shared, lambda o: setattr(Stateful, "shared", 3.0)),
     "global": (lambda o: FACTOR, set_global),
     "namespace of options": (lambda o: o.options.weight, lambda o: setattr(o.options, "weight", 3.0)),
@@ -175,8 +238,13 @@ READS = {
 @pytest.fixture(autouse=True)
 def outside():
     """Put what the tests change outside of an objective back."""
-    factor = Stateful.factor
+    factor, dtype = Stateful.factor, torch.get_default_dtype()
     yield
+    torch.set_default_dtype(dtype)
+    VARIABLE.set(1.0)
+    Named.weight = Kind.weight = 1.0
+    while UNHOOK:
+        UNHOOK.pop()()
     Stateful.factor = factor
     globals()["FACTOR"] = Stateful.shared = config.weight = 1.0
 
