@@ -30,6 +30,7 @@ from probgen.training.settings import (
     batch_size_of,
     check_alike,
     check_rows,
+    in_common,
     length,
     moved,
     optimizer_of,
@@ -79,8 +80,9 @@ def fit(
     throughout. Ctrl-C ends the training after the step at hand and returns what there is.
 
     With ``fabric=Fabric(devices=2, strategy="ddp")`` several processes train together, each with its own
-    share of every batch and its own noise; the weights are the first one's at the start and the same in all
-    of them ever after. A loss that is a mean over data then has the gradient that one process would find; a
+    share of every batch and its own noise: each is given the whole data and the same settings, and where
+    these differ all end with an error. The weights are the first one's at the start and the same in all of
+    them ever after. A loss that is a mean over data then has the gradient that one process would find; a
     loss that is not, such as MMD, is the mean of what it is on each share. One process writes the checkpoint,
     in a folder that all of them see; a run is resumed by as many processes as it had. If one of them fails,
     all end with an error.
@@ -139,36 +141,47 @@ def fit(
         TypeError: for an objective, optimizer or data of the wrong type, or data of another dtype than the
             objective's weights.
     """
-    if not isinstance(objective, Objective):
-        raise TypeError(
-            f"objective should be a probgen.Objective, such as SVI(pair), but is a {type(objective).__name__}"
-        )
-    accumulate, seed = at_least_one("accumulate", accumulate), check_seed(seed)
-    if max_gradient_norm is not None and not max_gradient_norm > 0:
-        raise ValueError(f"max_gradient_norm should be above 0 but got {max_gradient_norm}")
-    if patience is not None:
-        patience = at_least_one("patience", patience)
-        if validation is None:
-            raise ValueError("patience needs validation data, on which a better loss is judged")
-    check_made(objective)
-    checkpoints.check_state(objective, saved=checkpoint is not None)
     processes = Processes(fabric)
-    parts = processes.world * accumulate
-    needed, judged = rows_needed(objective), rows_needed(objective, training=False)
-    rows = source(data, least_rows=needed.of(parts))
-    held_out = validation
-    if validation is not None:
-        held_out = source(validation, name="validation", least_rows=judged.of(processes.world))
-    size = batch_size_of(rows, batch_size)
-    check_rows(data, rows, size, needed, parts)
-    total, interval = length(epochs, steps, rows, size)
-    folder = run_folder(checkpoint, resume=resume)
-    if processes.device is not None:
-        objective.to(processes.device)
-        rows = moved(rows, processes.device, needed.of(parts))
-        held_out = held_out and moved(held_out, processes.device, judged.of(processes.world))
-    check_alike(objective, rows, "data")
-    check_alike(objective, held_out, "validation")
+    with processes.together():
+        if not isinstance(objective, Objective):
+            raise TypeError(
+                "objective should be a probgen.Objective, such as SVI(pair), but is a "
+                f"{type(objective).__name__}"
+            )
+        accumulate, seed = at_least_one("accumulate", accumulate), check_seed(seed)
+        if max_gradient_norm is not None and not max_gradient_norm > 0:
+            raise ValueError(f"max_gradient_norm should be above 0 but got {max_gradient_norm}")
+        if patience is not None:
+            patience = at_least_one("patience", patience)
+            if validation is None:
+                raise ValueError("patience needs validation data, on which a better loss is judged")
+        check_made(objective)
+        checkpoints.check_state(objective, saved=checkpoint is not None)
+        parts = processes.world * accumulate
+        needed, judged = rows_needed(objective), rows_needed(objective, training=False)
+        rows = source(data, least_rows=needed.of(parts))
+        held_out = validation
+        if validation is not None:
+            held_out = source(validation, name="validation", least_rows=judged.of(processes.world))
+        size = batch_size_of(rows, batch_size)
+        check_rows(data, rows, size, needed, parts, processes.world)
+        total, interval = length(epochs, steps, rows, size)
+        folder = run_folder(checkpoint, resume=resume)
+        if processes.device is not None:
+            objective.to(processes.device)
+            rows = moved(rows, processes.device, needed.of(parts))
+            held_out = held_out and moved(held_out, processes.device, judged.of(processes.world))
+        check_alike(objective, rows, "data")
+        check_alike(objective, held_out, "validation")
+        made = optimizer_of(objective, optimizer)
+    processes.agree(
+        in_common(objective, rows, held_out)
+        | {"batch_size": size, "batches in an epoch": rows.steps(size), "steps": total}
+        | {"steps between reports": interval, "accumulate": accumulate, "seed": seed, "patience": patience}
+        | {"max_gradient_norm": max_gradient_norm, "compile": compile, "optimizer": type(made).__name__}
+        | {"names of schedules": sorted(schedules or {}), "checkpoint": checkpoint and str(folder)}
+        | {"resume": resume}
+    )
 
     with (
         belonging(folder, processes, resume=resume),
@@ -177,7 +190,7 @@ def fit(
     ):
         run = Run(
             objective,
-            optimizer_of(objective, optimizer),
+            made,
             rows,
             size,
             schedules or {},
@@ -193,8 +206,11 @@ def fit(
                 "rows of validation": None if held_out is None else held_out.rows,
             },
         )
-        if folder is not None and checkpoints.exists(folder):
-            run.load(folder)
+        going_on = folder is not None and checkpoints.exists(folder)
+        processes.agree({"run to go on with": going_on})
+        if folder is not None and going_on:
+            with processes.together():
+                run.load(folder)
         loss_of = CapturedLoss(
             objective, run.compile, steps=total, batch_size=rows_at_once(size, processes, accumulate)
         )

@@ -73,9 +73,10 @@ def writable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        way_out = "make room, or choose" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose"
         raise ValueError(
             f"the run folder {folder} should be one that can be written, but is not "
-            f"({error.strerror or error}): choose another folder"
+            f"({error.strerror or error}): {way_out} another folder"
         ) from error
 
 

@@ -7,9 +7,10 @@ process to process.
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+Batch = tuple[Tensor, ...]
 
 PRECISIONS = ("32-true", "bf16-mixed")
 
@@ -105,6 +108,88 @@ class Processes:
         values = [None] * self.world
         torch.distributed.all_gather_object(values, value)
         return values
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Go on in all processes or in none: where one of them fails in this block, all end with an error.
+
+        Nothing in the block may wait for another process.
+
+        Raises:
+            its own error in a process that has one; in the others a TypeError, OSError or ValueError that
+                says whose it is.
+        """
+        if self.world == 1:
+            yield
+            return
+        failed: Exception | None = None
+        try:
+            yield
+        except Exception as error:  # whatever a user's own data and modules raise
+            failed = error
+        told = self.gather(
+            failed and (isinstance(failed, TypeError), isinstance(failed, OSError), str(failed))
+        )
+        if failed is not None:
+            raise failed
+        for rank, found in enumerate(told):
+            if found is not None:
+                kind = TypeError if found[0] else OSError if found[1] else ValueError
+                raise kind(f"process {rank} of {self.world} cannot go on: {found[2]}")
+
+    def agree(self, values: Mapping[str, Any]) -> None:
+        """Raise ValueError in all processes where they differ in a value, naming it."""
+        if self.world == 1:
+            return
+        told = self.gather({name: repr(value) for name, value in values.items()})
+        for name in dict.fromkeys(name for mine in told for name in mine):
+            first = told[0].get(name, "none")
+            for rank, mine in enumerate(told):
+                if mine.get(name, "none") != first:
+                    raise ValueError(
+                        f"all processes should have the same {name} but process 0 has {first} and process "
+                        f"{rank} {mine.get(name, 'none')}: call fit alike in each, with all of the data, of "
+                        "which each takes its share"
+                    )
+
+    def in_step(self, batches: Iterator[Batch], *, first: bool) -> Iterator[Batch]:
+        """Yield batches that each process loads by itself, as long as all of them have one.
+
+        Args:
+            batches: this process's shares of them.
+            first: whether no step was taken yet; that of the first has rows for all processes.
+
+        Raises:
+            ValueError: in all processes, where one could not load its batch, or has fewer batches.
+        """
+        for number in itertools.count(1):
+            failed: Exception | None = None
+            batch: Batch | None = None
+            try:
+                batch = next(batches, None)
+            except Exception as error:  # whatever a user's own dataset raises
+                failed = error
+            bare = batch is not None and first and number == 1 and not len(batch[0])
+            broken, some, none, bare = self.any(failed is not None, batch is not None, batch is None, bare)
+            if failed is not None:
+                raise failed
+            if broken:
+                raise ValueError(
+                    f"batch {number} of an epoch could not be loaded in another process: see there"
+                )
+            if some and none:
+                raise ValueError(
+                    "all processes should have the same number of batches but in some of them the data end "
+                    f"before batch {number}: give each the whole data, of which each takes its share"
+                )
+            if bare:
+                raise ValueError(
+                    f"the first batch should have at least {self.world} rows, one for each of {self.world} "
+                    "processes: make batches larger"
+                )
+            if batch is None:
+                return
+            yield batch
 
     def share(self, tensors: Sequence[Tensor]) -> None:
         """Overwrite tensors with those of the first process."""

@@ -26,7 +26,7 @@ from probgen.training.learned import Learned
 from probgen.training.noise import Noise, noise_of, set_noise
 from probgen.training.parameter_groups import clipped
 from probgen.training.processes import Processes
-from probgen.training.resumed_settings import check_same, settings_of
+from probgen.training.resumed_settings import BUFFER, check_same, settings_of
 from probgen.training.settings import check_dtype, whole_numbers
 from probgen.training.terms_by_name import Table, Tally, named
 from probgen.training.turns import Turns
@@ -93,6 +93,7 @@ class Run:
         self._modes = Modes(objective)
         self._plans, self._given = schedules, settings or {}
         self._settings = self._settings_now()  # as they are given
+        self.processes.agree({k: v for k, v in self._settings.items() if not k.startswith(BUFFER)})
         self._device = next(objective.parameters()).device
         order_seed = self.processes.gather(int(torch.randint(2**62, ())))[0]
         self._order = torch.Generator(self._device)
@@ -128,6 +129,8 @@ class Run:
             if self._noise is not None:
                 set_noise(self._noise, self._device)
                 self._noise = None
+            if self.processes.world > 1 and not self.data.tensors:
+                epoch = self.processes.in_step(epoch, first=not self.history.step)
             for batch in epoch:
                 if self.history.step >= total:
                     return
@@ -312,9 +315,9 @@ class Run:
         sets: dict[str, Any] = {"last": (self.history.step, self.objective.state_dict())}
         if self._best_weights:
             sets["best"] = (self._best_step, self._best_weights)
-        if self.processes.rank == 0:
-            checkpoints.save(folder, sets, state)
-        self.processes.gather(None)  # none goes on before it stands
+        with self.processes.together():  # none goes on before it stands
+            if self.processes.rank == 0:
+                checkpoints.save(folder, sets, state)
 
     def load(self, folder: Path) -> None:
         """Take up the training where the last checkpoint left it."""

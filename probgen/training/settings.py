@@ -61,11 +61,14 @@ def rows_needed(objective: Objective, *, training: bool = True) -> Rows:
     return Rows(objective.least_rows, f"the least_rows of {type(objective).__name__}")
 
 
-def check_rows(data: Any, rows: Source, batch_size: int | None, needed: Rows, parts: int) -> None:
+def check_rows(data: Any, rows: Source, batch_size: int | None, needed: Rows, parts: int, world: int) -> None:
     """Raise where batches are known to be too small, before a training starts."""
     least = needed.of(parts)
     each = f", {needed.rows} for each of {parts} parts" if parts > 1 else ""
     sentence = f"a batch should have at least {least} rows{each}, {needed.why}, but "
+    if least < world:
+        least = world
+        sentence = f"a batch should have at least {world} rows, one for each of {world} processes, but "
     if batch_size is not None and rows.rows is not None:
         full = min(batch_size, rows.rows)
         if full < least:
@@ -76,7 +79,7 @@ def check_rows(data: Any, rows: Source, batch_size: int | None, needed: Rows, pa
             raise ValueError(f"{sentence}batches of the DataLoader have {rows.batch_size}")
         drawn, steps = _length_of(data.sampler), rows.steps()
         last = (drawn or 0) % rows.batch_size
-        if drawn is not None and 0 < last < least and steps == drawn // rows.batch_size + 1:
+        if drawn is not None and 0 < last < needed.of(parts) and steps == drawn // rows.batch_size + 1:
             raise ValueError(f"{sentence}the last batch of the DataLoader has {last}: give it drop_last=True")
 
 
@@ -139,6 +142,19 @@ def optimizer_of(
         )
     check_held(objective, made)
     return made
+
+
+def in_common(objective: Objective, rows: Source, held_out: Source | None) -> dict[str, Any]:
+    """Return, by name, what the processes of a training must have in common of objective and data."""
+    common: dict[str, Any] = {"class of objective": type(objective).__name__}
+    for name, weight in objective.named_parameters():
+        common[f"form of weight {name!r}"] = (tuple(weight.shape), weight.dtype, weight.requires_grad)
+    for name, buffer in objective.named_buffers():
+        common[f"form of buffer {name!r}"] = (tuple(buffer.shape), buffer.dtype)
+    for what, data in (("data", rows), ("validation", held_out)):
+        common[f"number of rows of {what}"] = data and data.rows
+        common[f"form of {what}"] = data and [(tuple(part.shape[1:]), part.dtype) for part in data.tensors]
+    return common
 
 
 def check_alike(objective: Objective, data: Source | None, name: str) -> None:

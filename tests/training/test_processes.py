@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -218,6 +219,110 @@ def test_a_folder_in_use_is_refused_in_all_processes(two):
 def test_one_process_can_end_the_training_of_all(two):
     _, written = two
     assert [process["ended"] for process in written] == [["stopped early", 3]] * 2
+
+
+REFUSED = """
+import probgen.training.checkpoint as checkpoints
+from probgen.data import MemoryMapped
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+from tests.training.test_fit import Square
+
+class Stream(IterableDataset):
+    def __init__(self, batches, rows=16):
+        self.batches, self.rows = batches, rows
+    def __iter__(self):
+        return (x_of(self.rows) for _ in range(self.batches))
+
+class Breaks(Dataset):
+    def __len__(self):
+        return 64
+    def __getitem__(self, i):
+        if rank == 1 and i == 20:
+            raise RuntimeError("a file is missing")
+        return torch.zeros(3)
+
+def stream(batches, rows=16):
+    return DataLoader(Stream(batches, rows), batch_size=None)
+
+class Wide(Square):
+    def __init__(self):
+        super().__init__()
+        self.location = nn.Parameter(torch.zeros(3 + rank))
+
+def full(*_, **__):
+    raise OSError("No space left on device")
+
+x, mine = x_of(64), (lambda first, second: first if rank == 0 else second)
+cases = {
+    "number of rows of data": {"data": mine(x, x[:40])},
+    "number of rows of validation": {"validation": mine(x, x[:40])},
+    "form of data": {"data": mine(x, (x, x))},
+    "batch_size": {"batch_size": mine(16, 8)},
+    "steps": {"steps": mine(4, 5)},
+    "seed": {"seed": mine(1, 2)},
+    "accumulate": {"accumulate": mine(1, 2)},
+    "patience": {"patience": mine(1, 2), "validation": x},
+    "optimizer": {"optimizer": mine(torch.optim.SGD, torch.optim.Adam)},
+    "optimizer's lr": {"optimizer": partial(torch.optim.SGD, lr=mine(0.1, 0.2))},
+    "names of schedules": {"schedules": mine({}, {"lr": lambda step: 0.1})},
+    "checkpoint": {"checkpoint": mine(folder / "one", None)},
+    "class of objective": {"objective": mine(Square, Reconstruction)()},
+    "form of weight 'location'": {"objective": Wide()},
+    "validation": {"validation": mine(x, None)},
+    "bad row": {"data": mine(x, x.masked_fill(x == x[3, 0], torch.nan))},
+    "no rows": {"data": x[:1]},
+    "few rows": {"batch_size": 1},
+    "type": {"data": mine(x.double(), x)},
+    "folder": {"checkpoint": folder / "script.py" / "run"},
+    "stream": {"data": stream(mine(5, 2)), "batch_size": None, "steps": 40},
+    "thin stream": {"data": stream(5, 1), "batch_size": None},
+    "thin loader": {"data": DataLoader(x, batch_size=1), "batch_size": None},
+    "rows of a file": {"data": MemoryMapped(mine(x, x[:40]).numpy())},
+    "missing file": {"data": Breaks(), "steps": 40},
+    "full disk": {"checkpoint": folder / "full"},
+    "nothing": {"data": stream(3, 5), "batch_size": None, "steps": 5, "validation": x[:1]},
+    "small last batch": {"data": x[:5], "batch_size": 4},
+}
+told = {}
+save = checkpoints._save
+for name, case in cases.items():
+    checkpoints._save = full if name == "full disk" else save
+    given = {**options, "objective": Square(), "data": x, "steps": 4, "batch_size": 16, **case}
+    try:
+        told[name] = fit(given.pop("objective"), given.pop("data"), compile="eager", **given).ended
+    except Exception as error:
+        told[name] = f"{type(error).__name__}: {error}"
+(folder / f"{rank}.json").write_text(json.dumps(told))
+fabric.barrier()
+os._exit(0)
+"""
+
+
+def test_processes_that_differ_all_end_with_a_sentence_and_none_waits(tmp_path):
+    own = {
+        "validation": "ValueError: all processes should have the same number of rows of validation but",
+        "bad row": "ValueError: (process 1 of 2 cannot go on: )?data should be finite but row",
+        "no rows": "ValueError: a batch should have at least 2 rows, one for each of 2 processes, but the",
+        "few rows": "ValueError: a batch should have at least 2 rows, .* processes, but batch_size is 1",
+        "type": "TypeError: (process 0 of 2 cannot go on: )?data should be torch.float32",
+        "folder": "ValueError: .*should be one that can be written, but is not",
+        "stream": "ValueError: all processes should have the same number of batches but in some of them the",
+        "thin stream": "ValueError: the first batch should have at least 2 rows, one for each of 2 processes",
+        "thin loader": "ValueError: a batch should have at least 2 rows, one .* batches of the DataLoader",
+        "rows of a file": "ValueError: all processes should have the same number of rows of data",
+        "missing file": "RuntimeError: a file is missing|ValueError: batch . of an epoch could not be loaded",
+        "full disk": "OSError: (process 0 of 2 cannot go on: )?the checkpoint of step 4 cannot be written",
+        "nothing": "finished",
+        "small last batch": "finished",
+    }
+    start = time.monotonic()
+    written, _ = launched(REFUSED, tmp_path)
+    assert len(written) == 2
+    for process in written:
+        for name, found in process.items():
+            sentence = own.get(name, f"ValueError: all processes should have the same {name} but process 0")
+            assert re.match(sentence, found), (name, found)
+    assert time.monotonic() - start < 120
 
 
 CRASH = """
