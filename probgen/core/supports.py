@@ -19,6 +19,7 @@ INDEPENDENT = constraints.independent
 BOOLEAN = type(constraints.boolean)
 SIMPLEX = type(constraints.simplex)
 MULTINOMIAL = constraints.multinomial
+MIXTURE = constraints.MixtureSameFamilyConstraint
 SYMMETRIC = type(constraints.symmetric)
 DEFINITE = type(constraints.positive_definite)
 
@@ -56,6 +57,9 @@ def supported(law: Any) -> Any:
     support = checked_support(law)
     if support is None:
         return law
+    if isinstance(law, MixtureSameFamily):
+        parts, law = supported(law.component_distribution), copy.copy(law)
+        law._component_distribution = parts  # a value may be in the supports of some of them alone
     whole, base = law.log_prob, element_support(support)
     bounded = hasattr(base, "lower_bound") and hasattr(base, "upper_bound")
     is_index = bounded and base.is_discrete and not _validates(law)
@@ -90,7 +94,8 @@ def outside(support: Constraint, value: Tensor) -> Tensor:
     r"""Say of each event whether it is outside of a support, shape (\*batch), by no question to Python.
 
     As the constraint's own ``check``; but counts of a multinomial are integers, a sum of n probabilities may
-    be off by the rounding of n numbers, and of a matrix all is looked at.
+    be off by the rounding of n numbers, of a matrix all is looked at, and a mixture has the supports of all
+    of its components.
     """
     if isinstance(support, INDEPENDENT):
         base, dims = support.base_constraint, support.reinterpreted_batch_ndims
@@ -99,6 +104,8 @@ def outside(support: Constraint, value: Tensor) -> Tensor:
             return torch.addcmul(value, value, value, value=-1).abs().sum(tuple(range(-dims, 0))) != 0
         each = outside(base, value)
         return each.flatten(each.dim() - dims).any(-1) if dims else each
+    if isinstance(support, MIXTURE):
+        return outside(support.base_constraint, value.unsqueeze(-1 - support.event_dim)).all(-1)
     if isinstance(support, SIMPLEX):
         tolerance = 1e-6 + value.shape[-1] * torch.finfo(value.dtype).eps
         return ~((value >= 0).all(-1) & ((value.sum(-1) - 1).abs() < tolerance))
@@ -132,15 +139,28 @@ def _hides(law: Any) -> bool:
 
 
 def support_of(law: Distribution) -> Constraint:
-    """Return the set that a law's values are in: of angles one turn, of mixtures that of their components."""
+    """Return the set that a law's values are in: of angles one turn, of mixtures the hull of their parts'."""
     if isinstance(law, Independent):
         return constraints.independent(support_of(law.base_dist), law.reinterpreted_batch_ndims)
     if isinstance(law, MaskedDistribution | ExpandedDistribution):
         return support_of(law.base_dist)
     if isinstance(law, MixtureSameFamily):
-        return support_of(law.component_distribution)
+        parts = law.component_distribution
+        return _hull(support_of(parts), parts.batch_shape + parts.event_shape, -1 - len(parts.event_shape))
     if isinstance(law, VonMises):
         return constraints.interval(-math.pi, math.pi)
     if law.support is None:
         raise ValueError(f"{type(law).__name__} should have a support but has none")
     return law.support
+
+
+def _hull(support: Constraint, shape: torch.Size, dim: int) -> Constraint:
+    """Return the least interval that holds those of all components, which lie along a dimension."""
+    if isinstance(support, INDEPENDENT):
+        return constraints.independent(_hull(support.base_constraint, shape, dim), -1 - dim)
+    hull = copy.copy(support)
+    for name, outermost in (("lower_bound", Tensor.amin), ("upper_bound", Tensor.amax)):
+        end = getattr(support, name, None)
+        if isinstance(end, Tensor) and end.dim():
+            setattr(hull, name, outermost(end.expand(shape), dim))
+    return hull

@@ -49,6 +49,33 @@ LAWS = {  # laws as functions of a real parameter, a value of the support, and o
         1.5,
     ),
 }
+
+
+def mixture(parts):
+    return dist.MixtureSameFamily(dist.Categorical(torch.tensor([0.4, 0.6])), parts, validate_args=False)
+
+
+MIXTURES = {  # of laws with supports of their own, a value in some of them, its density, one in none of them
+    "uniform": (dist.Uniform, ([0.0, 2.0], [1.0, 4.0]), 0.5, 0.4, 1.5),
+    "Pareto": (dist.Pareto, ([1.0, 2.0], [2.0, 3.0]), 1.5, 0.4 * 2 / 1.5**3, 0.5),
+    "binomial": (dist.Binomial, ([2, 5], 0.5), 4.0, 0.6 * 5 / 32, 6.0),
+    "uniform, of vectors": (
+        lambda *ends, validate_args: dist.Uniform(*ends, validate_args=validate_args).to_event(1),
+        ([[0.0, 0.0], [2.0, 2.0]], [[1.0, 1.0], [4.0, 4.0]]),
+        [2.5, 3.0],
+        0.6 / 4,
+        [0.5, 3.0],
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "parameters", "good", "expected", "bad"), MIXTURES.values(), ids=MIXTURES)
+def test_a_mixture_has_the_supports_of_all_its_components(kind, parameters, good, expected, bad):
+    law = mixture(kind(*map(torch.tensor, parameters), validate_args=False))
+    found = supported(law).log_prob(torch.tensor([good, bad])).exp()
+    torch.testing.assert_close(found, torch.tensor([expected, 0.0]))
+
+
 EVENTS = {  # laws of vectors
     "Dirichlet": (lambda a: dist.Dirichlet(thrice(a).exp()), [0.2, 0.3, 0.5], [0.2, 0.3, 0.6]),
     "one of three": (

@@ -53,8 +53,17 @@ def mapped(
 
 
 def is_mapped(*values: Tensor) -> bool:
-    """Say whether a tensor is one of many under ``torch.vmap``: no ``if`` can then ask for its value."""
-    return any(torch._C._functorch.is_batchedtensor(value) for value in values)
+    """Say whether a tensor is one of many under ``torch.vmap``: no ``if`` can then ask for its value.
+
+    So is one of which a gradient is taken under ``torch.vmap``, by ``torch.func.grad``.
+    """
+    functorch = torch._C._functorch
+    for value in values:
+        while functorch.is_functorch_wrapped_tensor(value):
+            if functorch.is_batchedtensor(value):
+                return True
+            value = functorch.get_unwrapped(value)
+    return False
 
 
 def needs_gradient(*values: Tensor) -> bool:
@@ -75,10 +84,11 @@ def in_transform() -> bool:
 
 def copies(value: Tensor) -> int:
     """Return how many tensors one is under ``torch.vmap``: 1 outside."""
-    count = 1
-    while torch._C._functorch.is_batchedtensor(value):
-        dim, value = torch._C._functorch.maybe_get_bdim(value), torch._C._functorch.get_unwrapped(value)
-        count *= value.shape[dim]
+    functorch, count = torch._C._functorch, 1
+    while functorch.is_functorch_wrapped_tensor(value):
+        dim = functorch.maybe_get_bdim(value) if functorch.is_batchedtensor(value) else None
+        value = functorch.get_unwrapped(value)
+        count *= 1 if dim is None else value.shape[dim]
     return count
 
 

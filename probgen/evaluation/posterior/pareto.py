@@ -13,15 +13,19 @@ _PRIOR = 10
 _FEWEST = 5
 """Weights above all others that a tail is made of at least."""
 
+_NEARLY = 16
+"""How many times the rounding log-weights without a tail may spread that are taken for equal."""
+
 
 def pareto_k(log_weights: Tensor, *, magnitude: Tensor | None = None) -> Tensor:
     r"""Return k̂, the shape of a generalised Pareto law fitted to the largest importance weights.
 
     Weights have a finite variance where k < ½ and a finite mean where k < 1. Estimates from S weights are
     good where k̂ < min(1 − 1/log₁₀ S, 0.7). It is −inf where the weights are all equal, to the rounding of
-    log p and log q: the proposal is exact. It is +inf where no tail can be fitted, since the largest weights
-    are tied but others are smaller (weights clipped from above, or draws that take few values), or since
-    fewer than 5 weights are above all others, which are tied.
+    log p and log q, or to 16 times that where it leaves no tail to fit: the proposal is exact. It is +inf
+    where no tail can be fitted, since the largest weights are tied but others are smaller (weights clipped
+    from above, or draws that take few values), or since fewer than 5 weights are above all others, which are
+    tied.
 
     Rounding grows with log p and log q, sums over many sites and coordinates, of which the weights do not
     tell. Log-weights are taken for equal where they lie within √ε of one another, ε that of their dtype, or
@@ -30,13 +34,13 @@ def pareto_k(log_weights: Tensor, *, magnitude: Tensor | None = None) -> Tensor:
     Args:
         log_weights: log p − log q up to a constant, at independent draws from q, shape (draws, \*batch).
         magnitude: of the log p and log q that were subtracted, say |log p| + |log q|, in a shape that
-            broadcasts to (\*batch); that of the log-weights themselves where not given.
+            broadcasts to (\*batch), finite; that of the log-weights themselves where not given.
 
     Returns:
         shape (\*batch), float64.
 
     Raises:
-        ValueError: for fewer than 25 draws, or weights that are NaN or +inf.
+        ValueError: for fewer than 25 draws, weights that are NaN or +inf, or such a magnitude.
 
     See Vehtari, Simpson, Gelman, Yao and Gabry (2024), Pareto smoothed importance sampling; Zhang and
     Stephens (2009), A new and efficient estimation method for the generalized Pareto distribution.
@@ -68,7 +72,9 @@ def pareto_k(log_weights: Tensor, *, magnitude: Tensor | None = None) -> Tensor:
         if length >= _FEWEST:
             k[some] = _shape(above[-length:, some])
             k[some] = torch.where(largest[some] - tail[-length, some] <= noise[some], torch.inf, k[some])
-    return torch.where(largest - ordered[0] <= noise, -torch.inf, k)
+    spread = largest - ordered[0]
+    exact = (spread <= noise) | ((k == torch.inf) & (spread <= _NEARLY * noise))
+    return torch.where(exact, -torch.inf, k)
 
 
 def _shape(above: Tensor) -> Tensor:
@@ -88,6 +94,9 @@ def _shape(above: Tensor) -> Tensor:
 def _rounding(ordered: Tensor, dtype: torch.dtype, magnitude: Tensor | None) -> Tensor:
     """Return how far apart log-weights may be that differ by rounding alone, in the shape of the batch."""
     epsilon = torch.finfo(dtype).eps
+    if magnitude is not None and not (magnitude.isfinite() & (magnitude >= 0)).all():
+        wrong = magnitude[~(magnitude.isfinite() & (magnitude >= 0))]
+        raise ValueError(f"magnitude should be finite and at least 0 but holds {float(wrong[0])}")
     if magnitude is None:
         magnitude = torch.where(ordered.isfinite(), ordered, 0).abs().amax(0)
     noise = (16 * epsilon * magnitude.to(torch.float64)).clamp(min=math.sqrt(epsilon))

@@ -22,7 +22,7 @@ from probgen.sampling.exact.tails.both_tails import (
 from probgen.sampling.exact.tails.closed_tails import normal_log_tails, normal_quantile
 from probgen.sampling.exact.tails.incomplete_integrals import Beta
 from probgen.sampling.exact.tails.tail_operators import quantile
-from probgen.sampling.exact.verification import check_spacing
+from probgen.sampling.exact.verification import check_spacing, somewhere
 
 _LOG_0 = -1e300
 """What stands for the logarithm of 0: 0 times it is 0."""
@@ -57,6 +57,17 @@ class _WithMargins(ByUniforms):
             self._validate_sample(value)
         return value.expand(*torch.broadcast_shapes(value.shape[:-1], self.batch_shape), -1)
 
+    def _inner(self, value: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return x, numbers inside in the place of coordinates beyond an end, and where there were such."""
+        if self._validate_args:
+            return value, None
+        x, beyond = [], []
+        for law, one in zip(self.margins, value.unbind(-1), strict=True):
+            low, high = ends_of(law, one)
+            beyond.append((one < low) | (one > high))
+            x.append(torch.where(beyond[-1], somewhere(low, high).to(one.dtype), one))
+        return torch.stack(torch.broadcast_tensors(*x), -1), torch.stack(beyond).any(0)
+
     def _margin_log_prob(self, value: Tensor) -> Tensor:
         x = value.to(torch.float64).unbind(-1)
         logs = [law.log_prob(one) for law, one in zip(self.margins, x, strict=True)]
@@ -76,9 +87,10 @@ class _WithMargins(ByUniforms):
         lower, upper = (torch.stack(logs, -1) for logs in zip(*pairs, strict=True))
         return lower, upper
 
-    def _joined(self, value: Tensor, margins: Tensor, dependence: Tensor) -> Tensor:
-        """Add the margins' log-densities to that of the copula; −∞ where that is 0, also beside a pole."""
+    def _joined(self, value: Tensor, margins: Tensor, dependence: Tensor, outside: Tensor | None) -> Tensor:
+        """Add the margins' log-densities to that of the copula; −∞ outside, and where that is 0 at a pole."""
         impossible = dependence == -torch.inf
+        impossible = impossible if outside is None else impossible | outside
         result = torch.where(impossible, -torch.inf, margins.sum(-1) + dependence)
         if self._validate_args and not is_mapped(result) and result.isnan().any():
             row = result.isnan().nonzero()[0]
@@ -183,7 +195,7 @@ class GaussianCopula(_WithMargins):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density at x, with gradients to x, the margins' parameters and the correlation."""
-        value = self._spread(value)
+        value, outside = self._inner(self._spread(value))
         z = normal_quantile(*self._log_levels(value))
         at_end = z.isinf()
         z = torch.where(at_end, 0.0, z)
@@ -192,7 +204,7 @@ class GaussianCopula(_WithMargins):
         dependence = (z.square() - own.square()).sum(-1) / 2 - log_volume
         no_limit = (at_end & ~self._alone).any(-1)
         dependence = torch.where(no_limit, -torch.inf, dependence)
-        return self._joined(value, self._margin_log_prob(value), dependence)
+        return self._joined(value, self._margin_log_prob(value), dependence, outside)
 
     def to_uniform(self, value: Tensor) -> Tensor:
         """Return the independent uniforms, float64, of which x is made."""
@@ -226,7 +238,8 @@ class EmpiricalCopula(_WithMargins):
     Raises:
         ValueError: for samples of another shape, or that are not finite, and for a margin that has an atom
             (of 5e-4 of its mass or more, with validation on).
-        TypeError: for a margin that is discrete or has no CDF.
+        TypeError: for samples that are no dense tensor of real numbers, and for a margin that is discrete or
+            has no CDF.
 
     Attributes:
         ranks: the least rank of each sample's tie, from 1 on, n x d.
@@ -245,15 +258,16 @@ class EmpiricalCopula(_WithMargins):
     def __init__(
         self, samples: Tensor, margins: Sequence[Distribution], *, validate_args: bool | None = None
     ) -> None:
+        _check_real(samples)
         if samples.dim() != 2 or samples.shape[1] != len(margins) or len(samples) < 2:
             raise ValueError(
                 f"samples should have shape (n, {len(margins)}), n ≥ 2, but have {tuple(samples.shape)}"
             )
-        if not samples.isfinite().all():
+        columns = _comparable(samples).T.contiguous()
+        if not columns.isfinite().all():
             raise ValueError("samples should be finite but hold nan or inf")
         self.uniforms = len(margins) + 1
         super().__init__(margins, torch.Size(), validate_args)
-        columns = _comparable(samples).T.contiguous()
         ordered = columns.sort(-1).values
         below = torch.searchsorted(ordered, columns)
         self.ties = (torch.searchsorted(ordered, columns, right=True) - below).T.contiguous()
@@ -262,7 +276,7 @@ class EmpiricalCopula(_WithMargins):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density at x, with gradients to x and the margins' parameters, at O(n d) a point."""
-        value = self._spread(value)
+        value, outside = self._inner(self._spread(value))
         n, d = self.ranks.shape
         rank = torch.arange(1, n + 1, dtype=torch.float64, device=self.ranks.device)
         log_constant = -(rank.lgamma() + (n + 1 - rank).lgamma() - torch.lgamma(rank.new_tensor(n + 1.0)))
@@ -276,7 +290,7 @@ class EmpiricalCopula(_WithMargins):
             parts.append(total.logsumexp(-1))
         dependence = torch.cat(parts).reshape(value.shape[:-1]) - torch.log(rank.new_tensor(n))
         dependence = torch.where(dependence < _LOG_0 / 2, -torch.inf, dependence)
-        return self._joined(value, self._margin_log_prob(value), dependence)
+        return self._joined(value, self._margin_log_prob(value), dependence, outside)
 
     def _from_uniform(self, u: Tensor, least: torch.dtype) -> Tensor:
         """Return x from d + 1 independent uniforms."""
@@ -323,8 +337,20 @@ class _Ties(NamedTuple):
         )
 
 
+def _check_real(samples: Tensor) -> None:
+    if not isinstance(samples, Tensor):
+        raise TypeError(
+            f"samples should be a tensor but are a {type(samples).__name__}: take torch.as_tensor"
+        )
+    if samples.is_complex() or samples.layout != torch.strided:
+        kind = samples.dtype if samples.is_complex() else samples.layout
+        raise TypeError(f"samples should be real numbers in a dense tensor but are {kind}")
+
+
 def _comparable(samples: Tensor) -> Tensor:
     """Return samples in a dtype that can be searched, their order kept."""
     if samples.is_floating_point():
         return samples if samples.dtype == torch.float64 else samples.to(torch.float32)
+    if samples.dtype == torch.uint64:
+        return samples.view(torch.int64) ^ torch.iinfo(torch.int64).min
     return samples.to(torch.int64)

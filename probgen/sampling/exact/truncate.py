@@ -17,7 +17,7 @@ from probgen.sampling.exact.families import with_quantiles
 from probgen.sampling.exact.given_density import GivenDensity
 from probgen.sampling.exact.inverse_cdf import InverseCDF
 from probgen.sampling.exact.laws_from_quantiles import ByInversion
-from probgen.sampling.exact.tails.both_tails import ends_of, example, tails
+from probgen.sampling.exact.tails.both_tails import ends_of, example, moving_ends, tails
 from probgen.sampling.exact.tails.tail_operators import log1mexp
 from probgen.sampling.exact.verification import first, somewhere
 
@@ -185,8 +185,9 @@ class Truncated(ByInversion, TorchDistribution):
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
     def support(self) -> Constraint:
-        low, high = (end.to(self._dtype) for end in self._ends())
-        return _interval(low, high)
+        low, high = moving_ends(self.law, self._near)
+        ends = self.low.to(torch.float64).maximum(low), self.high.to(torch.float64).minimum(high)
+        return _interval(*(end.to(self._dtype) for end in ends))
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Truncated:
         new = self._get_checked_instance(Truncated, _instance)
@@ -233,9 +234,8 @@ class Truncated(ByInversion, TorchDistribution):
 
     def _ends(self) -> tuple[Tensor, Tensor]:
         low, high = ends_of(self.law, self._near)
-        return self.low.detach().to(torch.float64).maximum(low), self.high.detach().to(torch.float64).minimum(
-            high
-        )
+        own = (self.low.detach().to(torch.float64), self.high.detach().to(torch.float64))
+        return own[0].maximum(low), own[1].minimum(high)
 
     @property
     def _dtype(self) -> torch.dtype:

@@ -179,6 +179,15 @@ def test_pareto_k_of_rounding(dtype, noise, size):
     assert pareto_k(normalised, magnitude=torch.tensor(2.8 * size)).tolist() == [-math.inf] * 5
 
 
+@pytest.mark.parametrize("spread", [1e-6, 1e-5, 5e-5, 1e-4, 1.5e-4, 2e-4, 1e-3, 1e-2])
+def test_pareto_k_of_nearly_equal_weights_never_warns(spread):
+    """Normal log-weights: from spreads that rounding hides to ones that it does not, k is 0 or less."""
+    noise = torch.randn(4000, 20, generator=torch.Generator().manual_seed(0))
+    assert (pareto_k(spread * noise) < 0.5).all()
+    one_above = torch.nn.functional.one_hot(torch.tensor(7), 4000) * min(spread, 1e-3)
+    assert pareto_k(one_above) == -math.inf
+
+
 @pytest.mark.parametrize(
     "log_weights",
     [
@@ -216,3 +225,6 @@ def test_pareto_k_refuses():
         pareto_k(torch.full((30,), -math.inf))
     with pytest.raises(TypeError, match=r"floating-point tensor but is torch\.int64"):
         pareto_k(torch.zeros(30, dtype=torch.int64))
+    for wrong in (-1.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match=f"magnitude should be finite and at least 0 but holds {wrong}"):
+            pareto_k(torch.zeros(30), magnitude=torch.tensor(wrong))

@@ -569,3 +569,61 @@ def test_a_copula_as_prior_and_as_guide():
 def test_bad_input(build, kind, message):
     with pytest.raises(kind, match=message):
         build()
+
+
+@pytest.mark.parametrize("empirical", [False, True])
+def test_outside_the_density_is_0_without_validation_too(empirical):
+    """And no gradient is NaN there."""
+    rate = torch.tensor(1.5, dtype=float64, requires_grad=True)
+    margins = [
+        dist.Exponential(rate, validate_args=False),
+        dist.Uniform(tensor(0.0), tensor(1.0), validate_args=False),
+    ]
+    if empirical:
+        law = EmpiricalCopula(torch.eye(2).repeat(5, 1), margins, validate_args=False)
+    else:
+        law = GaussianCopula(margins, correlation=0.5 * EYE + 0.5, validate_args=False)
+    x = tensor([[-1.0, 0.5], [1.0, 1.5], [-2.0, -0.5], [1.0, 0.5]])
+    value = law.log_prob(x)
+    assert torch.equal(value[:3], tensor([-math.inf] * 3))
+    inside = law.log_prob(x[3:])
+    assert torch.equal(value[3:], inside)
+    (gradient,) = torch.autograd.grad(value[3], rate, retain_graph=True)
+    (masked,) = torch.autograd.grad(value.sum(), rate)
+    torch.testing.assert_close(masked, gradient)
+
+
+def test_a_margin_may_be_a_mixture_of_uniform_laws():
+    """Of which each has ends of its own, with a gap between them."""
+    parts = dist.Uniform(tensor(0.0, 2.0), tensor(1.0, 3.0), validate_args=False)
+    margin = dist.MixtureSameFamily(dist.Categorical(tensor(0.3, 0.7)), parts, validate_args=False)
+    law = GaussianCopula([margin, dist.Normal(tensor(0.0), 1.0)], correlation=0.8 * EYE + 0.2)
+    x = law.sample((20_000,), generator=torch.Generator().manual_seed(0))
+    share = (x[:, 0] > 2).to(float64).mean()
+    assert abs(share - 0.7) < 5 * math.sqrt(0.21 / len(x))
+    assert not ((x[:, 0] > 1) & (x[:, 0] < 2)).any()
+    # E log c(U) = −½ log(1 − ρ²), with variance ρ²
+    margins = torch.where(x[:, 0] > 1, math.log(0.7), math.log(0.3)) + law.margins[1].log_prob(x[:, 1])
+    dependence = (law.log_prob(x) - margins).mean()
+    assert abs(dependence + 0.5 * math.log(1 - 0.2**2)) < 5 * 0.2 / math.sqrt(len(x))
+
+
+def test_empirical_copulas_refuse_what_is_no_table_of_real_numbers():
+    for samples, kind in (
+        (torch.ones(3, 2) * 1j, "torch.complex64"),
+        (torch.eye(2).to_sparse(), "torch.sparse_coo"),
+        ([[1.0, 2.0]], "a list: take torch.as_tensor"),
+    ):
+        with pytest.raises(TypeError, match=kind):
+            EmpiricalCopula(samples, TWO)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.uint64, torch.int8, torch.float8_e5m2])
+def test_ranks_in_any_dtype(dtype):
+    values = torch.tensor([[3, 0], [1, 1], [2, 1]])
+    samples = values.to(dtype)
+    if dtype == torch.uint64:  # on both sides of 2⁶³
+        samples = (2 * values).to(dtype) * torch.tensor(2**61, dtype=dtype)
+    law = EmpiricalCopula(samples, TWO)
+    assert law.ranks.tolist() == [[3, 1], [1, 2], [2, 2]]
+    assert law.ties.tolist() == [[1, 1], [1, 2], [1, 2]]

@@ -45,6 +45,16 @@ def two_normals(a):
     return dist.MixtureSameFamily(dist.Categorical(torch.ones(2)), dist.Normal(torch.tensor([-2.0, 2.0]), a))
 
 
+def two_intervals(a):
+    ends = torch.stack([-1 + 0 * a, a, 3 + a])
+    parts = dist.Uniform(ends[:2], ends[1:], validate_args=False)
+    return dist.MixtureSameFamily(dist.Categorical(torch.ones(2)), parts, validate_args=False)
+
+
+def turned(law, scale):
+    return dist.TransformedDistribution(law, [dist.transforms.AffineTransform(0.0, scale)])
+
+
 def bell(a):
     return lambda x: -a * x**2 / 2
 
@@ -74,7 +84,12 @@ LAWS = {
     "copula of a log-density": lambda a: with_margin(MADE_ONCE),
     "copula of hierarchical log-densities": lambda a: with_margin(power(a)),
     "copula of a CDF": lambda a: with_margin(InverseCDF(cdf=logistic(a)["cdf"])),
+    "copula of Weibull and Pareto": lambda a: GaussianCopula(
+        [dist.Weibull(torch.tensor(1.0), a), dist.Pareto(a / 10, a)], correlation=CORRELATION
+    ),
+    "copula of a law that is turned round": lambda a: with_margin(turned(dist.Gumbel(0.0, 1.0), 1.6 - a)),
     "copula of a mixture": lambda a: with_margin(two_normals(a)),
+    "copula of a mixture of uniform laws": lambda a: with_margin(two_intervals(a / 10)),
     "copula with a learned correlation": lambda a: GaussianCopula(
         [NORMAL, NORMAL], correlation=torch.eye(2) + a.tanh() * (1 - torch.eye(2))
     ),
@@ -115,6 +130,58 @@ def test_one_run_evaluates_all_chains(name):
     expected.sum().backward()
     assert together.grad.isfinite().all()
     torch.testing.assert_close(together.grad, alone.grad, rtol=1e-3, atol=1e-3)
+
+
+def correlated(*margins):
+    return GaussianCopula(list(margins), correlation=CORRELATION.double())
+
+
+MOVING = {  # laws whose supports have ends that depend on a
+    "low": lambda a: truncate(dist.Normal(0 * a, 1.0), a - 2),
+    "high": lambda a: truncate(dist.Normal(0 * a, 1.0), high=a),
+    "both": lambda a: truncate(dist.StudentT(3 + 0 * a), a - 3, a),
+    "of the law": lambda a: truncate(dist.Uniform(0 * a, a), 0.1),
+    "of the law, a scale": lambda a: truncate(dist.Pareto(a, 2 + 0 * a), high=9.0),
+    "twice": lambda a: truncate(truncate(dist.Normal(0 * a, 1.0), -a), high=1 + a),
+    "of a log-density": lambda a: truncate(InverseCDF(log_prob=lambda x: -(x**4), dtype=a.dtype), a - 2),
+    "of a margin": lambda a: correlated(truncate(dist.Normal(0 * a, 1.0), -a), dist.Gamma(1 + a, 1.0)),
+    "of a condition": lambda a: Rosenblatt([
+        dist.Gamma(a, 1.0 + 0 * a), lambda x: truncate(dist.Normal(0 * x, 1.0), x - 2)
+    ]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_where_a_support_moves_its_ends_have_gradients(name):
+    """The gradient at positions on the line is the slope of the values there."""
+
+    def model():
+        a = pyro.sample("a", dist.Gamma(torch.tensor(20.0, dtype=torch.float64), 10.0))
+        pyro.sample("x", MOVING[name](a))
+
+    density = Density.from_model(model)
+    assert density.vectorised
+    start = torch.randn(4, density.dim, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    start = (0.4 * start).requires_grad_()
+    (gradient,) = torch.autograd.grad(density.unconstrained_log_prob(start).sum(), start)
+    with torch.no_grad():
+        steps = 1e-5 * torch.eye(density.dim, dtype=torch.float64)[:, None]
+        higher, lower = (density.unconstrained_log_prob(start + step * steps) for step in (1, -1))
+    torch.testing.assert_close(gradient, (higher - lower).T / 2e-5, rtol=1e-6, atol=1e-6)
+
+
+def test_gradients_of_many_laws_at_once():
+    """vmap of grad, as each law by itself."""
+    low = torch.tensor([-1.0, 0.3, 2.0], dtype=torch.float64)
+
+    def score(low):
+        law = correlated(truncate(dist.Normal(0 * low, 1.0), low), dist.Weibull(1.0, low.exp()))
+        return law.log_prob(torch.tensor([2.5, 0.7], dtype=torch.float64))
+
+    with pyro.validation_enabled(False):
+        found = torch.vmap(torch.func.grad(score))(low)
+        alone = torch.stack([torch.func.grad(score)(one) for one in low])
+    torch.testing.assert_close(found, alone, rtol=1e-12, atol=1e-12)
 
 
 def test_a_hierarchical_log_density_is_normalised():

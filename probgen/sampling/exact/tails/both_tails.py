@@ -74,15 +74,18 @@ def between_ends(x: Tensor, law: Distribution, dtype: torch.dtype) -> Tensor:
 
 def ends_of(law: Distribution, like: Tensor) -> tuple[Tensor, Tensor]:
     """Return the ends of a law's support as float64 tensors; of a mixture those of all components."""
+    low, high = moving_ends(law, like)
+    return low.detach(), high.detach()
+
+
+def moving_ends(law: Distribution, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the ends of a law's support as :func:`ends_of`, with gradients to what they depend on."""
     support = support_of(law)
     low, high = (
         torch.as_tensor(getattr(support, f"{side}_bound", infinite), dtype=torch.float64, device=like.device)
         for side, infinite in (("lower", -torch.inf), ("upper", torch.inf))
     )
-    if isinstance(law, td.MixtureSameFamily):
-        shape = law.component_distribution.batch_shape
-        low, high = low.expand(shape).amin(-1), high.expand(shape).amax(-1)
-    return low.detach(), high.detach()
+    return low, high
 
 
 @torch.no_grad()
@@ -133,7 +136,8 @@ def example(law: Distribution) -> Tensor:
 
 
 def _transformed(law: td.TransformedDistribution) -> Tails:
-    base, rises, transforms = tails(law.base_dist), True, list(law.transforms)
+    base, transforms = tails(law.base_dist), list(law.transforms)
+    rises: bool | Tensor = True
     if isinstance(law.base_dist, td.Uniform):
         if transforms[:1] != [td.SigmoidTransform().inv] or not _is_standard(law.base_dist):
             return _by_cdf(law)  # near its upper end a uniform number has few digits
@@ -141,24 +145,37 @@ def _transformed(law: td.TransformedDistribution) -> Tails:
     for transform in transforms:
         if not transform.bijective or transform.codomain.event_dim:
             return _by_cdf(law)
-        sign = torch.as_tensor(transform.sign)
-        if not (sign == sign.reshape(-1)[0]).all():
-            return _by_cdf(law)
-        rises = rises == bool(sign.reshape(-1)[0] > 0)
+        rises = rises == _rises(transform)
 
     def of(x: Tensor) -> tuple[Tensor, Tensor]:
         for transform in reversed(transforms):
             x = transform.inv(x)
-        lower, upper = base.of(x)
-        return (lower, upper) if rises else (upper, lower)
+        return _turned(rises, *base.of(x))
 
     def quantile(log_lower: Tensor, log_upper: Tensor) -> Tensor:
-        x = base.quantile(log_lower, log_upper) if rises else base.quantile(log_upper, log_lower)
+        x = base.quantile(*_turned(rises, log_lower, log_upper))
         for transform in transforms:
             x = transform(x)
         return x
 
     return Tails(of, quantile, base.exact, base.endless)
+
+
+def _rises(transform: td.Transform) -> bool | Tensor:
+    """Say whether a monotone map rises; for each law by itself where that is known of each alone."""
+    sign = transform.sign
+    if not isinstance(sign, Tensor):
+        return bool(sign > 0)
+    if is_mapped(sign) or not (sign == sign.reshape(-1)[0]).all():
+        return sign > 0
+    return bool(sign.reshape(-1)[0] > 0)
+
+
+def _turned(rises: bool | Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two tails as they are, or exchanged where a map falls."""
+    if isinstance(rises, bool):
+        return (first, second) if rises else (second, first)
+    return torch.where(rises, first, second), torch.where(rises, second, first)
 
 
 def _is_standard(law: td.Uniform) -> bool:
