@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 
 @runtime_checkable
@@ -140,6 +141,8 @@ def check_data(data: Data, *, name: str = "data") -> tuple[Indexable, ...]:
         if part.numel() == 0:
             raise ValueError(f"{label} should hold at least one value but has shape {tuple(part.shape)}")
         check_real(part, label)
+        if part.is_meta:
+            raise ValueError(f"{label} should hold numbers but lies on the meta device, where there are none")
         row = row_not_finite(part)
         if row is not None:
             raise ValueError(f"{label} should be finite but row {row} holds NaN or infinity")
@@ -241,7 +244,8 @@ def _parts(data: Data, name: str) -> tuple[Indexable, ...]:
     check_list(data, name)
     parts = tuple(data) if isinstance(data, tuple | list) else (data,)
     for part in parts:
-        if not isinstance(part, Indexable) or isinstance(part, NO_ROWS) or hasattr(part, "to_numpy"):
+        foreign = isinstance(part, NO_ROWS) or any(hasattr(part, name) for name in ("to_numpy", "tocsr"))
+        if not isinstance(part, Indexable) or foreign:
             raise TypeError(
                 f"{name} should be a tensor or a tuple of tensors but holds a {type(part).__name__}"
                 f"{_way_out(part)}"
@@ -265,8 +269,12 @@ def _way_out(part: Any) -> str:
         return ": use torch.from_numpy or data.MemoryMapped"
     if hasattr(part, "to_numpy"):  # a table or a column of pandas, polars, xarray
         return ": use torch.as_tensor(x.to_numpy()), with the dtype of the weights for what is continuous"
+    if hasattr(part, "tocsr"):  # a sparse matrix of SciPy
+        return ": use torch.as_tensor(x.toarray())"
     if isinstance(part, Mapping):
         return f": give its columns in a tuple, ({', '.join(f'd[{key!r}]' for key in list(part)[:2])}, ...)"
+    if isinstance(part, PackedSequence):
+        return ": use data.Ragged(sequences)"
     if isinstance(part, tuple | list):
         return ": use torch.tensor or torch.stack, and lay nested tuples out in one"
     return ""

@@ -39,7 +39,7 @@ class MemoryMapped:
     ) -> None:
         if not isinstance(array, np.ndarray | str | Path):
             raise TypeError(
-                f"array should be an array, or the path of a .npy file, but is a {type(array).__name__}"
+                f"array should be a NumPy array, or the path of a .npy file, but is a {type(array).__name__}"
             )
         self._array = array if isinstance(array, np.ndarray) else _open(Path(array))
         self.dtype = torch.get_default_dtype() if dtype is None else dtype
@@ -74,13 +74,14 @@ class MemoryMapped:
 def _open(path: Path) -> np.ndarray:
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, BadZipFile) as error:
+    except (ValueError, EOFError, BadZipFile, IsADirectoryError) as error:
         raise ValueError(f"array should be a .npy file of numbers but {path} is none: {error}") from None
     if not isinstance(found, np.ndarray):
         names = found.files
         found.close()
         raise ValueError(
-            f"array should be a .npy file of numbers but {path} is an archive of {', '.join(names)}: "
-            f"give np.load(path)[{(names or ['x'])[0]!r}], or np.save it in a file of its own"
+            f"array should be a .npy file of numbers but {path} is an archive of "
+            f"{', '.join(names) or 'nothing'}: give np.load(path)[{(names or ['x'])[0]!r}], or np.save it in "
+            "a file of its own"
         )
     return found

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -108,7 +109,7 @@ def source(data: Any, *, name: str = "data", least_rows: int = 1) -> Source:
     if isinstance(data, DataLoader):
         return Loader(data, name)
     check_list(data, name)
-    parts = data if isinstance(data, tuple | list) else (data,)
+    parts = data if isinstance(data, tuple | list) and not isinstance(data, PackedSequence) else (data,)
     rows = check_data(tuple(row for part in parts for row in _by_row(part, name)), name=name)
     return Rows(rows, name, least_rows)
 

@@ -128,11 +128,13 @@ def optimizer_of(
         raise ValueError(f"{type(objective).__name__} should have parameters to learn but has none")
     if optimizer is None:
         return Adam(parameters, lr=1e-3, fused=True)
-    made = optimizer if isinstance(optimizer, Optimizer) else optimizer(parameters)
+    made = (
+        optimizer(parameters) if callable(optimizer) and not isinstance(optimizer, Optimizer) else optimizer
+    )
     if not isinstance(made, Optimizer):
         raise TypeError(
             "optimizer should be a torch.optim.Optimizer, or a function from the parameters to one, but "
-            f"{type(optimizer).__name__} gave a {type(made).__name__}"
+            + (f"is {optimizer!r}" if made is optimizer else f"gave a {type(made).__name__}")
         )
     closure = signature(made.step).parameters.get("closure")
     if closure is not None and closure.default is Parameter.empty:
@@ -205,6 +207,8 @@ def run_folder(checkpoint: str | Path | None, *, resume: bool) -> Path | None:
     try:
         folder = Path(checkpoint)
         there = os.path.lexists(folder)  # False also where the system refuses to look
+        if "\0" in str(folder):
+            raise ValueError
     except (TypeError, ValueError):
         raise TypeError(f"checkpoint should be the path of a folder but got {checkpoint!r}") from None
     if there and not folder.is_dir():

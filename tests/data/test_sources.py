@@ -6,7 +6,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse
 import torch
+from torch import nn
 from torch.utils.data import (
     DataLoader,
     Dataset,
@@ -297,6 +299,13 @@ def loader(*columns, **options):
             r"but is nested: give data.Ragged\(x.unbind\(\)\)",
         ),
         (list(X), TypeError, r"but is a list of 11: where they are rows, give torch.stack\(rows\)"),
+        (X.to("meta"), ValueError, "data should hold numbers but lies on the meta device"),
+        (scipy.sparse.csr_matrix(X), TypeError, r"holds a csr_matrix: use torch.as_tensor\(x.toarray\(\)\)"),
+        (
+            nn.utils.rnn.pack_sequence([X, X]),
+            TypeError,
+            r"holds a PackedSequence: use data.Ragged\(sequences\)",
+        ),
         ((X, [0] * 11), TypeError, "holds a list: use torch.tensor or torch.stack"),
         ((X, (X, X)), TypeError, "holds a tuple: .* lay nested tuples out in one"),
         ({"x": X}, TypeError, r"holds a dict: give its columns in a tuple, \(d\['x'\], ...\)"),

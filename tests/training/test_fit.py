@@ -279,6 +279,7 @@ def test_the_end_says_where_the_run_is(tmp_path, capsys):
             ValueError,
             "step by the gradient of one batch but LBFGS calls the loss by itself",
         ),
+        ("adam", TypeError, "should be a torch.optim.Optimizer, or a function .* but is 'adam'"),
         (pyro.optim.Adam({"lr": 0.1}), TypeError, "should be a torch.optim.Optimizer, or a function from"),
     ],
 )

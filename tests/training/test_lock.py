@@ -115,5 +115,7 @@ def test_a_folder_in_which_no_checkpoint_fits_is_found_out_before_the_training(t
 def test_what_is_no_path_is_named():
     with pytest.raises(TypeError, match="checkpoint should be the path of a folder but got 5"):
         train(5)
+    with pytest.raises(TypeError, match="checkpoint should be the path of a folder but got"):
+        train("a\0b")
     with pytest.raises(ValueError, match="checkpoint should be a folder but /dev/null is a file"):
         train("/dev/null")

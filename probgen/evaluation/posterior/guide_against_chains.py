@@ -117,6 +117,10 @@ def guide_against_chains(
         )
     if particles < POINTS:
         raise ValueError(f"particles should be at least {POINTS} but got {particles}")
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"x should be the tensor of the rows whose posterior was sampled but is a {type(x).__name__}"
+        )
     check_data((x, *context), name="x")
     with torch.no_grad(), seeded(seed), evaluating(pair):
         guide, log_p, log_q = weighted_draws(pair, (x, *context), particles)
