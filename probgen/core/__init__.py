@@ -22,6 +22,8 @@ from probgen.core.faults import FaultFinder, NotFinite
 from probgen.core.traces import (
     check_seed,
     evaluating,
+    is_data,
+    is_derived,
     is_factor,
     log_joint_prob,
     plate_nesting,
@@ -46,6 +48,8 @@ __all__ = [
     "Transition",
     "check_seed",
     "evaluating",
+    "is_data",
+    "is_derived",
     "is_factor",
     "log_joint_prob",
     "plate_nesting",

@@ -131,9 +131,19 @@ def sample_sites(trace: Any) -> dict[str, Any]:
     }
 
 
+def is_derived(site: Any) -> bool:
+    """Say whether a site of a trace was made by ``pyro.deterministic``: a named value."""
+    return bool(site["infer"].get("_deterministic"))
+
+
 def is_factor(site: Any) -> bool:
     """Say whether a site of a trace was made by ``pyro.factor``."""
     return isinstance(site["fn"], Unit)
+
+
+def is_data(site: Any) -> bool:
+    """Say whether a site of a trace is an observation, and neither a named value nor a factor."""
+    return site["is_observed"] and not is_derived(site) and not is_factor(site)
 
 
 def plate_nesting(trace: Any) -> int:
@@ -156,7 +166,7 @@ def log_joint_prob(trace: Any, rows: int, *, nesting: int = 1, factors: bool = T
     sites = {
         name: site
         for name, site in sample_sites(trace).items()
-        if not site["infer"].get("_deterministic") and (factors or not is_factor(site))
+        if not is_derived(site) and (factors or not is_factor(site))
     }
     log_probs = (site_log_prob(name, site, rows, nesting=nesting) for name, site in sites.items())
     return torch.as_tensor(sum(log_probs))

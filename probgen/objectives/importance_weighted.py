@@ -9,7 +9,16 @@ import torch
 from pyro.distributions.util import detach
 from torch import Tensor
 
-from probgen.core import Pair, Terms, is_factor, log_joint_prob, sample_sites, site_log_prob
+from probgen.core import (
+    Pair,
+    Terms,
+    is_data,
+    is_derived,
+    is_factor,
+    log_joint_prob,
+    sample_sites,
+    site_log_prob,
+)
 from probgen.objectives.elbo import Bound, terms_of
 from probgen.objectives.particles import Traces, model_trace_at, traces_of
 from probgen.objectives.traced_pair import (
@@ -19,7 +28,6 @@ from probgen.objectives.traced_pair import (
     by_coordinate,
     check_sites,
     drawn_sites,
-    is_data,
 )
 
 
@@ -62,7 +70,10 @@ class IWAE(Bound):
         sites = sample_sites(draws.traces[0].guide)
         latent = [name for name, site in sites.items() if not site["is_observed"]]
         if len(latent) != 1:
-            raise ValueError(f"gradient='dreg' should have a guide with one latent site but it has {latent}")
+            raise ValueError(
+                f"gradient='dreg' should have a guide with one latent site but it has {latent}: give "
+                "gradient='plain'"
+            )
         (name,) = latent
         rows, surrogates = len(batch[0]), []
         possible = draws.log_weights.amax(0) > -torch.inf  # else the loss is infinite, and has no weights
@@ -156,7 +167,7 @@ def _scored(traces: Traces, rows: int, size: int) -> Draws:
     def log_probs(sites: dict[str, Any]) -> dict[str, Tensor]:
         return {name: site_log_prob(name, site, rows, nesting=traces.nesting) for name, site in sites.items()}
 
-    log_p = log_probs({n: s for n, s in model_sites.items() if not s["infer"].get("_deterministic")})
+    log_p = log_probs({n: s for n, s in model_sites.items() if not is_derived(s)})
     log_q = log_probs(drawn_sites(guide_sites))
     with torch.enable_grad():
         factors = log_probs({name: site for name, site in guide_sites.items() if is_factor(site)})

@@ -14,7 +14,15 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing, get_proxy_mode
 from torch.nn.utils.stateless import _reparametrize_module
 
-from probgen.core import NotFinite, Pair, evaluating, plate_nesting, sample_sites, sharing
+from probgen.core import (
+    NotFinite,
+    Pair,
+    evaluating,
+    is_derived,
+    plate_nesting,
+    sample_sites,
+    sharing,
+)
 from probgen.core.supports import Supported
 from probgen.objectives.plate_rows import Rows
 from probgen.objectives.traced_pair import log_prob_of
@@ -214,7 +222,7 @@ def _same(trace: Any, among: Any, whole: Traces, index: int) -> bool:
     if sites.keys() != others.keys():
         return False
     for name, site in sites.items():
-        if site["infer"].get("_deterministic"):
+        if is_derived(site):
             continue
         expected = log_prob_of(site).flatten()
         found = _part(log_prob_of(others[name]), whole, index).flatten()

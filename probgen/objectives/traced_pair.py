@@ -12,7 +12,7 @@ from pyro.distributions.util import broadcast_shape, scale_and_mask
 from torch import Tensor
 from torch.distributions import Independent, kl_divergence
 
-from probgen.core import Pair, is_factor, sample_sites
+from probgen.core import Pair, is_data, is_derived, is_factor, sample_sites
 from probgen.core.traces import OwnParameters, start_of
 
 
@@ -122,18 +122,9 @@ def check_sites(
     return latent
 
 
-def is_data(site: Any) -> bool:
-    """Say whether a site is an observation, and not a named value or a factor."""
-    return site["is_observed"] and not site["infer"].get("_deterministic") and not is_factor(site)
-
-
 def drawn_sites(guide_sites: Mapping[str, Any]) -> dict[str, Any]:
     """Return the guide's sites that are neither named values nor factors."""
-    return {
-        name: site
-        for name, site in guide_sites.items()
-        if not site["infer"].get("_deterministic") and not is_factor(site)
-    }
+    return {name: site for name, site in guide_sites.items() if not is_derived(site) and not is_factor(site)}
 
 
 def _check_value(name: str, site: Any) -> None:

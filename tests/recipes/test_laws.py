@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -137,3 +138,10 @@ def test_drawing_in_a_fresh_process(tmp_path):
     assert json.loads((folder / "run.json").read_text())["model"] == "gmmn-autoencoder"
     drawn = subprocess.run([*command, "sample", str(folder), "-n", "4"], check=True, capture_output=True)
     assert b"4 draws of gmmn-autoencoder on digits, trained for 3 steps" in drawn.stdout
+
+
+def test_the_readme_lists_every_recipe():
+    page = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    for entry in recipes.entries().values():
+        row = f"| `{entry.name}` | {entry.what} | {entry.source} | {', '.join(entry.tasks)} |"
+        assert row in page

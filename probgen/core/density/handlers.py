@@ -20,7 +20,7 @@ from probgen.core.density.bijectors import bijector_of
 from probgen.core.density.density import drawn
 from probgen.core.density.mapped import Values
 from probgen.core.supports import checked_support, element_support, outside, support_of, supported
-from probgen.core.traces import is_factor, sample_sites
+from probgen.core.traces import is_data, sample_sites
 
 
 def bijector(name: str, law: Distribution) -> Transform:
@@ -33,16 +33,6 @@ def bijector(name: str, law: Distribution) -> Transform:
             f"site {name!r} should have a support that the real line can be mapped to but has {support}: "
             f"write it in other variables, or by poutine.reparam"
         ) from None
-
-
-def is_derived(site: Any) -> bool:
-    """Say whether a site of a trace was made by ``pyro.deterministic``."""
-    return bool(site["infer"].get("_deterministic"))
-
-
-def is_observation(site: Any) -> bool:
-    """Say whether a site of a trace is data, and neither a named value nor a factor."""
-    return site["is_observed"] and not is_derived(site) and not is_factor(site)
 
 
 def _is_latent(message: Any) -> bool:
@@ -130,7 +120,7 @@ class Unobserved(Messenger):
     """Draws the observations anew."""
 
     def _pyro_sample(self, message: Any) -> None:
-        if is_observation(message):
+        if is_data(message):
             message["is_observed"], message["value"] = False, None
             message["infer"]["was_observed"] = True
 
@@ -177,7 +167,7 @@ def check_sites(trace: Any, starter: Starter) -> None:
                     f"plate {frame.name!r} should hold all of its {frame.full_size} elements but is "
                     f"sub-sampled to {frame.size}"
                 )
-        if is_observation(site):
+        if is_data(site):
             _check_observation(name, site)
         if name in starter.positions and _masked_in_part(site):
             raise ValueError(

@@ -17,11 +17,10 @@ from torch.utils._pytree import tree_map
 from probgen.core.density.at_positions import log_prob_at
 from probgen.core.density.bijectors import Logistic, innermost
 from probgen.core.density.density import Density
-from probgen.core.density.handlers import is_derived, is_observation
 from probgen.core.density.mapped import Named, Values, mapped, tolerant
 from probgen.core.density.stories import Start, Story
 from probgen.core.supports import support_of
-from probgen.core.traces import sample_sites, seeded
+from probgen.core.traces import is_data, is_derived, sample_sites, seeded
 
 logger = logging.getLogger("probgen")
 
@@ -80,7 +79,7 @@ class ModelDensity(Density):
         placed = {n: log_prob_at(law, first.positions[n]) is not None for n, law in laws.items()}
         self._placed = frozenset(name for name, known in placed.items() if known)
         self.enumerates = self._story.enumerates
-        observed = {n: site["value"] for n, site in sites.items() if n not in laws and is_observation(site)}
+        observed = {n: site["value"] for n, site in sites.items() if n not in laws and is_data(site)}
         self.observed = observed | self._data
         self.vectorised = self._is_vectorised(starts)
         self._chunk = max(1, _ELEMENTS // max(1, sum(value.numel() for value in self.observed.values())))

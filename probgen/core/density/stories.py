@@ -24,13 +24,18 @@ from probgen.core.density.handlers import (
     Unobserved,
     bijector,
     check_sites,
-    is_derived,
-    is_observation,
 )
 from probgen.core.density.log_einsum import ExactLogRing
 from probgen.core.density.mapped import Values
 from probgen.core.faults import FaultFinder, NotFinite
-from probgen.core.traces import evaluating, is_factor, plate_nesting, sample_sites
+from probgen.core.traces import (
+    evaluating,
+    is_data,
+    is_derived,
+    is_factor,
+    plate_nesting,
+    sample_sites,
+)
 
 
 class Start(NamedTuple):
@@ -108,9 +113,7 @@ class Story:
         """Return the log-probability of each observation, by observed site, of its batch shape."""
         trace = self._trace(_given(values, data))
         observed = {
-            name: site
-            for name, site in sample_sites(trace).items()
-            if name not in values and is_observation(site)
+            name: site for name, site in sample_sites(trace).items() if name not in values and is_data(site)
         }
         with pyro.validation_enabled(False):
             trace.compute_log_prob(lambda name, site: name in observed)
