@@ -42,7 +42,7 @@ from probgen.sampling.exact.tables.quantile_table import (
 _PROMISE = 1e-10
 _SEARCHES, _SPLITS = 4, 12
 _BLOCK = 2**14  # quantiles found at a time
-_TOGETHER = 2**14  # values of log_prob: what a mixture of many makes of them fits the memory
+_TOGETHER = 2**15  # values of log_prob: what a mixture of many makes of them fits the memory
 _OVERFLOW = 1e12
 _TRUSTED = 1e-6  # a law with a larger relative error of its normaliser is NaN where validation is off
 
@@ -98,6 +98,8 @@ class GivenDensity:
             raise ValueError(f"points should lie inside the support but got {place}")
         poles = torch.cat([*(torch.where(end.isfinite(), end, torch.nan)[None] for end in ends), named])
         poles = poles.sort(0).values
+        can_ask = validate and not len(named) and low.numel() > 0 and not is_mapped(low, high)
+        self._inner = (float(low.max()), float(high.min())) if can_ask else None  # inside all supports
         self._has_ends = has_low or has_high or len(named) > 0
         somewhere = verification.somewhere(low, high)
         looseness = 1.0 if self._evaluated(somewhere.expand(3, -1)).dtype == torch.float64 else 1e6
@@ -310,10 +312,9 @@ class GivenDensity:
     def _outside(self, x: Tensor, may_ask: bool) -> Tensor | None:
         """Say which x are at an end or a point named, or beyond; None where that is asked, and none are."""
         target = self._target
-        can_ask = may_ask and x.numel() > 0 and not is_mapped(x, target.low, target.high)
-        if can_ask and not len(self.points):
-            least, most = x.detach().amin(), x.detach().amax()
-            if least > target.low.amax() and most < target.high.amin():
+        if may_ask and self._inner is not None and x.numel() > 0 and not is_mapped(x):
+            least, most = x.detach().aminmax()
+            if least > self._inner[0] and most < self._inner[1]:
                 return None
         outside = (x <= target.low) | (x >= target.high)
         if len(self.points):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -17,6 +16,9 @@ from probgen.sampling.exact.inversion.target import Target, beside, poles_beside
 LOG_TAIL = -28.0
 """The logarithm of the share of the mass that may lie beyond the range of float64."""
 
+FarOut = list[tuple[Tensor, Tensor, Tensor]]
+
+_FAR_OUT = 10.0 ** np.arange(12, 300, 6)
 _STEPS = np.array([0.0, 0.7, 1.5, 2.5, 4.0, 7.0, 13.0, 30.0, 90.0, 300.0, 1500.0])
 
 
@@ -33,23 +35,24 @@ def laid_out(target: Target) -> tuple[Panels, Panels, Tensor]:
     return _segments(target, origins, (origins == poles_beside(target.poles, origins)).any(0))
 
 
-def heavy_tail(target: Target, log_prob: LogDensity, peak: Tensor) -> tuple[Tensor, Tensor]:
+def heavy_tail(sides: FarOut, peak: Tensor) -> tuple[Tensor, Tensor]:
     """Say of which laws the integral of exp(log_prob) does not end within float64, and where it is cut."""
     endless, place = torch.zeros_like(peak, dtype=torch.bool), torch.full_like(peak, torch.nan)
-    for x, log_mass, outside in far_out(target, log_prob, peak):
+    for x, log_mass, outside in sides:
         ends = torch.cat([log_mass[1:] == -torch.inf, torch.ones_like(log_mass[:1], dtype=torch.bool)])
         heavy = ((log_mass > LOG_TAIL) & ends & (x.abs() > 1e140)).any(0) & ~outside
         endless, place = endless | heavy, torch.where(heavy, x[0].sign() * 1e140, place)
     return endless, place
 
 
-def far_out(target: Target, log_prob: LogDensity, peak: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Give, for each side, x far out, the log of the mass per unit of log x, and which laws end before."""
-    far = torch.as_tensor(10.0 ** np.arange(12, 300, 6), device=peak.device)[:, None]
-    for sign, end in ((-1, target.low), (1, target.high)):
-        outside = end.isfinite()
-        x = (sign * far).expand(-1, len(peak))
-        yield x, log_prob(torch.where(outside, target.somewhere, x)) + far.log() - peak, outside
+def far_out(target: Target, log_prob: LogDensity, peak: Tensor) -> FarOut:
+    """Return, for each side, x far out, the log of the mass per unit of log x, and which laws end before."""
+    far = series.column(_FAR_OUT, peak)
+    outside = torch.stack([target.low, target.high]).isfinite()
+    x = torch.stack([-far, far]).expand(-1, -1, len(peak))
+    height = log_prob(torch.where(outside[:, None], target.somewhere, x).flatten(0, 1))
+    log_mass = height.unflatten(0, (2, -1)) + far.log() - peak
+    return list(zip(x, log_mass, outside, strict=True))
 
 
 def _segments(target: Target, origins: Tensor, poles: Tensor) -> tuple[Panels, Panels, Tensor]:

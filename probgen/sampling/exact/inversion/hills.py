@@ -244,6 +244,7 @@ def _tops(height: np.ndarray, inside: np.ndarray, looseness: float) -> tuple[np.
     if len(place) == 0:
         return place, place
     values, is_top = height.ravel(), top.ravel()
+    place = _without_ripples(values, place, height.shape[1])
     valleys = np.minimum.reduceat(values, place)
     law, index = np.divmod(place, height.shape[1])
     chosen: list[int] = []
@@ -262,6 +263,20 @@ def _tops(height: np.ndarray, inside: np.ndarray, looseness: float) -> tuple[np.
     chosen.append(best)
     kept = np.array([k for k in chosen if is_top[place[k]]], dtype=np.int64)
     return law[kept], index[kept]
+
+
+def _without_ripples(values: np.ndarray, place: np.ndarray, columns: int) -> np.ndarray:
+    """Leave out the small tops, of which rounding makes thousands, beside one at least as high.
+
+    Those hide no dip, and from left to right they would be passed over one by one.
+    """
+    for later in (True, False):
+        tall, law, low = values[place], place // columns, np.minimum.reduceat(values, place)[:-1]
+        ours, beside = (tall[1:], tall[:-1]) if later else (tall[:-1], tall[1:])
+        lower = ours <= beside if later else ours < beside
+        ripple = lower & (ours - low <= _DIP) & (law[1:] == law[:-1])
+        place = place[~np.insert(ripple, 0 if later else len(ripple), False)]
+    return place
 
 
 def _highest(target: Target, origins: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from probgen.core.density.mapped import is_mapped
 from probgen.sampling.exact.inversion import chebyshev_series as series
-from probgen.sampling.exact.inversion.ends_poles_modes import heavy_tail, laid_out
+from probgen.sampling.exact.inversion.ends_poles_modes import far_out, heavy_tail, laid_out
 from probgen.sampling.exact.inversion.quadrature_panels import (
     ABSOLUTE,
     LogDensity,
@@ -107,7 +107,7 @@ def remeshed(target: Target, panels: Panels, beside: Panels, peak: Tensor) -> Me
     best = x.gather(0, (height + offset).max(0, keepdim=True).indices)
     x = torch.where(offset > -torch.inf, x, best)
     first, last = (torch.nextafter(*ends) for ends in ((target.low, target.high), (target.high, target.low)))
-    endless, _ = heavy_tail(target, target.log_prob, peak)
+    endless, _ = heavy_tail(far_out(target, target.log_prob, peak), peak)
     return Mesh(panels, pieces(panels, power), peak, x, offset, log_r, first, last, endless)
 
 

@@ -9,13 +9,13 @@ from torch import Tensor
 from probgen.sampling.exact.inversion import chebyshev_series as series
 from probgen.sampling.exact.inversion.ends_poles_modes import LOG_TAIL, far_out, heavy_tail
 from probgen.sampling.exact.inversion.numerical_inversion import Masses, Mesh
-from probgen.sampling.exact.inversion.quadrature_panels import LogDensity, argument, distance, placed
+from probgen.sampling.exact.inversion.quadrature_panels import LogDensity, argument, distance, places
 from probgen.sampling.exact.inversion.target import Target, zoomed
 from probgen.sampling.exact.verification import first
 
 _POINTS, _LEAST_POINTS = 2**20, 2**11  # in all, and for each law
 _HEAVY, _RUN = 16, 2**6
-_TOGETHER = 2**8  # runs: what a mixture of many makes of their points fits the memory
+_TOGETHER = 2**9 - 2**3  # runs, whose points are too few for torch to share among threads: that costs more
 _WITHIN = np.arange(_RUN) + 0.5
 _LOOKS = 8
 _BEND, _GAP = 1e-6, 1e-6
@@ -32,11 +32,12 @@ def check_mass(target: Target, mesh: Mesh, found: Masses, log_prob: LogDensity) 
             f"log_prob should be above -inf somewhere but is -inf wherever it was looked at between "
             f"{first(target.low, empty)} and {first(target.high, empty)}; name a place with mass by points="
         )
-    for x, log_mass, outside in far_out(target, log_prob, mesh.peak):
+    sides = far_out(target, log_prob, mesh.peak)
+    for x, log_mass, outside in sides:
         fails = (log_mass[:-1] > LOG_TAIL) & log_mass[1:].isnan() & ~outside
         if fails.any():
             raise ValueError(f"log_prob should be a number but is nan at x = {first(x[1:], fails)}")
-    endless, place = heavy_tail(target, log_prob, mesh.peak)
+    endless, place = heavy_tail(sides, mesh.peak)
     if endless.any():
         raise ValueError(
             f"log_prob should be integrable but falls too slowly: there is mass beyond "
@@ -72,10 +73,12 @@ def overlooked(target: Target, mesh: Mesh, found: Masses) -> Tensor | None:
     mass = torch.where(mesh.panels.piece > 0, 0.0, found.panels)
     most, heavy = mass.topk(min(_HEAVY, len(mass)), 0)
     heavy = torch.where(most > 0, heavy, heavy[:1])  # a panel without mass may lie on a pole
-    edges, _, _ = placed(mesh.panels.take(heavy), np.linspace(-1, 1, runs + 1))
+    edges = places(mesh.panels.take(heavy), np.linspace(-1, 1, runs + 1))[0]
     low, width = edges[:-1].flatten(0, 1), edges.diff(dim=0).flatten(0, 1) / _RUN
-    parts = zip(*(a.split(max(1, _TOGETHER // batch)) for a in (low, width)), strict=True)
-    sharpest = torch.cat([_sharpest(target, *part) for part in parts])
+    parts = list(zip(*(a.split(max(1, _TOGETHER // batch)) for a in (low, width)), strict=True))
+    sharpest = torch.cat([_bend(target, *part).amax(0) for part in parts])
+    if sharpest.isnan().any():
+        sharpest = torch.cat([_bend(target, *part).nan_to_num_(0.0, torch.inf).amax(0) for part in parts])
     sharpest, run = sharpest.topk(min(_LOOKS, len(sharpest)), 0)
     if not (sharpest > _BEND * target.looseness).any():
         return None
@@ -93,13 +96,6 @@ def overlooked(target: Target, mesh: Mesh, found: Masses) -> Tensor | None:
     x, width = torch.where(wrong > 0, x, target.somewhere), torch.where(wrong > 0, width, 0.0)
     place, _ = zoomed(lambda x: sign * target.log_prob(x), x - width, x + width)
     return torch.where(wrong > 0, place, torch.nan)[0]
-
-
-def _sharpest(target: Target, low: Tensor, width: Tensor) -> Tensor:
-    """Return how much log_prob bends at most in each run."""
-    bend = _bend(target, low, width)
-    most = bend.amax(0)
-    return bend.nan_to_num_(0.0, torch.inf).amax(0) if most.isnan().any() else most
 
 
 def _bend(target: Target, low: Tensor, width: Tensor) -> Tensor:

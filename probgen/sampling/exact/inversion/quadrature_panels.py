@@ -23,6 +23,7 @@ ABSOLUTE = 5e-12
 _RELATIVE = 1e-9  # and of its own tail
 _LONGEST, _FAR = 4.0, 24.0  # in t, lest derivatives go astray that fall faster; and up to where
 _ROUNDS, _MOST = 100, 4096
+_FAR_OFF = 2.0**16  # times its tolerance that a panel is cut in four: halves gain no more at degree 15
 _FIELDS = 7
 _CHUNK = 2**16
 _FIXED_ROUNDS, _FIXED_SPLITS = 12, 12  # a kink at a mode takes as many rounds as the others together
@@ -39,7 +40,9 @@ class Panels:
 
     def __init__(self, fields: Tensor) -> None:
         self.fields = fields  # (field, panel, batch)
-        self.origin, self.sign, self.log_width, self.start, self.stop, self.segment, self.piece = fields
+        self.origin, self.sign, self.log_width, self.start, self.stop, self.segment, self.piece = (
+            fields.unbind()
+        )
 
     def __len__(self) -> int:
         return self.fields.shape[1]
@@ -75,12 +78,17 @@ def argument(log_width: Tensor, r: Tensor) -> Tensor:
     return (r + torch.hypot(r, log_width.exp())).log() - log_width
 
 
-def placed(panels: Panels, xi: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-    """Return, along a new first dimension, x at ξ, log(dr/dξ), and x's rounding in units of ξ."""
+def places(panels: Panels, xi: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return, along a new first dimension, x at ξ, r, and dr/dt; and half the width in t."""
     half = (panels.stop - panels.start) / 2
     t = (panels.stop + panels.start) / 2 + half * series.column(xi, half)
     r, slope = distance(panels.log_width, t)
-    x = panels.origin + panels.sign * r
+    return panels.origin + panels.sign * r, r, slope, half
+
+
+def placed(panels: Panels, xi: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    """Return, along a new first dimension, x at ξ, log(dr/dξ), and x's rounding in units of ξ."""
+    x, r, slope, half = places(panels, xi)
     return x, slope.log() + half.log(), (r - (x - panels.origin).abs()) / (slope * half)
 
 
@@ -107,7 +115,10 @@ def in_chunks(function: Callable[[Panels], Tensor], panels: Panels, nodes: int) 
 
     It returns a tensor whose second dimension is that of the panels.
     """
-    parts = panels.fields.split(max(1, _CHUNK // (nodes * panels.fields.shape[2])), 1)
+    few = max(1, _CHUNK // (nodes * panels.fields.shape[2]))
+    if panels.fields.shape[1] <= few:
+        return function(panels)
+    parts = panels.fields.split(few, 1)
     return torch.cat([function(Panels(part)) for part in parts], 1)
 
 
@@ -174,11 +185,22 @@ def refined(
             break
         index = urgency.topk(splits, 0).indices
         halves = panels.take(index).halves()
+        far = 0 if fixed else int((urgency > _FAR_OFF).sum(0).max())
+        if far:
+            halves = _quartered(halves, far)
         new = torch.cat([halves.fields, measure(halves)])
         rows = rows.scatter(1, index.expand(len(rows), -1, -1), new[:, :splits])
         rows = torch.cat([rows, new[:, splits:]], 1)
         rows = rows.gather(1, Panels(rows[:_FIELDS]).order().expand(len(rows), -1, -1))
     return Panels(rows[:_FIELDS])
+
+
+def _quartered(halves: Panels, far: int) -> Panels:
+    """Cut the halves of the first so many panels again."""
+    fields = halves.fields
+    lower, upper = fields.chunk(2, 1)
+    quarters = Panels(torch.cat([lower[:, :far], upper[:, :far]], 1)).halves().fields
+    return Panels(torch.cat([quarters[:, :far], lower[:, far:], quarters[:, far:], upper[:, far:]], 1))
 
 
 def pieces(panels: Panels, power: Power) -> Tensor:

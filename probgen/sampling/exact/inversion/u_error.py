@@ -47,7 +47,8 @@ def integrated_again(target: Target, mesh: Mesh, found: Masses) -> Masses:
     """Return the masses of the panels by other nodes on other panels; those of the pieces are as found."""
     panels = mesh.panels
     halves = panels.cut(panels.start + _CUT * (panels.stop - panels.start))
-    mass = sum(_integrated(target, mesh, half) for half in halves)
+    both = Panels(torch.cat([half.fields for half in halves], 1))
+    mass = sum(_integrated(target, mesh, both).chunk(2))
     return found._replace(panels=torch.where(panels.piece > 0, found.panels, mass))
 
 
