@@ -33,7 +33,7 @@ class Empirical(StepLaw):
     tensor([1., 2., 2., 3.])
     """
 
-    _tables = ("_values", "mass", "_cumulative")
+    _tables = ("_values", "mass", "_tied", "_cumulative")
 
     def __init__(
         self, samples: Tensor, *, weights: Tensor | None = None, validate_args: bool | None = None
@@ -47,7 +47,7 @@ class Empirical(StepLaw):
         self._equal = weights is None
         if weights is None:
             self._cumulative = torch.arange(1, n + 1, dtype=torch.float64, device=samples.device) / n
-            self.mass = torch.full_like(self._cumulative, 1 / n)
+            self.mass = self._tied = torch.full_like(self._cumulative, 1 / n)
         else:
             if weights.shape not in (samples.shape[:1], samples.shape):
                 raise ValueError(
@@ -56,6 +56,7 @@ class Empirical(StepLaw):
                 )
             spread = weights.detach().movedim(0, -1).expand(self._values.shape)
             self.mass = shares(spread.gather(-1, order), "weights")
+            self._tied = self._sums_of_ties()
             self._cumulative = cumulated(self.mass)
         super().__init__(samples.shape[1:], validate_args=validate_args)
 
@@ -110,17 +111,31 @@ class Empirical(StepLaw):
         return self._values.dtype if self._values.is_floating_point() else torch.get_default_dtype()
 
     def _mass(self, value: Tensor) -> Tensor:
-        return self._level(value, right=True) - self._level(value, right=False)
+        """Return the mass at x; a difference of sums would lose what is small beside 1."""
+        below, to_here = (self._count(value, right=right) for right in (False, True))
+        if self._equal:
+            return (to_here - below).to(torch.float64) / self._values.shape[-1]
+        mass = take(self._tied, below.clamp(max=self._values.shape[-1] - 1))
+        return torch.where(to_here > below, mass, 0.0)
+
+    def _sums_of_ties(self) -> Tensor:
+        """Return the mass at each of the sorted samples, in the shape of the samples."""
+        places = self._values.movedim(-1, 0)
+        least = search(self._values, places, right=False).movedim(0, -1)
+        return torch.zeros_like(self.mass).scatter_add(-1, least, self.mass).gather(-1, least)
 
     def _mass_of_values(self) -> Tensor:
         r"""Return the mass at each of the sorted samples, \*batch x n."""
         return self._mass(self.values.movedim(-1, 0)).movedim(0, -1)
 
     def _level(self, value: Tensor, *, right: bool) -> Tensor:
+        return take(torch.nn.functional.pad(self._cumulative, (1, 0)), self._count(value, right=right))
+
+    def _count(self, value: Tensor, *, right: bool) -> Tensor:
+        """Return how many samples are below x, or with ``right`` at x or below."""
         value = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape))
         both = torch.promote_types(self._values.dtype, value.dtype)
-        count = search(self._values.to(both), value.to(both), right=right)
-        return take(torch.nn.functional.pad(self._cumulative, (1, 0)), count)
+        return search(self._values.to(both), value.to(both), right=right)
 
     def _place(self, shape: torch.Size, generator: torch.Generator | None) -> Tensor:
         if not self._equal:
@@ -196,11 +211,13 @@ class DiscreteInverse(StepLaw):
         return torch.where(value < 0, 0.0, level).to(torch.promote_types(self.probs.dtype, value.dtype))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-probability of the category, with gradients to ``probs``."""
+        """Return the log-probability of the category, with gradients to ``probs``; −∞ of what is none."""
         if self._validate_args:
             self._validate_sample(value)
-        index = value.long().expand(torch.broadcast_shapes(value.shape, self.batch_shape))
-        return take(self._shares, index).log().to(self.probs.dtype)
+        value = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape))
+        index = value.long().clamp(0, self.probs.shape[-1] - 1)
+        share = torch.where(index == value, take(self._shares, index), 0.0)
+        return share.log().to(self.probs.dtype)
 
     def enumerate_support(self, expand: bool = True) -> Tensor:
         values = torch.arange(self.probs.shape[-1], device=self.probs.device)

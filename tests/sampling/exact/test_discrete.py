@@ -366,3 +366,31 @@ def test_enumeration_in_pyro():
 def test_bad_input(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_weight_that_is_small_beside_the_others_counts(place):
+    """Beside 1 its share rounds to nothing, and two samples that are tied share it."""
+    weights = torch.ones(3, dtype=torch.float64)
+    weights[place] = 1e-20
+    law = Empirical(torch.arange(3.0, dtype=torch.float64), weights=weights)
+    expected = (weights / weights.sum()).log()
+    torch.testing.assert_close(law.log_prob(torch.arange(3.0, dtype=torch.float64)), expected)
+    torch.testing.assert_close(law.entropy(), -(expected.exp() * expected).sum())
+    tied = Empirical(torch.arange(3.0, dtype=torch.float64).repeat(2), weights=weights.repeat(2) / 2).expand(
+        [4]
+    )
+    torch.testing.assert_close(tied.log_prob(torch.tensor(float(place))).double(), expected[place].expand(4))
+    batch = Empirical(torch.arange(6.0, dtype=torch.float64).reshape(3, 2), weights=weights)
+    values = torch.tensor([2.0, 3.0], dtype=torch.float64)
+    expected = torch.where(values == torch.tensor([2.0, 3.0]), expected[1], -torch.inf)
+    torch.testing.assert_close(batch.log_prob(values), expected)
+
+
+def test_what_is_no_category_has_probability_0_without_validation():
+    """It does not have the probability of another law of the batch."""
+    law = DiscreteInverse(torch.tensor([[0.5, 0.5], [0.1, 0.9]]), validate_args=False)
+    values = torch.tensor([[2, 0], [0, -1], [1, 1]])
+    expected = torch.tensor([[0.0, 0.1], [0.5, 0.0], [0.5, 0.9]])
+    torch.testing.assert_close(law.log_prob(values).exp(), expected)
+    assert law.log_prob(torch.tensor(0.5)).tolist() == [-torch.inf] * 2
