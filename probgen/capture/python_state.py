@@ -98,6 +98,10 @@ class PythonState:
             self._walk()
         return self._state
 
+    def path(self, value: object) -> str:
+        """Return the path of what was found."""
+        return self._paths[id(value)]
+
     def _identities(self) -> list[Any]:
         """Return the identity of all that is held, the size of what holds it and the modules' classes."""
         ids: list[Any] = [*map(id, chain.from_iterable(map(operator.call, self._readers, self._places)))]

@@ -74,4 +74,4 @@ def _setter(name: str, objective: Objective, optimizer: Optimizer) -> Callable[[
             f"a schedule should name 'lr', 'lr.GROUP' or a buffer of the objective, {list(buffers)}, "
             f"not {name!r}"
         )
-    return buffers[name].fill_
+    return lambda value: objective.get_buffer(name).fill_(value)  # another one where it was replaced

@@ -188,13 +188,14 @@ def _sweep(folder: Path, names: Iterable[str], kept: Collection[str]) -> None:
                 shutil.rmtree(old, ignore_errors=True)
 
 
-def load_weights(folder: Path, module: nn.Module, *, name: str | None = None) -> int:
+def load_weights(folder: Path, module: nn.Module, *, name: str | None = None, own: bool = False) -> int:
     """Load weights into a module and return the step at which they were written.
 
     Args:
         folder: the run folder.
         module: the objective that was trained, or one like it.
         name: "best", "last", or None: the best, or the last where the objective judged none to be so.
+        own: whether it goes on with that training, so that its buffers get the shapes that they had.
     """
     if name is None:
         name = "best" if exists(folder) and "best" in _index(folder) else "last"
@@ -206,7 +207,7 @@ def load_weights(folder: Path, module: nn.Module, *, name: str | None = None) ->
         others = folder / entry["folder"] / OTHERS
         _verify(others, entry)
         tensors |= torch.load(others, map_location="cpu", weights_only=True)
-    _make_room(module, tensors)
+    _make_room(module, tensors, emptied=own)
     expected = module.state_dict()
     if tensors.keys() != expected.keys():
         different = sorted(tensors.keys() ^ expected.keys())

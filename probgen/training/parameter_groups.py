@@ -29,11 +29,11 @@ def learning_rate_of(name: str, optimizer: Optimizer) -> Callable[[float], None]
             f"a schedule 'lr.NAME' should name a group of the optimizer's parameters, {names}, not {name!r}: "
             "torch.optim.Adam([{'params': ..., 'name': NAME}, ...])"
         )
-    groups = [group for group in optimizer.param_groups if not name or group.get("name") == name]
 
     def set_rate(value: float) -> None:
-        for group in groups:
-            group["lr"] = value
+        for group in optimizer.param_groups:  # others once a state has been loaded
+            if not name or group.get("name") == name:
+                group["lr"] = value
 
     return set_rate
 

@@ -20,6 +20,7 @@ from probgen.data import Source
 from probgen.data.batches import share
 from probgen.training import checkpoint as checkpoints
 from probgen.training.applied_schedules import Plan, Planned
+from probgen.training.beside_weights import Beside
 from probgen.training.frozen import Modes
 from probgen.training.history import History
 from probgen.training.learned import Learned
@@ -35,7 +36,7 @@ from probgen.training.where_not_finite import where_not_finite
 
 logger = logging.getLogger("probgen")
 
-FORM = 2
+FORM = 3
 """The form of what is saved of a training beside its weights."""
 
 Batch = tuple[Tensor, ...]
@@ -94,6 +95,7 @@ class Run:
         self._plans, self._given = schedules, settings or {}
         self._settings = self._settings_now()  # as they are given
         self.processes.agree({k: v for k, v in self._settings.items() if not k.startswith(BUFFER)})
+        self._beside = Beside(objective)
         self._device = next(objective.parameters()).device
         order_seed = self.processes.gather(int(torch.randint(2**62, ())))[0]
         self._order = torch.Generator(self._device)
@@ -299,6 +301,7 @@ class Run:
         """Write the last checkpoint, and the best if there is a new one: the first process does."""
         table = self._check()
         noise = self.processes.gather(noise_of(self._device))
+        beside = self.processes.gather(self._beside.state_dict())
         state = {
             "form": FORM,
             "run": self._settings,
@@ -307,6 +310,7 @@ class Run:
             "optimizer": self.optimizer.state_dict(),
             "schedules": self._planned.state_dict(),
             "noise": noise,
+            "beside": beside,
             "order": [self._order_state, self._epoch, self._taken],
             "pending": [*table],
             "best": [self._best_loss, self._best_step, self.reports_since_best, self._fault],
@@ -333,9 +337,10 @@ class Run:
             self.compile = state["compile"]
         self._best_loss, self._best_step, self.reports_since_best, self._fault = state["best"]
         if self._best_step:
-            checkpoints.load_weights(folder, self.objective, name="best")
+            checkpoints.load_weights(folder, self.objective, name="best", own=True)
             self._best_weights = checkpoints.state_of(self.objective)
-        checkpoints.load_weights(folder, self.objective, name="last")
+        checkpoints.load_weights(folder, self.objective, name="last", own=True)
+        self._beside.load_state_dict(state["beside"][self.processes.rank], folder)
         self.optimizer.load_state_dict(state["optimizer"])
         self._planned.load_state_dict(state["schedules"])
         self._noise = state["noise"][self.processes.rank]

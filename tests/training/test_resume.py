@@ -1,11 +1,13 @@
 """Stopping and resuming: interrupted, killed, cut in a save, damaged; the bits are those of one long run."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -13,9 +15,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from probgen import Objective
 from probgen.data import Binarised
 from probgen.objectives import SVI
-from probgen.training import checkpoint, fit, run
+from probgen.training import Callback, checkpoint, fit, run
 from tests.pairs import LinearGaussian
 from tests.training.test_fit import Square, adam, same, x_of
 
@@ -270,3 +273,112 @@ def test_weights_of_another_objective_are_refused(tmp_path):
     fit(Square(), x_of(), steps=2, checkpoint=tmp_path, progress=False)
     with pytest.raises(ValueError, match="should be those of this objective but"):
         checkpoint.load_weights(tmp_path, SVI(LinearGaussian()))
+
+
+class Remembering(Objective):
+    """A loss with a state of some kind; ``step`` is what moves it, and says by how much to multiply."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step, self.calls, self.mean = step, 0, torch.zeros(2)
+        self.location, self.part = torch.nn.Parameter(torch.zeros(3)), torch.nn.Linear(3, 3)
+        self.source = torch.Generator().manual_seed(1)
+        self.register_buffer("kept", torch.zeros(2), persistent=False)
+        self.register_buffer("rows", torch.zeros(1, 3))
+
+    def forward(self, *batch: Tensor):
+        (x,) = batch
+        loss = (self.part(x) - self.location).square().mean()
+        return (1 + self.step(self, x)) * loss, {}
+
+
+def more_rows(o, x):
+    if o.training:
+        o.rows = torch.cat([o.rows, x[:1].detach()])
+    return o.rows.square().mean()
+
+
+def count(o, x):
+    o.calls += 1
+    return o.calls / 10
+
+
+HELD = {
+    "buffer that is not persistent": lambda o, x: o.kept.add_(0.1).sum(),
+    "buffer that grows": more_rows,
+    "NumPy's random numbers": lambda o, x: float(np.random.rand()),  # noqa: NPY002
+    "Python's random numbers": lambda o, x: random.random(),
+    "weights frozen by a callback": lambda o, x: 0.0,
+}
+NOT_HELD = {
+    "calls": count,
+    "mean": lambda o, x: o.mean.add_(0.1).sum(),
+    "source": lambda o, x: torch.rand((), generator=o.source),
+}
+
+
+class Freezes(Callback):
+    """Freezes a part after the second step."""
+
+    def on_step_end(self, objective, history):
+        if history.step == 2:
+            objective.part.requires_grad_(False)
+
+
+class Stops(Callback):
+    """Ends a training after some steps."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, objective, history):
+        return history.step == self.step
+
+
+def remembering(step, folder, *, stop=0, resume=False, frozen=False):
+    torch.manual_seed(3)
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    objective = Remembering(step)
+    callbacks = [Stops(stop)] + [Freezes()] * frozen
+    fit(
+        objective,
+        x_of(32),
+        steps=9,
+        batch_size=8,
+        optimizer=adam,
+        checkpoint=folder,
+        resume=resume,
+        seed=9,
+        callbacks=callbacks,
+        progress=False,
+        validation=x_of(16),
+    )
+    return objective
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_what_is_beside_the_weights_is_resumed_too(name, tmp_path):
+    frozen = name.startswith("weights frozen")
+    whole = remembering(HELD[name], tmp_path / "whole", frozen=frozen)
+    remembering(HELD[name], tmp_path / "cut", stop=5, frozen=frozen)
+    resumed = remembering(HELD[name], tmp_path / "cut", resume=True, frozen=frozen)
+    assert same(whole, resumed)
+    assert torch.equal(whole.kept, resumed.kept)
+    assert [w.requires_grad for w in whole.parameters()] == [w.requires_grad for w in resumed.parameters()]
+
+
+@pytest.mark.parametrize("name", NOT_HELD)
+def test_python_state_that_no_checkpoint_holds_is_named(name, tmp_path, caplog):
+    remembering(NOT_HELD[name], tmp_path, stop=5)
+    caplog.clear()
+    remembering(NOT_HELD[name], tmp_path, resume=True)
+    (said,) = [r.message for r in caplog.records if "does not hold" in r.message]
+    assert f"has changed '{name}' of the objective" in said
+    assert "make it a buffer" in said
+
+
+def test_an_objective_without_such_state_resumes_without_a_word(tmp_path, caplog):
+    remembering(lambda o, x: 0.0, tmp_path, stop=5)
+    remembering(lambda o, x: 0.0, tmp_path, resume=True)
+    assert not [r.message for r in caplog.records if "does not hold" in r.message]
