@@ -10,7 +10,7 @@ import torch
 from pyro.distributions import Delta, TorchDistribution
 from pyro.distributions.util import broadcast_shape, scale_and_mask
 from torch import Tensor
-from torch.distributions import Independent, kl_divergence
+from torch.distributions import ContinuousBernoulli, Independent, Uniform, kl_divergence
 
 from probgen.core import Pair, is_data, is_derived, is_factor, sample_sites
 from probgen.core.traces import OwnParameters, start_of
@@ -178,11 +178,18 @@ def _kl_of_coordinates(q: TorchDistribution, p: TorchDistribution) -> Tensor:
     r"""Return the analytic KL, shape (coordinates, \*batch); one where coordinates depend."""
     independent = isinstance(q, Independent) and isinstance(p, Independent)
     if not independent or q.reinterpreted_batch_ndims != p.reinterpreted_batch_ndims:
-        return kl_divergence(q, p).expand(q.batch_shape).unsqueeze(0)
-    kl = kl_divergence(q.base_dist, p.base_dist)
+        return _divergence(q, p).expand(q.batch_shape).unsqueeze(0)
+    kl = _divergence(q.base_dist, p.base_dist)
     if kl.shape != q.batch_shape + q.event_shape:  # the base has events of its own
-        return kl_divergence(q, p).expand(q.batch_shape).unsqueeze(0)
+        return _divergence(q, p).expand(q.batch_shape).unsqueeze(0)
     return kl.flatten(len(q.batch_shape)).movedim(-1, 0)
+
+
+def _divergence(q: TorchDistribution, p: TorchDistribution) -> Tensor:
+    """Return torch's KL, but not where it is wrong: on [0, 1] itself it takes a uniform law for too short."""
+    if isinstance(q, ContinuousBernoulli) and isinstance(p, Uniform):
+        raise NotImplementedError
+    return kl_divergence(q, p)
 
 
 def log_prob_of(site: Any) -> Tensor:

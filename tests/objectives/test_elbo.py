@@ -311,3 +311,27 @@ def test_a_model_that_observes_nothing_is_named():
 def test_bad_arguments(call, error, sentence):
     with pytest.raises(error, match=sentence):
         call()
+
+
+def test_kl_of_a_continuous_bernoulli_law_from_the_uniform_one(device):
+    """It is less the entropy, not infinite: the mean of log q at draws, of which the variance is known."""
+
+    class OnUnit(Pair):
+        def __init__(self):
+            super().__init__()
+            self.logits = torch.nn.Parameter(torch.full((3,), -0.9))
+
+        def model(self, x=None, n=1):
+            with pyro.plate("data", len(x)):
+                z = pyro.sample("z", dist.Uniform(0 * self.logits, 1.0).to_event(1))
+                pyro.sample("x", dist.Normal(z.sum(-1), 1.0), obs=x)
+
+        def guide(self, x=None, n=1):
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.ContinuousBernoulli(logits=self.logits).expand([len(x), 3]).to_event(1))
+
+    torch.manual_seed(0)
+    found = SVI(OnUnit().to(device), ELBO(particles=2000))(torch.zeros(5, device=device))[1]["kl"]
+    law = dist.ContinuousBernoulli(logits=torch.tensor(-0.9, device=device))
+    error = 0.9 * law.variance.sqrt() * (3 / 10_000) ** 0.5  # log q(z) = −0.9 z + a constant
+    assert abs(found + 3 * law.entropy()) < 5 * error
