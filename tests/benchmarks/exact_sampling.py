@@ -1,8 +1,8 @@
 """Exact samplers beside their peers: ``python -m tests.benchmarks.exact_sampling [--only PART ...] [--dry]``.
 
 Parts: accuracy (the gallery of laws, against SciPy's PINV, Hermite interpolation and TDR), speed (draws by
-inversion), batch (a thousand Gamma laws), rejection, discrete, quantiles (those torch lacks), gradients, and
-device (on the GPU if there is one). Each appends a section to RESULTS.md.
+inversion), set-up (of a law from its density), batch (a thousand Gamma laws), rejection, discrete, quantiles
+(those torch lacks), gradients, and device (on the GPU if there is one). Each appends a section to RESULTS.md.
 """
 
 import argparse
@@ -48,6 +48,13 @@ PARTS: dict[str, tuple[str, str, Callable[[int, list[int]], str]]] = {
         "draws by inversion",
         "{draws:,} draws a call, from the density alone, u-error at most 1e-10. " + RACE,
         lambda draws, sizes: raced(exact_speed.inversion(draws)),
+    ),
+    "set-up": (
+        "set-up from a log-density",
+        "Time of the processor until a law is found from its density alone and verified: the median of "
+        f"{2 * exact_speed.ROUNDS + 1}, the two in turn; the u-error asked of PINV is 1e-10, and its centre "
+        "is given. Most values of log_prob are those of the second look, for what the panels overlooked.",
+        lambda draws, sizes: "\n".join([exact_speed.SET_UP_HEAD, *exact_speed.set_up()]),
     ),
     "batch": (
         "a thousand laws",

@@ -6,8 +6,10 @@ only adds time. It adds less to the time of the processor, all threads together,
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import scipy.stats
@@ -262,6 +264,96 @@ def ready_quantiles(draws: int) -> list[str]:
             ),
         }
         rows += race(contenders, name)
+    return rows
+
+
+MIXED = [(0.3, -3.0, 0.5), (0.5, 0.0, 1.0), (0.2, 4.0, 1.5)]  # weight, mean, standard deviation
+
+
+def mixed(x: torch.Tensor) -> torch.Tensor:
+    terms = [math.log(w / s) - ((x - m) / s) ** 2 / 2 for w, m, s in MIXED]
+    return torch.logsumexp(torch.stack(terms), 0)
+
+
+def comb(x: torch.Tensor) -> torch.Tensor:
+    return torch.logsumexp(torch.stack([-(((x - 10 * k) / 0.01) ** 2) / 2 for k in range(9)]), 0)
+
+
+FOUND: dict[str, tuple] = {  # log-density of tensors, support, density of numbers and a centre for PINV
+    "normal": (LAWS["normal"][0], constraints.real, lambda x: math.exp(-x * x / 2), 0.0),
+    "Gamma(2.5)": (LAWS["Gamma(2.5)"][0], constraints.positive, lambda x: x**1.5 * math.exp(-x), 1.5),
+    "Student t(3)": (
+        lambda x: -2 * torch.log1p(x**2 / 3),
+        constraints.real,
+        lambda x: (1 + x * x / 3) ** -2,
+        0.0,
+    ),
+    "Beta(0.5, 0.5)": (
+        lambda x: -(x.log() + torch.log1p(-x)) / 2,
+        constraints.unit_interval,
+        lambda x: (x * (1 - x)) ** -0.5 if 0 < x < 1 else math.inf,
+        0.5,
+    ),
+    "three normals": (
+        mixed,
+        constraints.real,
+        lambda x: sum(w / s * math.exp(-(((x - m) / s) ** 2) / 2) for w, m, s in MIXED),
+        0.0,
+    ),
+    "exp(-√∣x∣)": (
+        lambda x: -x.abs().sqrt(),
+        constraints.real,
+        lambda x: math.exp(-math.sqrt(abs(x))),
+        0.0,
+    ),
+    "nine teeth": (
+        comb,
+        constraints.real,
+        lambda x: sum(math.exp(-(((x - 10 * k) / 0.01) ** 2) / 2) for k in range(9)),
+        40.0,
+    ),
+}
+SET_UP_HEAD = "| law | InverseCDF, ms | of it log_prob | its values | SciPy PINV, ms |\n" + "|---" * 5 + "|"
+
+
+def set_up() -> list[str]:
+    """Return rows of the processor's time to find a law from its density, the medians of 2 ROUNDS + 1."""
+    rows = []
+    for name, (log_prob, support, density, centre) in FOUND.items():
+        inside, values, ours, theirs = [], [], [], []
+
+        def watched(x: torch.Tensor, log_prob=log_prob, inside=inside, values=values) -> torch.Tensor:
+            start = time.process_time()
+            height = log_prob(x)
+            inside.append(time.process_time() - start)
+            values.append(x.numel())
+            return height
+
+        def pinv(density=density, support=support, centre=centre) -> unuran.NumericalInversePolynomial:
+            ends = zip(("lower_bound", "upper_bound"), (-math.inf, math.inf), strict=True)
+            domain = tuple(float(getattr(support, name, end)) for name, end in ends)
+            options = {"center": centre, "domain": domain, "u_resolution": 1e-10, "random_state": 1}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # before it refuses
+                return unuran.NumericalInversePolynomial(SimpleNamespace(pdf=density), **options)
+
+        find = partial(InverseCDF, log_prob=log_prob, support=support, dtype=torch.float64)
+        fault = ""
+        for _ in range(2 * ROUNDS + 1):
+            ours.append(timed(lambda _, find=find: find(), 1)[1])
+            if not fault:
+                try:
+                    theirs.append(timed(lambda _, pinv=pinv: pinv(), 1)[1])
+                except unuran.UNURANError:
+                    fault = "refused"
+        if theirs and not fault:
+            u = np.linspace(0.01, 0.99, 99)
+            error = np.abs(find().cdf(torch.from_numpy(pinv().ppf(u))).numpy() - u).max()
+            fault = "" if error < 1e-8 else f"(u-error {error:.1g})"
+        InverseCDF(log_prob=watched, support=support, dtype=torch.float64)
+        of_pinv = f"{np.median(theirs) * 1e3:.3g} {fault}".strip() if theirs else fault
+        found = f"{np.median(ours) * 1e3:.3g} | {sum(inside) * 1e3:.3g} | {sum(values):,}"
+        rows.append(f"| {name} | {found} | {of_pinv} |")
     return rows
 
 

@@ -99,13 +99,13 @@ class InverseCDF(TorchDistribution):
     beyond 1 − 1e-16 it raises (NaN where validation is off). A ``log_prob`` beside is exact everywhere, and
     faster.
 
-    With validation on each new law is verified, which takes part of a millisecond from a quantile function,
-    some milliseconds from a CDF and 25 to 150 from a log-density, and each draw is checked.
-    ``validate_args=False`` leaves that out; then nothing has control flow that depends on data, and
-    ``make_fx`` can capture ``sample``, ``rsample`` and ``log_prob`` of a law that has a ``log_prob``, and
-    ``rsample`` of any with ``icdf``. The panels of a log-density are then found anew at each call, by a
-    fixed number of steps; a law whose integral they do not give to 1e-6 is NaN. Derivatives by autograd
-    cannot be captured, and say so.
+    With validation on each draw is checked, and each new law verified, which takes part of a millisecond from
+    a quantile function, some from a CDF, and 20 to 40 from a log-density; more where that is slow, as 1.2
+    million values are asked for. ``validate_args=False`` leaves that out; then nothing has control flow that
+    depends on data, and ``make_fx`` can capture ``sample``, ``rsample`` and ``log_prob`` of a law that has a
+    ``log_prob``, and ``rsample`` of any with ``icdf``. The panels of a log-density are then found anew at
+    each call, by a fixed number of steps; a law whose integral they do not give to 1e-6 is NaN. Derivatives
+    by autograd cannot be captured, and say so.
 
     Args:
         log_prob: the log-density, of float64 x in the support, maybe unnormalised; or, beside ``cdf`` or
