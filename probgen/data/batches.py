@@ -22,6 +22,14 @@ class Indexable(Protocol):
     def __getitem__(self, index: Tensor, /) -> Tensor | tuple[Tensor, ...]: ...
 
 
+@runtime_checkable
+class Arranging(Protocol):
+    """Rows that have a say in which of them share a batch."""
+
+    def arranged(self, order: Tensor, batch_size: int, generator: torch.Generator | None) -> Tensor:
+        """Return the rows of an epoch in another order than the one drawn."""
+
+
 NO_ROWS = (str, bytes, np.ndarray, Mapping, list, tuple)
 """What has rows in a way, but does not give them for a tensor of indices."""
 
@@ -88,6 +96,9 @@ class Rows:
         if shuffle:
             source = places[0] if generator is None else generator.device
             order = torch.randperm(n, generator=generator, device=source)
+            for part in self.parts:
+                if isinstance(part, Arranging):
+                    order = part.arranged(order, size, generator)
         else:
             order = torch.arange(n, device=places[0])
         return self._cut(order, places, self._starts(size)[skip:], size, shard, device)

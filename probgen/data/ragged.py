@@ -9,6 +9,9 @@ from torch import Tensor
 
 from probgen.data.batches import row_not_finite
 
+WINDOW = 50
+"""Batches of the order drawn among whose sequences those of like lengths are put together."""
+
 
 class Ragged:
     r"""Sequences of different lengths; a batch of them is ``(padded, lengths)``.
@@ -17,9 +20,13 @@ class Ragged:
     and their lengths, int64 of shape (B,), both on the device of the sequences; ``index`` lies on the CPU.
     T is the longest length in the batch, rounded up to a multiple of ``multiple``, so that few shapes occur.
 
+    Sequences of like lengths share a batch, so that few steps are padding: fifty batches of the order that is
+    drawn are sorted by length and cut anew into batches, which come in random order.
+
     Args:
         sequences: tensors of shape (T_i, \*event), T_i >= 1, alike in event, dtype and device.
         multiple: what T is a multiple of.
+        bucketed: whether lengths are sorted so; if not, any sequences share a batch.
 
     Raises:
         ValueError: where there is no sequence, one is empty, unlike the first or not finite, or ``multiple``
@@ -34,7 +41,7 @@ class Ragged:
     tensor([3, 2])
     """
 
-    def __init__(self, sequences: Sequence[Tensor], *, multiple: int = 1) -> None:
+    def __init__(self, sequences: Sequence[Tensor], *, multiple: int = 1, bucketed: bool = True) -> None:
         if multiple < 1:
             raise ValueError(f"multiple should be at least 1 but got {multiple}")
         if not len(sequences):
@@ -42,6 +49,7 @@ class Ragged:
         for i, sequence in enumerate(sequences):
             _check(sequence, i, sequences[0])
         self.multiple = multiple
+        self.bucketed = bucketed
         self.lengths = torch.tensor([len(sequence) for sequence in sequences])
         self._starts = self.lengths.cumsum(0) - self.lengths
         self._steps = torch.cat(list(sequences))
@@ -61,6 +69,21 @@ class Ragged:
         padded = self._steps[place.to(device)]
         outside = ~inside.to(device).reshape(*inside.shape, *[1] * (padded.dim() - 2))
         return padded.masked_fill_(outside, 0), lengths.to(device)
+
+    def arranged(self, order: Tensor, batch_size: int, generator: torch.Generator | None) -> Tensor:
+        """Return an order in which sequences of like lengths share a batch.
+
+        A last batch that is smaller, and may be left out, holds any sequences, and comes last.
+        """
+        full = len(order) // batch_size
+        if not self.bucketed or full < 2:
+            return order
+        lengths = self.lengths.to(order.device)
+        whole, last = order[: full * batch_size], order[full * batch_size :]
+        windows = whole.split(WINDOW * batch_size)
+        sorted_rows = torch.cat([rows[lengths[rows].sort(stable=True).indices] for rows in windows])
+        places = torch.randperm(full, generator=generator, device=order.device)
+        return torch.cat([sorted_rows.view(full, batch_size)[places].flatten(), last])
 
 
 def _check(sequence: Tensor, i: int, first: Tensor) -> None:

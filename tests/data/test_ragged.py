@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from probgen.data import Ragged, source
+from probgen.data import Ragged, batches, source
 
 LENGTHS = [3, 1, 6, 2, 4]
 
@@ -40,7 +40,7 @@ def test_lengths_are_rounded_up(sequences, index, multiple, steps):
 
 
 def test_alone_and_with_context(sequences, device):
-    data, context = Ragged(sequences), torch.arange(5.0, device=device)
+    data, context = Ragged(sequences, bucketed=False), torch.arange(5.0, device=device)
     order = torch.randperm(5, generator=torch.Generator().manual_seed(1))
     for given, parts, place in ((data, 2, 0), ((data, context), 3, 0), ((context, data), 3, 1)):
         found = list(source(given).batches(2, generator=torch.Generator().manual_seed(1)))
@@ -92,3 +92,40 @@ def test_the_data_stay_as_they_were(sequences):
 def test_wrong_sequences(sequences, options, error, message):
     with pytest.raises(error, match=message):
         Ragged(sequences, **options)
+
+
+def test_sequences_of_like_lengths_share_a_batch():
+    gen = torch.Generator().manual_seed(0)
+    lengths = torch.randint(10, 129, (500,), generator=gen)
+    sequences = [torch.full((int(length),), float(row)) for row, length in enumerate(lengths)]
+
+    def epoch(seed, **options):
+        ragged = Ragged(sequences, **options)
+        found = list(batches(ragged, 32, generator=torch.Generator().manual_seed(seed)))
+        rows = [x[:, 0].long() for x, _ in found]
+        return sum(x.numel() for x, _ in found), rows, [x.shape for x, _ in found]
+
+    padded, rows, shapes = epoch(1)
+    plain, plain_rows, _ = epoch(1, bucketed=False)
+    assert torch.equal(torch.cat(rows).sort().values, torch.arange(500))  # each sequence once
+    assert plain > 1.4 * padded
+    assert padded < 1.15 * int(lengths.sum())
+    assert torch.equal(rows[-1], plain_rows[-1])  # a smaller batch holds any sequences
+    heights = [shape[1] for shape in shapes[:-1]]
+    assert heights != sorted(heights)
+    assert heights != sorted(heights, reverse=True)  # batches come in random order
+    assert torch.equal(torch.cat(epoch(1)[1]), torch.cat(rows))
+    assert not torch.equal(torch.cat(epoch(2)[1]), torch.cat(rows))
+    together = {frozenset(part.tolist()) for part in rows}
+    assert not together & {frozenset(part.tolist()) for part in epoch(2)[1]}  # in other company each time
+
+
+def test_every_sequence_is_as_often_in_the_last_batch():
+    """One that is left out is any: not the longest of the window."""
+    sequences = [torch.ones(length) for length in range(1, 12)]
+    last = torch.zeros(11)
+    for seed in range(400):
+        *_, (_, lengths) = batches(Ragged(sequences), 4, generator=torch.Generator().manual_seed(seed))
+        last[lengths - 1] += 1
+    expected = 400 * 3 / 11
+    assert float(((last - expected) ** 2 / (expected * 8 / 11)).sum()) < 35  # χ² of 10 degrees: one in 10⁴
