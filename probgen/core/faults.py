@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
-from probgen.core.supports import checked_support, element_support, outside
+from probgen.core.supports import element_support, named_support, outside
 
 
 class NotFinite(Exception):
@@ -89,7 +89,7 @@ def _outside(parameter: Tensor, rule: Constraint) -> Tensor:
 
 def _outside_support(law: Any, value: Tensor, impossible: Tensor) -> list[Any]:
     """Return the numbers of a value that lie outside of its law's support, where its probability is 0."""
-    support = checked_support(law)
+    support = named_support(law)
     if support is None:
         return []
     support = element_support(support)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Hashable, Iterator
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -26,6 +27,8 @@ from probgen.core import (
 from probgen.core.supports import Supported
 from probgen.objectives.plate_rows import Rows
 from probgen.objectives.traced_pair import log_prob_of
+
+logger = logging.getLogger("probgen")
 
 PLATE = "_particles"
 """The plate of the draws, left of all the pair's own."""
@@ -74,6 +77,7 @@ def traces_of(pair: Pair, particles: int, *batch: Tensor, model_gradients: bool 
         if found is not None:
             return [found]
         _KNOWN[pair][_form(particles, batch)] = known._replace(together=False)
+        _say_one_by_one(pair, particles)
     rows = Rows(pair, batch)
     return [alone(pair, *batch, rows=rows, learn=learn) for _ in range(particles)]
 
@@ -147,8 +151,18 @@ def _known(pair: Pair, particles: int, *batch: Tensor) -> _Known:
                 known = _checked(pair, particles, *batch)
             except Exception:  # no pass is right: the first draw, run alone, will say why
                 return _Known(1, False, calls)
+        if not known.together:
+            _say_one_by_one(pair, particles)
     known = _KNOWN[pair][form] = known._replace(calls=calls)
     return known
+
+
+def _say_one_by_one(pair: Pair, particles: int) -> None:
+    logger.info(
+        f"the {particles} draws of z per datum are run one by one, in as many passes of "
+        f"{type(pair).__name__}: one pass for all would fail, or compute something else, as with nets that "
+        f"take dimension 0 for the batch"
+    )
 
 
 def _checked(pair: Pair, particles: int, *batch: Tensor) -> _Known:

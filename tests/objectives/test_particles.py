@@ -97,6 +97,15 @@ def test_the_likelihood_is_that_of_one_draw_at_a_time(layer, rows, device):
     torch.testing.assert_close(log_likelihoods(pair, x, particles=DRAWS, seed=7), expected.detach())
 
 
+@pytest.mark.parametrize(("layer", "told"), [(lambda: nn.BatchNorm1d(WIDTH), 1), (nn.Tanh, 0)])
+def test_the_log_says_once_that_draws_are_run_one_by_one(layer, told, device, caplog):
+    pair, x = pair_with(layer(), device).eval(), data(device)
+    with caplog.at_level("INFO", logger="probgen"):
+        for _ in range(3):
+            traces_of(pair, DRAWS, x)
+    assert caplog.text.count(f"the {DRAWS} draws of z per datum are run one by one") == told
+
+
 BOUNDS = {
     "elbo": (lambda: ELBO(particles=DRAWS), None),
     "free bits": (lambda: FreeBits(0.0, particles=DRAWS), None),

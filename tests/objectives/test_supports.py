@@ -35,6 +35,20 @@ LAWS = {  # laws as functions of a real parameter, a value of the support, and o
     "Gamma": (lambda a: dist.Gamma(2.0, a.exp()), 0.3, -0.3),
     "exponential": (lambda a: dist.Exponential(a.exp()), 0.3, -0.3),
     "uniform": (lambda a: dist.Uniform(-a.exp() - 1, a.exp() + 1), 0.3, 9.0),
+    "exponential from 1 on": (  # at its end it has a density
+        lambda a: dist.TransformedDistribution(
+            dist.Exponential(a.exp()), [torch.distributions.AffineTransform(1.0, 2.0)]
+        ),
+        1.0,
+        0.5,
+    ),
+    "uniform as a Beta, of the unit of the data": (
+        lambda a: dist.TransformedDistribution(
+            dist.Beta(torch.ones_like(a), 1.0), [torch.distributions.AffineTransform(0.0, 255.0)]
+        ),
+        25.0,
+        256.0,
+    ),
     "Pareto": (lambda a: dist.Pareto(torch.ones_like(a), a.exp()), 1.5, 0.5),
     "log-normal": (lambda a: dist.LogNormal(a, 1.0), 1.5, -0.5),
     "geometric": (lambda a: dist.Geometric(logits=a), 1.0, 0.5),
@@ -230,7 +244,8 @@ def test_draws_outside_of_their_prior_count_as_impossible(make, device):
 
 UNCONDITIONAL = {  # whose support is the same whatever is learned
     "Poisson", "Poisson, negative", "Bernoulli", "continuous Bernoulli", "grey levels", "Beta", "Gamma",
-    "exponential", "log-normal", "geometric", "zero-inflated", "mixture", "Dirichlet", "one of three",
+    "exponential", "exponential from 1 on", "log-normal", "geometric", "zero-inflated", "mixture",
+    "Dirichlet", "one of three",
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ transforms of: these a position u has to all digits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -34,7 +34,7 @@ from torch.distributions import transforms as maps
 from torch.nn.functional import logsigmoid
 
 from probgen.core.density.bijectors import CorrelationFactor, LogRatios, bijector_of
-from probgen.core.supports import support_of
+from probgen.core.supports import elementary, support_of
 
 
 def log_prob_at(law: Distribution, position: Tensor) -> Tensor | None:
@@ -145,14 +145,19 @@ _KNOWN: dict[Any, Callable[[Any, Tensor], Tensor]] = {
 
 def _of_transformed(law: TransformedDistribution, u: Tensor) -> Tensor | None:
     """Go back by the last transform to the position of the law before it."""
-    *before, last = _flat(law.transforms)
+    *before, last = elementary(law.transforms)
     inner = TransformedDistribution(law.base_dist, before, validate_args=False) if before else law.base_dist
     support, dims = support_of(inner), len(law.event_shape)
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     real = support in (constraints.real, constraints.real_vector)
+    bounded = hasattr(support, "lower_bound") + hasattr(support, "upper_bound")  # ends
     if isinstance(last, maps.SigmoidTransform) and real:
         w, log_volume = u, logsigmoid(u) + logsigmoid(-u)
+    elif isinstance(last, maps.AffineTransform) and bounded:
+        scale = torch.as_tensor(last.scale, dtype=u.dtype, device=u.device)
+        log_volume = scale.abs().log() + torch.zeros_like(u)
+        w = u * scale.sign() if bounded == 2 else u - log_volume
     elif isinstance(last, maps.ExpTransform) and real:
         w, log_volume = u, u
     elif isinstance(last, maps.PowerTransform) and support in (constraints.positive, constraints.nonnegative):
@@ -174,16 +179,3 @@ def _of_transformed(law: TransformedDistribution, u: Tensor) -> Tensor | None:
     if log_prob is None:
         log_prob = inner.log_prob(bijector_of(support)(w))
     return log_prob - (log_volume.flatten(-dims).sum(-1) if dims else log_volume)
-
-
-def _flat(transforms: Sequence[Any]) -> list[Any]:
-    """Return the elementary transforms that transforms are made of, the first one applied first."""
-    flat: list[Any] = []
-    for transform in transforms:
-        if isinstance(transform, maps.ComposeTransform):
-            flat += _flat(transform.parts)
-        elif isinstance(transform, maps.IndependentTransform):
-            flat += _flat([transform.base_transform])
-        else:
-            flat.append(transform)
-    return flat

@@ -19,7 +19,7 @@ from probgen.core.density.at_positions import Placed, log_prob_at
 from probgen.core.density.bijectors import bijector_of
 from probgen.core.density.density import drawn
 from probgen.core.density.mapped import Values
-from probgen.core.supports import checked_support, element_support, outside, support_of, supported
+from probgen.core.supports import element_support, named_support, outside, support_of, supported
 from probgen.core.traces import is_data, sample_sites
 
 
@@ -116,6 +116,34 @@ def _batch(x: Tensor, constraint: Constraint) -> torch.Size:
     return x.shape[: x.dim() - constraint.event_dim]
 
 
+class Bounded(Messenger):
+    """Gives observations density 0 outside of a support that moves with what is latent.
+
+    Laws with such a support, as a Pareto with a latent scale, may have any density beyond it.
+    """
+
+    def __init__(self, names: Collection[str]) -> None:
+        super().__init__()
+        self._names = names
+
+    def _pyro_sample(self, message: Any) -> None:
+        if message["name"] in self._names and message["value"] is not None:
+            message["fn"] = supported(message["fn"])
+
+
+def moving(trace: Any, *, always: bool) -> frozenset[str]:
+    """Return the observations whose support has ends that depend on what needs a gradient, or any ends."""
+    names = set()
+    for name, site in sample_sites(trace).items():
+        if not is_data(site):
+            continue
+        support = named_support(site["fn"])
+        ends = [] if support is None else vars(element_support(support)).values()
+        if any(isinstance(end, Tensor) and (always or end.requires_grad) for end in ends):
+            names.add(name)
+    return frozenset(names)
+
+
 class Unobserved(Messenger):
     """Draws the observations anew."""
 
@@ -156,7 +184,7 @@ def _check_enumerable(name: str, law: Any) -> None:
         ) from None
 
 
-def check_sites(trace: Any, starter: Starter) -> None:
+def check_sites(trace: Any, starter: Starter, moving: Collection[str]) -> None:
     """Raise for what would make the log-density wrong: sub-samples, impossible data, masks, scales."""
     if not starter.positions:
         raise ValueError("the model should have a continuous latent site but has none")
@@ -167,7 +195,7 @@ def check_sites(trace: Any, starter: Starter) -> None:
                     f"plate {frame.name!r} should hold all of its {frame.full_size} elements but is "
                     f"sub-sampled to {frame.size}"
                 )
-        if is_data(site):
+        if is_data(site) and name not in moving:
             _check_observation(name, site)
         if name in starter.positions and _masked_in_part(site):
             raise ValueError(
@@ -182,8 +210,8 @@ def check_sites(trace: Any, starter: Starter) -> None:
 
 def _check_observation(name: str, site: Any) -> None:
     """Raise for data that no parameters make possible, since they lie outside of their law's support."""
-    support = checked_support(site["fn"])
-    if support is None or any(isinstance(bound, Tensor) for bound in vars(element_support(support)).values()):
+    support = named_support(site["fn"])
+    if support is None:
         return
     log_prob = supported(site["fn"]).log_prob(site["value"])
     impossible = outside(support, site["value"]) & (scale_and_mask(log_prob, 1.0, site["mask"]) == -torch.inf)

@@ -17,6 +17,7 @@ from torch.distributions import Transform
 from torch.utils._pytree import tree_leaves
 
 from probgen.core.density.handlers import (
+    Bounded,
     Enumeration,
     Marked,
     Starter,
@@ -24,6 +25,7 @@ from probgen.core.density.handlers import (
     Unobserved,
     bijector,
     check_sites,
+    moving,
 )
 from probgen.core.density.log_einsum import ExactLogRing
 from probgen.core.density.mapped import Values
@@ -57,6 +59,7 @@ class Story:
         self._model, self._args, self._kwargs = model, args, kwargs
         self._discrete: frozenset[str] = frozenset()
         self._nesting = 1
+        self._moving: frozenset[str] = frozenset()
 
     def start(self, data: Values, *, gradients: bool = False) -> Start:
         """Run the model from a standard normal position, which it need not have a prior for."""
@@ -64,7 +67,8 @@ class Story:
         trace = self._trace(starter, _given(data))
         self._discrete = frozenset(starter.discrete)
         self._nesting = plate_nesting(trace)
-        check_sites(trace, starter)
+        self._moving = moving(trace, always=self.enumerates or not gradients)
+        check_sites(trace, starter, self._moving)
         return Start(starter.positions, starter.values, starter.transforms, trace)
 
     @property
@@ -152,7 +156,7 @@ class Story:
         mode = evaluating(self._model) if isinstance(self._model, nn.Module) else contextlib.nullcontext()
         with mode, contextlib.ExitStack() as stack, pyro.validation_enabled(False):
             trace = stack.enter_context(poutine.trace()).trace
-            for handler in handlers:
+            for handler in (Bounded(self._moving), *handlers) if self._moving else handlers:
                 stack.enter_context(handler)
             self._model(*self._args, **self._kwargs)
         return trace

@@ -105,7 +105,9 @@ class Beta(ByInversion, dist.Beta):
         return zero, zero + 1
 
     def _middle_and_spread(self) -> tuple[Tensor, Tensor]:
-        return self.mean.to(torch.float64), 0.67 * self.variance.to(torch.float64).sqrt()
+        a, b = self.concentration1.to(torch.float64), self.concentration0.to(torch.float64)
+        middle = a / (a + b)
+        return middle, 0.67 * (middle * (b / (a + b)) / (a + b + 1)).sqrt()
 
     @property
     def _dtype(self) -> torch.dtype:

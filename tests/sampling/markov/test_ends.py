@@ -11,13 +11,23 @@ from torch.distributions import constraints, transforms
 from probgen import Density
 from probgen.core.density.at_positions import log_prob_at
 from probgen.core.density.bijectors import bijector_of
+from probgen.core.supports import support_of
 from probgen.sampling import sample
 
 float64 = torch.float64
+
+
+def moved(law, loc, scale):
+    return dist.TransformedDistribution(law, [transforms.AffineTransform(loc, scale)])
+
+
 LAWS = {
     "beta": (dist.Beta, (0.1, 0.1), 0.5),
     "beta, high": (dist.Beta, (0.3, 0.08), 0.3 / 0.38),
     "beta on an interval": (dist.AffineBeta, (0.1, 0.2, 5.0, 2.0), 5 + 2 / 3),
+    "gamma from 3 down": (lambda a, b: moved(dist.Gamma(a, b), 3.0, -2.0), (0.1, 0.5), 2.6),
+    "beta from 1 to 6": (lambda a, b: moved(dist.Beta(a, b), 1.0, 5.0), (0.1, 0.2), 1 + 5 / 3),
+    "beta, the other way": (lambda a, b: moved(dist.Beta(a, b), 1.0, -5.0), (0.1, 0.2), 1 - 5 / 3),
     "kumaraswamy": (dist.Kumaraswamy, (0.5, 0.1), None),
     "gamma": (dist.Gamma, (0.02, 0.5), 0.04),
     "weibull": (dist.Weibull, (1.0, 0.1), None),
@@ -236,3 +246,116 @@ def test_uniform_laws_of_a_batch(generator):
     density = Density.from_distribution(law)
     assert density.dim == 1
     assert z_of(short(density, generator)["x"], torch.tensor([1.0, 2.0])).abs().max() < 5
+
+
+EXACT_SUPPORTS = {
+    "from the shift on": (lambda: moved(dist.Gamma(2.0, 1.0), 3.0, 2.0), 3.0, None),
+    "below the shift": (lambda: moved(dist.Exponential(1.0), 3.0, -2.0), None, 3.0),
+    "an interval": (lambda: moved(dist.Uniform(0.0, 1.0), 1.0, -5.0), -4.0, 1.0),
+    "the exponential of an interval": (
+        lambda: dist.TransformedDistribution(dist.Uniform(0.0, 1.0), [transforms.ExpTransform()]),
+        1.0,
+        math.e,
+    ),
+    "the exponential of a half-line": (
+        lambda: dist.TransformedDistribution(
+            dist.Gamma(2.0, 1.0), [transforms.AffineTransform(0.0, -1.0), transforms.ExpTransform()]
+        ),
+        0.0,
+        1.0,
+    ),
+    "reciprocals": (
+        lambda: dist.TransformedDistribution(
+            dist.Beta(2.0, 3.0), [transforms.PowerTransform(torch.tensor(-1.0))]
+        ),
+        1.0,
+        None,
+    ),
+    "the logit of the unit interval": (
+        lambda: dist.TransformedDistribution(dist.Uniform(0.0, 1.0), [transforms.SigmoidTransform().inv]),
+        None,
+        None,
+    ),
+    "a mixture of one support": (
+        lambda: dist.MixtureSameFamily(
+            dist.Categorical(torch.ones(3)), dist.Uniform(torch.zeros(3), torch.full((3,), 2.0))
+        ),
+        0.0,
+        2.0,
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "lower", "upper"), EXACT_SUPPORTS.values(), ids=EXACT_SUPPORTS)
+def test_the_support_of_a_law_is_where_its_values_are(make, lower, upper):
+    law = make()
+    support = support_of(law)
+    for name, end in (("lower_bound", lower), ("upper_bound", upper)):
+        found = getattr(support, name, None)
+        assert found is None if end is None else math.isclose(float(found), end, rel_tol=1e-6)
+    x = law.sample((64,))
+    density = Density.from_distribution(law)
+    torch.testing.assert_close(density.constrain(density.unconstrain(x.unsqueeze(-1)[..., 0]))["x"], x)
+
+
+@pytest.mark.parametrize(
+    ("law", "words"),
+    [
+        (lambda: moved(dist.Dirichlet(torch.ones(3)), 0.0, 7.0), "a transformed Dirichlet should have"),
+        (lambda: moved(dist.Poisson(2.0), 0.0, 7.0), "a transformed Poisson should have"),
+        (lambda: moved(dist.Gamma(2.0, 1.0), 0.0, torch.tensor([1.0, -1.0])), "a transformed Gamma should"),
+    ],
+)
+def test_a_support_that_is_not_known_is_refused(law, words):
+    with pytest.raises(ValueError, match=words):
+        Density.from_distribution(law())
+
+
+def test_a_prior_whose_support_moves_with_another(generator):
+    def model():
+        a = pyro.sample("a", dist.Normal(0.0, 1.0))
+        pyro.sample("x", moved(dist.Gamma(0.5, 1.0), a, -2.0))
+
+    density = Density.from_model(model)
+    assert density.vectorised
+    chains = short(density, generator)
+    assert abs(z_of(chains["a"] - chains["x"], 1.0)) < 5
+
+
+MOVING = {
+    "pareto": (lambda a, s: dist.Pareto(s, 1.5), lambda a, s: 4.5 * s.log() - s),
+    "exponential": (lambda a, s: moved(dist.Exponential(1.0), a, 1.0), lambda a, s: 3 * a - a**2 / 2),
+}
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_data_bound_what_moves_their_support(name, generator):
+    """By quadrature: beyond the least datum the posterior is 0, where torch's laws have ever more density."""
+    law, log_posterior = MOVING[name]
+    data = torch.tensor([2.0, 3.0, 5.0])
+
+    def model():
+        s = pyro.sample("s", dist.Exponential(1.0))
+        a = pyro.sample("a", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", 3):
+            pyro.sample("y", law(a, s), obs=data)
+
+    density, site = Density.from_model(model), "s" if name == "pareto" else "a"
+    assert density.vectorised
+    beyond = {n: torch.tensor([1.0, 2.1 if n == site else 1.0]) for n in ("s", "a")}
+    assert density.log_prob(beyond).isfinite().tolist() == [True, False]
+    grid = torch.linspace(1e-6 if site == "s" else -8, 2, 20_001, dtype=float64)
+    weight = log_posterior(grid, grid).exp()
+    mean = float((grid * weight).sum() / weight.sum())
+    chains = sample(density, method="random_walk", warmup=200, draws=200, generator=generator)
+    assert abs(z_of(chains[site], mean)) < 5
+
+
+def test_data_outside_of_ends_that_do_not_move_are_refused():
+    def model(y):
+        p = pyro.sample("p", dist.Beta(1.0, 1.0))
+        pyro.sample("y", dist.Binomial(torch.tensor(10.0), p), obs=torch.tensor(y))
+
+    Density.from_model(model, 10.0)
+    with pytest.raises(ValueError, match="site 'y' should observe values of its law's support"):
+        Density.from_model(model, 2.5)
