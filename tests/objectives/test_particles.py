@@ -97,7 +97,7 @@ def test_the_likelihood_is_that_of_one_draw_at_a_time(layer, rows, device):
     torch.testing.assert_close(log_likelihoods(pair, x, particles=DRAWS, seed=7), expected.detach())
 
 
-@pytest.mark.parametrize(("layer", "told"), [(lambda: nn.BatchNorm1d(WIDTH), 1), (nn.Tanh, 0)])
+@pytest.mark.parametrize(("layer", "told"), [(lambda: nn.Softmax(1), 1), (nn.Tanh, 0)])
 def test_the_log_says_once_that_draws_are_run_one_by_one(layer, told, device, caplog):
     pair, x = pair_with(layer(), device).eval(), data(device)
     with caplog.at_level("INFO", logger="probgen"):
