@@ -184,6 +184,7 @@ class GivenDensity:
         mesh, found = self._found()
         return getattr(expectations, name)(self._target, mesh, found).reshape(self.shape)
 
+    @torch.no_grad()
     def verify(self) -> None:
         """Find the law, and raise unless it is known as well as is promised."""
         self._found()
@@ -207,8 +208,12 @@ class GivenDensity:
             if graph is not None or is_mapped(found.values) or torch.equal(found.values, self._values):
                 return self._mesh, found
         self._graph, self._table, self._tables, self._errors = graph, None, {}, None
-        mesh = self._checked() if self._validate else meshed(self._target)
-        found = masses(self._height, mesh)
+        if self._validate:
+            mesh, found = self._checked()
+        else:
+            mesh = meshed(self._target)
+        if not self._validate or torch.is_grad_enabled():
+            found = masses(self._height, mesh)
         self._mesh, self._values = mesh, found.values.detach()
         return mesh, found
 
@@ -246,7 +251,7 @@ class GivenDensity:
         return (self._height(x) - self._log_total(mesh, found)).detach().exp()
 
     @torch.no_grad()
-    def _checked(self) -> Mesh:
+    def _checked(self) -> tuple[Mesh, Masses]:
         """Find the panels and what they overlooked; raise unless an independent quadrature confirms them."""
         target = self._target
         for searches in range(_SEARCHES + 1):
@@ -287,7 +292,7 @@ class GivenDensity:
                 f"x = {errors.worst_x:.6g} (u = {errors.worst_u:.3g}) and its integral by "
                 f"{errors.normaliser:.1e}; {target.way_out(way_out)}"
             )
-        return mesh
+        return mesh, found
 
     def _height(self, x: Tensor) -> Tensor:
         """Return log_prob at columns x (n, batch), in float64; −inf outside and where it overflows."""

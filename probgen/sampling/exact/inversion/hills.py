@@ -74,24 +74,27 @@ def lattice(target: Target, origins: Tensor, points: int, most: int | None = Non
     """
     origins = origins.sort(0).values
     share = points // (18 * origins.numel())
-    around, within = _decades(max(share if most is None else min(share, most), _LEAST_POINTS))
+    decade = max(share if most is None else min(share, most), _LEAST_POINTS)
     sides = []
     for sign, radius in zip((-1, 1), reach(target, origins), strict=True):
-        outer, inner = (series.column(distances, radius) for distances in (around, within))
-        sides.append(sign * torch.where(radius < FAR, radius * inner, outer))
-    offsets = torch.cat([sides[0].flip(0), torch.zeros_like(origins)[None], sides[1]])
+        outer, inner = (series.column(distances, radius) for distances in _decades(decade, sign))
+        if not target.fixed and (radius >= FAR).all():
+            sides.append(outer.expand(-1, *radius.shape))
+        else:
+            sides.append(torch.where(radius < FAR, radius * inner, outer))
+    offsets = torch.cat([sides[0], torch.zeros_like(origins)[None], sides[1]])
     return (origins + offsets).transpose(0, 1).flatten(0, 1)
 
 
-@functools.lru_cache(maxsize=8)
-def _decades(points: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return distances from an origin: on an endless side; on others, in units of the reach."""
+@functools.lru_cache(maxsize=16)
+def _decades(points: int, sign: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return places beside an origin, from left to right: on an endless side; on others, as shares of it."""
     around = np.concatenate(
         [np.arange(-300, -9, 3), np.linspace(-9, 9, 18 * points + 1), np.arange(12, 301, 3)]
     )
     sparse = np.arange(-300, -18, 3)
     within = np.concatenate([sparse, np.linspace(-18, 0, len(around) - len(sparse))])
-    return 10.0**around, 10.0**within
+    return sign * 10.0 ** around[::sign], sign * 10.0 ** within[::sign]
 
 
 def _together(lattice: Tensor, more: Tensor) -> Tensor:
