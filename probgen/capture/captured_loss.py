@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from probgen.capture.casts import forget_casts
-from probgen.capture.comparison import check_outcome, difference, summary
+from probgen.capture.comparison import check_outcome, difference, foreign_weight, summary
 from probgen.capture.loss_graph import Captured, bind, capture
 from probgen.capture.modes import MODES, auto_mode
 from probgen.capture.python_state import PythonState
@@ -162,6 +162,15 @@ class CapturedLoss:
         if not self._checked and torch.is_grad_enabled():
             check_outcome(outcome, type(self.objective).__name__)
             self._checked = True
+            foreign = foreign_weight(outcome[0], self.objective.parameters())
+            if foreign is not None:
+                logger.warning(
+                    "the loss has a gradient for a parameter of shape %s that is none of %s's, so that it is "
+                    "not learned: make its module an attribute of the objective, or, where it should stay as "
+                    "it is, call requires_grad_(False) on it",
+                    tuple(foreign.shape),
+                    type(self.objective).__name__,
+                )
         if failure is not None:  # and the eager loss did what the graph could not
             self._give_up(failure)
         return outcome

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -65,6 +65,22 @@ def check_outcome(outcome: object, name: str) -> None:
     for term, value in terms.items():
         if not (isinstance(value, Tensor) and value.dim() == 0 and not value.requires_grad):
             raise ValueError(f"the term {term!r} of {name} should be a detached scalar tensor but is {value}")
+
+
+def foreign_weight(loss: Tensor, owned: Iterable[Tensor]) -> Tensor | None:
+    """Return a parameter that a loss has a gradient for and that is none of those owned, if there is one."""
+    known = {id(weight) for weight in owned}
+    nodes, seen = [loss.grad_fn], set()
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)
+        if isinstance(leaf, torch.nn.Parameter) and id(leaf) not in known:
+            return leaf
+        nodes += [following for following, _ in node.next_functions]
+    return None
 
 
 def _fingerprint(gradient: Tensor) -> Tensor:

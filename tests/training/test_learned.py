@@ -128,3 +128,26 @@ def test_lazy_modules_are_called_once_before(layer):
         train(net)
     net(torch.randn(8, 2))
     train(net, epochs=1)
+
+
+class Outside(Objective):
+    """A loss that uses a net which is hidden from it in a list."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.nets = [net]
+
+    def forward(self, *batch):
+        return (self.scale * self.nets[0](batch[0])).square().mean(), {}
+
+
+def test_a_parameter_that_is_not_the_objectives_is_told(caplog):
+    torch.manual_seed(0)
+    options = {"steps": 3, "batch_size": 10, "progress": False, "compile": "eager", "seed": 0}
+    fit(Outside(nn.Linear(3, 4)), torch.randn(40, 3), **options)
+    told = "a gradient for a parameter of shape (4,) that is none of Outside's, so that it is not learned"
+    assert told in caplog.text or told.replace("(4,)", "(4, 3)") in caplog.text
+    caplog.clear()
+    fit(Outside(nn.Linear(3, 4).requires_grad_(False)), torch.randn(40, 3), **options)
+    assert "not learned" not in caplog.text
