@@ -88,6 +88,7 @@ class GivenDensity:
         self._table: Table | None = None
         self._tables: dict[Resolution, QuantileTable] = {}
         self._errors: accuracy.Errors | None = None
+        self.narrowest = torch.full((self.shape.numel(),), torch.nan, dtype=torch.float64, device=self.device)
         low, high = (end.to(self.device).expand(self.shape).reshape(-1) for end in (low, high))
         has_low, has_high = (bound is not None for bound in bounds)
         ends = [end for end, is_there in ((low, has_low), (high, has_high)) if is_there]
@@ -194,8 +195,13 @@ class GivenDensity:
         return self._found()[0].x
 
     def errors(self) -> accuracy.Errors:
-        """Return what an independent quadrature says of the law."""
+        """Return what an independent quadrature says of the law; NaN where validation is off.
+
+        Then nothing was looked at again, and a quadrature of the panels alone would not see what they miss.
+        """
         mesh, found = self._found()
+        if not self._validate:
+            return accuracy.Errors(*[torch.nan] * len(accuracy.Errors._fields))
         again = accuracy.integrated_again(self._target, mesh, found)
         table = self._tabulated(mesh, found)
         return self._errors or accuracy.measured(self._target, mesh, found, again, table)
@@ -258,16 +264,19 @@ class GivenDensity:
             mesh = meshed(target)
             found = masses(self._height, mesh)
             soundness.check_mass(target, mesh, found, self._evaluated)
-            places = soundness.overlooked(target, mesh, found)
-            if places is None:
-                break
+            places, self.narrowest = soundness.unseen_hills(target, mesh, found)
+            if not len(places):
+                missed = soundness.overlooked(target, mesh, found)
+                if missed is None:
+                    break
+                places = missed[None]
             if searches == _SEARCHES:
                 place = verification.first(places, ~places.isnan())
                 raise ValueError(
                     f"log_prob has a feature too narrow to integrate at x = {place}; "
                     f"{target.way_out('see points=')}"
                 )
-            target = target._replace(hints=torch.cat([target.hints, places[None]]))
+            target = target._replace(hints=torch.cat([target.hints, places]))
         again = accuracy.integrated_again(target, mesh, found)
         for _ in range(_SPLITS):
             finer = split(target, mesh, found.panels, again.panels)

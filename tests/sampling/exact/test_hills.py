@@ -129,6 +129,47 @@ def test_spikes_among_which_more_may_hide():
     assert float(law(place).report().log_normaliser) == pytest.approx(math.log(2), abs=1e-9)
 
 
+def mixture(seed):
+    """Up to a dozen normals of widths from 1e-5 to 100, hundreds apart, with weights that sum to 1."""
+    random = np.random.default_rng(seed)
+    k = random.integers(3, 13)
+    mean, sd = random.uniform(-1000, 1000, k), 10 ** random.uniform(-5, 2, k)
+    weight = random.dirichlet(np.ones(k))
+    return mean, kernels(mean, sd, np.log(weight / sd) - 0.5 * math.log(2 * math.pi))[0]
+
+
+@pytest.mark.parametrize("seed", [2, 3, 5])
+def test_modes_of_very_different_widths(seed):
+    _, log_prob = mixture(seed)
+    report = InverseCDF(log_prob=log_prob, dtype=float64).report()
+    assert float(report.log_normaliser) == pytest.approx(0.0, abs=1e-10)
+
+
+@pytest.mark.parametrize("seed", [6, 7])
+def test_modes_too_narrow_to_look_for_more_are_refused_but_with_their_places(seed):
+    mean, log_prob = mixture(seed)
+    with pytest.raises(ValueError, match="more mass may be there than can be seen; name places of all"):
+        InverseCDF(log_prob=log_prob, dtype=float64)
+    report = InverseCDF(log_prob=log_prob, points=np.sort(mean), dtype=float64).report()
+    assert float(report.log_normaliser) == pytest.approx(0.0, abs=1e-10)
+
+
+@pytest.mark.parametrize("place", [0.37, -2.2, 2.9])
+def test_a_lone_mode_as_narrow_as_the_report_says(place):
+    report = InverseCDF(log_prob=lambda x: -x * x / 2, dtype=float64).report()
+    assert 0 < float(report.narrowest) < 1e-4
+    width = float(report.narrowest)
+    log_prob, log_normaliser = kernels([0.0, place], [1.0, width], [0.0, 5.0])
+    law = InverseCDF(log_prob=log_prob, dtype=float64)
+    assert float(law.report().log_normaliser) == pytest.approx(float(log_normaliser), abs=1e-11)
+
+
+def test_without_validation_the_report_does_not_say_that_all_is_well():
+    report = InverseCDF(log_prob=comb(9, 10.0, 0.01)[0], dtype=float64, validate_args=False).report()
+    numbers = (report.u_error, report.x_error, report.log_normaliser_error, float(report.narrowest))
+    assert all(math.isnan(number) for number in numbers)
+
+
 def test_the_time_of_points_is_not_that_of_their_pairs():
     """A histogram of 200 bins, all inner edges named: there were 2 million values of log_prob a point."""
     random = np.random.default_rng(0)
@@ -167,10 +208,11 @@ def test_a_step(step):
     assert float(law.cdf(torch.tensor(0.3, dtype=float64))) == pytest.approx(-math.expm1(-0.3) / total)
 
 
-def test_steps_that_are_not_named():
+@pytest.mark.parametrize("bins", [25, 100, 400])
+def test_steps_that_are_not_named(bins):
     random = np.random.default_rng(0)
-    edges = np.sort(np.r_[0, random.uniform(0, 10, 24), 10.0])
-    mass = random.dirichlet(np.ones(25))
+    edges = np.sort(np.r_[0, random.uniform(0, 10, bins - 1), 10.0])
+    mass = random.dirichlet(np.ones(bins))
     height, inner = torch.as_tensor(np.log(mass / np.diff(edges))), torch.as_tensor(edges[1:-1])
     law = InverseCDF(
         log_prob=lambda x: height[torch.bucketize(x.contiguous(), inner, right=True)],

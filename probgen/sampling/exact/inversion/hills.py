@@ -33,7 +33,7 @@ def modes(target: Target, anchors: Tensor) -> Tensor:
     if target.fixed:
         found = _highest(target, anchors)
         return _highest(target, torch.cat([anchors, found]))
-    found = _seen(target, lattice(target, anchors, _POINTS, _MOST_POINTS), anchors)
+    found = seen(target, lattice(target, anchors, _POINTS, _MOST_POINTS), anchors)
     closely: Tensor | None = None
     for _ in range(_ROUNDS):
         before = len(found)
@@ -42,7 +42,7 @@ def modes(target: Target, anchors: Tensor) -> Tensor:
             x = _together(x, closely)
         elif before > 1:
             x = _together(x, _evenly(target, found))
-        found = _seen(target, x, anchors)
+        found = seen(target, x, anchors)
         if len(found) > _MOST_MODES:
             break
         if len(found) <= before:
@@ -159,24 +159,42 @@ def _closely(target: Target, found: Tensor) -> Tensor | None:
 
 def _seen_within(target: Target, tops: Tensor) -> Tensor:
     """Return from how far log_prob rises towards each top; inf where that is much of the way to the next."""
+    return isolated(tops, rises_from(target, tops))
+
+
+def isolated(tops: Tensor, within: Tensor) -> Tensor:
+    """Return from how far tops are seen, inf where that is much of the way to the next."""
     ordered, order = tops.sort(0)
     gap = ordered.diff(dim=0)
-    gap = torch.where(gap > 0, gap, torch.inf)
+    gap = torch.where(gap > ordered[1:].abs() * 2.0**-28, gap, torch.inf)
     none = torch.full_like(ordered[:1], torch.inf)
     nearest = torch.minimum(torch.cat([none, gap]), torch.cat([gap, none]))
-    r = series.column(2.0 ** np.arange(-60.0, 40.0), ordered)
-    x = torch.stack([ordered - r, ordered + r])  # (side, distance, top, batch)
+    nearest = torch.zeros_like(nearest).scatter(0, order, nearest)
+    return torch.where(within < nearest / _ALIKE, within, torch.inf)
+
+
+def rises_from(target: Target, tops: Tensor) -> Tensor:
+    """Return from how far log_prob rises towards each top, to an octave; inf where that does not end."""
+    return rises_and_widths(target, tops)[0]
+
+
+def rises_and_widths(target: Target, tops: Tensor) -> tuple[Tensor, Tensor]:
+    """Return from how far log_prob rises towards each top, and how far from there it has fallen by 1.
+
+    To an octave, on the wider side; inf where that does not end.
+    """
+    r = series.column(2.0 ** np.arange(-60.0, 40.0), tops)
+    x = torch.stack([tops - r, tops + r])  # (side, distance, top, batch)
     height = target.height(x.flatten(0, 2)).unflatten(0, x.shape[:3])
-    fallen = height < height.amax(1, keepdim=True) - 1
-    fallen = (fallen.to(torch.int8).cummax(1).values > 0)[:, :-1] & (r[:-1] > ordered.abs() * 2.0**-28)
+    fallen = height < height.cummax(1).values - 1
+    fallen = (fallen.to(torch.int8).cummax(1).values > 0)[:, :-1] & (r[:-1] > tops.abs() * 2.0**-28)
     inside = ((x > target.low) & (x < target.high))[:, 1:]
     flat = inside & fallen & ~(height[:, 1:] < height[:, :-1] - _FALLING)
-    first = torch.where(flat, r[:-1].expand_as(flat[0]), torch.inf).amin(1).amax(0)  # on both sides
-    within = torch.where(first < nearest / _ALIKE, first, torch.inf)
-    return torch.zeros_like(within).scatter(0, order, within)
+    within, width = (torch.where(some, r[:-1], torch.inf).amin(1).amax(0) for some in (flat, fallen & inside))
+    return within, width
 
 
-def _seen(target: Target, x: Tensor, anchors: Tensor) -> Tensor:
+def seen(target: Target, x: Tensor, anchors: Tensor) -> Tensor:
     """Return the modes in hills that the lattice x shows and that may hold mass."""
     inside = target.inside(x)
     if inside.all():

@@ -7,18 +7,30 @@ import torch
 from torch import Tensor
 
 from probgen.sampling.exact.inversion import chebyshev_series as series
+from probgen.sampling.exact.inversion import hills
 from probgen.sampling.exact.inversion.ends_poles_modes import LOG_TAIL, far_out, heavy_tail
-from probgen.sampling.exact.inversion.numerical_inversion import Masses, Mesh
+from probgen.sampling.exact.inversion.numerical_inversion import (
+    Masses,
+    Mesh,
+    panel_of,
+    quantile,
+    tabulated,
+)
 from probgen.sampling.exact.inversion.quadrature_panels import LogDensity, argument, distance, places
-from probgen.sampling.exact.inversion.target import Target, zoomed
+from probgen.sampling.exact.inversion.target import Target, poles_beside, zoomed
 from probgen.sampling.exact.verification import first
 
-_POINTS, _LEAST_POINTS = 2**20, 2**11  # in all, and for each law
+_POINTS, _LEAST_POINTS = 2**19, 2**11  # in all, and for each law
 _HEAVY, _RUN = 16, 2**6
 _TOGETHER = 2**9 - 2**3  # runs, whose points are too few for torch to share among threads: that costs more
 _WITHIN = np.arange(_RUN) + 0.5
 _LOOKS = 8
 _BEND, _GAP = 1e-6, 1e-6
+_EVEN_POINTS, _LEAST_EVEN = 2**17, 2**8  # evenly spaced ones, in all and for each law
+_MOST_EVEN = 2**21  # in all, where modes are narrow
+_UNLIKE = 100  # times as wide as another
+_SHARE = 1e-3  # of the mass, beyond either end of the stretch that is looked at evenly
+_NO_MASS = 1e-11  # of the total: what a feature may be off in the density in ξ, whose range is 2
 _VAGUE = 1e-6  # of the mass: how far off the piece beside a pole may be
 
 
@@ -65,7 +77,7 @@ def check_mass(target: Target, mesh: Mesh, found: Masses, log_prob: LogDensity) 
 def overlooked(target: Target, mesh: Mesh, found: Masses) -> Tensor | None:
     """Look for features too narrow for the panels: a place for each law, NaN where none is, or None at all.
 
-    For a single law 2¹⁶ points are laid in each of the sixteen panels that hold most; in a batch fewer, 2⁷ at
+    For a single law 2¹⁵ points are laid in each of the sixteen panels that hold most; in a batch fewer, 2⁷ at
     least. Where log_prob bends most between neighbouring points, it is held against the panel's series.
     """
     batch = mesh.x.shape[1]
@@ -86,7 +98,7 @@ def overlooked(target: Target, mesh: Mesh, found: Masses) -> Tensor | None:
     panel, low, width = heavy.gather(0, run % len(heavy)), low.gather(0, run), width.gather(0, run)
     point = _bend(target, low, width).nan_to_num_(0.0, torch.inf).argmax(0)
     x = torch.cat([low + width * (point + side) for side in (0.5, 1.5, 2.5)])
-    gap = _gap(target, mesh, found, panel.repeat(3, 1), x)
+    gap, _ = _gap(target, mesh, found, panel.repeat(3, 1), x)
     wrong, most = torch.where(gap.abs() > _GAP * target.looseness, sharpest.repeat(3, 1), 0.0).max(
         0, keepdim=True
     )
@@ -96,6 +108,63 @@ def overlooked(target: Target, mesh: Mesh, found: Masses) -> Tensor | None:
     x, width = torch.where(wrong > 0, x, target.somewhere), torch.where(wrong > 0, width, 0.0)
     place, _ = zoomed(lambda x: sign * target.log_prob(x), x - width, x + width)
     return torch.where(wrong > 0, place, torch.nan)[0]
+
+
+@torch.no_grad()
+def unseen_hills(target: Target, mesh: Mesh, found: Masses) -> tuple[Tensor, Tensor]:
+    """Look at evenly spaced places, in panels of little mass too, for modes that the panels do not hold.
+
+    Places lie between the quantiles at 0.001 and 0.999, 2¹⁷ of them for a single law; where it has modes on
+    flat ground, that show from nearby only, as close as half the distance from which the narrowest shows.
+    Returns columns of modes, NaN where there are no more, and the spacing for each law. Raises where two
+    modes or more are so narrow that this needs too many places, and not all of them are named.
+    """
+    batch = mesh.x.shape[1]
+    table = tabulated(mesh, found)
+    ends = torch.full_like(mesh.peak, _SHARE)
+    low, high = quantile(table, torch.stack([ends, -ends]))
+    origins = mesh.panels.take(mesh.pieces[::2]).origin
+    # where there are several modes of very different widths, all places that can be afforded
+    within, width = hills.rises_and_widths(target, origins)
+    beside = torch.where(within < torch.inf, within, width / 8)
+    named = ((origins - poles_beside(target.poles, origins)).abs() <= beside).any(0)
+    narrow = torch.where(named, torch.inf, hills.isolated(origins, within))
+    few, many = (max(points // batch, _LEAST_EVEN) for points in (_EVEN_POINTS, _MOST_EVEN))
+    width = torch.where(named, torch.nan, width)
+    unlike = width.nan_to_num(0.0, 0.0).amax(0) > _UNLIKE * width.nan_to_num(torch.inf).amin(0)
+    step = (high - low) / torch.where(unlike | _several(origins, narrow < torch.inf), many, few)
+    # as close as the narrowest mode shows that is not named
+    narrowest, which = torch.where(named, torch.inf, within).min(0, keepdim=True)
+    closest = narrowest[0] / 2
+    beyond = closest < (high - low) / many
+    refused = beyond & _several(origins, within / 2 < step)
+    if refused.any():
+        place = origins.gather(0, which)[0]
+        raise ValueError(
+            f"log_prob has narrow modes, as that at x = {first(place, refused):.6g} that is "
+            f"{first(2 * closest, refused):.1e} wide, and more mass may be there than can be seen; name "
+            f"places of all modes by points="
+        )
+    step = torch.where(beyond, step, step.minimum(closest))
+    count = int(((high - low) / step).max()) + 1
+    step = (high - low) / count
+    x = low + step * series.column(np.arange(count) + 0.5, low)
+    modes = hills.seen(target, x, origins)
+    # those that the panels' series do not hold, on either side: at a jump a panel ends
+    missed = torch.zeros_like(modes, dtype=torch.bool)
+    for side in (-1, 1):
+        x = modes + side * step * 2.0**-12
+        x = torch.where(target.inside(x), x, target.somewhere)
+        gap, excess = _gap(target, mesh, found, panel_of(table, x), x)
+        missed |= (gap.abs() > _GAP * target.looseness) & (excess > _NO_MASS * target.looseness * found.total)
+    return torch.where(missed, modes, torch.nan)[missed.any(1)], step
+
+
+def _several(tops: Tensor, which: Tensor) -> Tensor:
+    """Say of which laws some of the tops are different."""
+    low, high = (torch.where(which, tops, end) for end in (torch.inf, -torch.inf))
+    low, high = low.amin(0), high.amax(0)
+    return high - low > 2.0**-30 * torch.maximum(high.abs(), low.abs())
 
 
 def _bend(target: Target, low: Tensor, width: Tensor) -> Tensor:
@@ -108,8 +177,8 @@ def _bend(target: Target, low: Tensor, width: Tensor) -> Tensor:
     return (height[2:] + height[:-2]).sub_(height[1:-1], alpha=2).abs_()
 
 
-def _gap(target: Target, mesh: Mesh, found: Masses, panel: Tensor, x: Tensor) -> Tensor:
-    """Return how far the density at x, in a panel, is from the panel's series, in units of either."""
+def _gap(target: Target, mesh: Mesh, found: Masses, panel: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how far the density in ξ at x, in a panel, is from its series: in units of either; and as is."""
     panels = mesh.panels.take(panel)
     t = argument(panels.log_width, (x - panels.origin).abs())
     xi = ((2 * t - panels.start - panels.stop) / (panels.stop - panels.start)).nan_to_num(0.0).clamp(-1, 1)
@@ -118,4 +187,5 @@ def _gap(target: Target, mesh: Mesh, found: Masses, panel: Tensor, x: Tensor) ->
     expected = (coefficients * series.basis(xi)[:-1]).sum(0)
     log_scale = distance(panels.log_width, t)[1].log() + ((panels.stop - panels.start) / 2).log()
     actual = (target.log_prob(x) + log_scale - mesh.peak).exp()
-    return ((actual - expected) / torch.maximum(actual, expected.abs())).nan_to_num(0.0)
+    gap = actual - expected
+    return (gap / torch.maximum(actual, expected.abs())).nan_to_num(0.0), gap
