@@ -33,10 +33,12 @@ Wrap = Callable[[Function], Function]
 MODES = ("auto", "eager", "graph", "compile")
 RECORD_CALLS = 500
 """Calls from which "auto" records: making a graph costs what about two hundred calls save."""
-NODE_SECONDS, NUMBER_SECONDS = 3e-6, 1e-9
+NODE_SECONDS, NUMBER_SECONDS = 3e-6, 8e-10
 """What "auto" takes an operation of a graph to cost, and each number that it computes."""
-COMPILE_SECONDS, COMPILE_NODE_SECONDS = 5.0, 0.04
+COMPILE_SECONDS, COMPILE_NODE_SECONDS = 4.0, 0.024
 """What "auto" takes compilation to cost, once and for each operation."""
+SAVED = 0.7
+"""The share of an operation's cost that compilation saves, about."""
 
 COMPILER = {"cpp.vec_isa_ok": True, "compile_threads": 1, "cpp.min_chunk_size": 2**15}
 """Instructions that the processor names are not tried out first, and no pool of workers is started for a few
@@ -48,41 +50,56 @@ def as_written(function: Function) -> Function:
     return function
 
 
-def wrapper(mode: str, *, calls: int) -> Wrap:
+def wrapper(mode: str, *, calls: int, steps: int = 1) -> Wrap:
     """Return what makes a function of tensors faster.
+
+    How often a step will call it may be known better on the way: see :func:`expect`.
 
     Args:
         mode: ``"eager"`` leaves it as it is; ``"graph"`` records it, to the same bits; ``"compile"`` gives
-            the recording to torch's compiler; ``"auto"`` chooses by ``calls`` and the size of the graph, so
-            that the same call makes the same choice.
-        calls: how often it will be called, about.
+            the recording to torch's compiler; ``"auto"`` chooses by the number of calls and the size of the
+            graph, not by a clock, so that the same run makes the same choices.
+        calls: how often a step will call it, about.
+        steps: how many steps there will be.
 
     Raises:
         ValueError: for an unknown mode.
     """
     if mode not in MODES:
         raise ValueError(f"compile should be one of {', '.join(MODES)} but got {mode!r}")
-    if mode == "eager" or (mode == "auto" and calls < RECORD_CALLS):
+    if mode == "eager":
         return as_written
-    return partial(Recorded, mode=mode, calls=calls)
+    return partial(Recorded, mode=mode, calls=calls, steps=steps)
+
+
+def expect(function: Function, *, calls: float, done: int) -> None:
+    """Say how often a step calls a function, as found in the steps that are done.
+
+    Where ``"auto"`` chooses its mode, it chooses anew for the steps to come: it may record or compile it now.
+    """
+    if isinstance(function, Recorded):
+        function.expect(calls, done)
 
 
 class Recorded:
     """A function of tensors that runs as a graph, made at its first call; one for each form of arguments."""
 
-    def __init__(self, function: Function, *, mode: str, calls: int) -> None:
-        self._function, self._mode, self._planned = function, mode, calls
+    def __init__(self, function: Function, *, mode: str, calls: float, steps: int = 1) -> None:
+        self._function, self._mode, self._steps = function, mode, steps
+        self._to_come = calls * steps
         self._graphs: dict[object, Function] = {}
+        self._open: dict[object, GraphModule] = {}  # those that may still be compiled
+        self._asked: set[object] = set()  # those for which more calls are expected than before
         self._called: Counter[object] = Counter()
         self._given_up = False
 
     def __call__(self, *args: Tensor) -> tuple[Tensor, ...]:
         """Run the graph of these arguments' form, and now and then the function beside it."""
-        if self._given_up:
+        if self._given_up or (not self._graphs and self._mode == "auto" and self._to_come < RECORD_CALLS):
             return self._function(*args)
         form = tuple((x.shape, x.dtype, x.device) for x in args)
         self._called[form] += 1
-        if form not in self._graphs and not self._make(form, args):
+        if (form not in self._graphs or form in self._asked) and not self._make(form, args):
             return self._function(*args)
         found = self._graphs[form](*args)
         if self._called[form] & (self._called[form] - 1):
@@ -93,20 +110,30 @@ class Recorded:
         self._give_up("its results differ from those of the function: does it keep a state, or draw?")
         return expected
 
+    def expect(self, calls: float, done: int) -> None:
+        """Take in how often a step calls the function, and how many steps are done."""
+        to_come = calls * (self._steps - done)
+        if self._mode == "auto" and to_come > self._to_come * (1 - done / self._steps):
+            self._asked = set(self._open)
+        self._to_come = to_come
+
     def _make(self, form: object, args: tuple[Tensor, ...]) -> bool:
+        """Record the function, or compile what was recorded, whichever is due; say whether that went well."""
+        self._asked.discard(form)
         try:
             with torch.no_grad(), pyro.validation_enabled(False), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # those of torch about itself
-                graph = make_fx(lambda *inputs: tuple(self._function(*inputs)))(*args)
-                graph = simplified(graph, args)
-                if self._mode == "compile" or (self._mode == "auto" and _pays(graph, self._planned)):
+                graph = self._open.pop(form, None)
+                if graph is None:
+                    graph = simplified(make_fx(lambda *inputs: tuple(self._function(*inputs)))(*args), args)
+                if self._mode == "compile" or (self._mode == "auto" and _pays(graph, self._to_come)):
                     from torch import _inductor
 
-                    graph = make_fx(_with_bytes(graph))(*args)
-                    compiled = _inductor.compile(graph, list(args), options=COMPILER)
+                    as_bytes = make_fx(_with_bytes(graph))(*args)
+                    compiled = _inductor.compile(as_bytes, list(args), options=COMPILER)
                     self._graphs[form] = _with_flags(compiled)
                 else:
-                    self._graphs[form] = graph
+                    self._graphs[form] = self._open[form] = graph
         except Exception as error:  # whatever a user's function, or the compiler, may raise
             first = str(error).strip().split("\n")[0]
             self._give_up(f"{type(error).__name__}: {first}")
@@ -138,11 +165,11 @@ def _with_flags(compiled: Function) -> Function:
     return function
 
 
-def _pays(graph: GraphModule, calls: int) -> bool:
+def _pays(graph: GraphModule, calls: float) -> bool:
     """Say whether compiling a graph takes less time than it saves, by the size of the graph alone."""
     values = [node.meta.get("val") for node in graph.graph.nodes if node.op == "call_function"]
     numbers = sum(value.numel() for value in values if isinstance(value, Tensor))
-    saved = calls * (NODE_SECONDS * len(values) + NUMBER_SECONDS * numbers)
+    saved = SAVED * calls * (NODE_SECONDS * len(values) + NUMBER_SECONDS * numbers)
     compilers = any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++"))
     return saved > COMPILE_SECONDS + COMPILE_NODE_SECONDS * len(values) and compilers
 

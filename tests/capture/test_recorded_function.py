@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Gamma, Normal
 
-from probgen.capture.recorded_function import Recorded, wrapper
+from probgen.capture.recorded_function import Recorded, expect, wrapper
 from probgen.core import Density
 from probgen.sampling import sample
 from tests.pairs import LinearGaussian
@@ -82,12 +82,48 @@ def test_every_form_of_arguments_has_its_graph():
             assert torch.equal(recorded(torch.ones(shape))[0], torch.ones(shape).sum(0))
 
 
-def test_a_short_run_is_not_recorded():
-    def function(x):
-        return (x,)
+def counted(calls, **options):
+    """Return a recorded function, and the list of its calls in Python."""
+    seen = []
 
-    assert wrapper("auto", calls=10)(function) is function
-    assert wrapper("auto", calls=10_000)(function) is not function
+    def function(x):
+        seen.append(x)
+        return (2 * x,)
+
+    return wrapper("auto", calls=calls, **options)(function), seen
+
+
+def test_a_short_run_is_not_recorded():
+    for calls, many in ((10, 20), (10_000, 6)):  # recorded once, and looked at after 1, 2, 4, 8, 16
+        function, seen = counted(calls)
+        for _ in range(20):
+            function(torch.ones(2))
+        assert len(seen) == many
+
+
+def test_a_run_that_becomes_long_is_recorded_on_the_way():
+    function, seen = counted(1, steps=100)
+    for _ in range(5):
+        function(torch.ones(2))
+    assert len(seen) == 5
+    expect(function, calls=50, done=5)
+    for _ in range(15):
+        assert torch.equal(function(torch.ones(2))[0], torch.full((2,), 2.0))
+    assert len(seen) == 10  # recorded, and looked at after 1, 2, 4 and 8 calls
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+def test_a_graph_is_compiled_once_more_calls_are_expected(monkeypatch):
+    made = []
+    compiled = torch._inductor.compile
+    monkeypatch.setattr(
+        torch._inductor, "compile", lambda *args, **options: made.append(1) or compiled(*args, **options)
+    )
+    function, _ = counted(2, steps=1000)
+    for calls, done, many in ((2, 0, 0), (2, 500, 0), (1, 600, 0), (1e7, 700, 1), (1e8, 800, 1)):
+        expect(function, calls=calls, done=done)
+        assert torch.equal(function(torch.ones(2))[0], torch.full((2,), 2.0))
+        assert len(made) == many
     with pytest.raises(
         ValueError, match="compile should be one of auto, eager, graph, compile but got 'fast'"
     ):

@@ -59,7 +59,7 @@ def _tuned(
 
 
 METHODS = {
-    "hmc": Method(adapt_hmc, gradient=True, calls=4),
+    "hmc": Method(adapt_hmc, gradient=True, calls=2),
     "mala": Method(_tuned(mala_kernel), gradient=True, calls=1),
     "barker": Method(_tuned(barker_kernel), gradient=True, calls=1),
     "random_walk": Method(_tuned(random_walk_kernel), gradient=False, calls=1),
@@ -130,7 +130,7 @@ def sample(
         target_acceptance: what the step size is tuned for; the method's own where not given.
         compile: ``"eager"`` runs the log-density as it is written, ``"graph"`` records it as operations
             without Python, to the same bits, ``"compile"`` compiles them; ``"auto"`` chooses by the length
-            of the run and the size of the graph.
+            of the run, the size of the graph and the length of trajectories that the warm-up of "hmc" finds.
         generator: source of randomness; torch's global one where not given.
         progress: show a bar with the acceptance, R-hat and divergences.
 
@@ -178,7 +178,7 @@ def sample(
     transition, position, acceptance = warm_up(
         density,
         position,
-        wrap=wrapper(compile, calls=calls * (expected + draws * thin * len(pieces(position)))),
+        wrap=wrapper(compile, calls=calls, steps=expected + draws * thin * len(pieces(position))),
         generator=generator,
         progress=progress,
     )

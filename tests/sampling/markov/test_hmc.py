@@ -12,7 +12,7 @@ from probgen.sampling import adapt_hmc, hmc, run
 from probgen.sampling.markov.moves.gradients import GradientState, with_gradient
 from probgen.sampling.markov.moves.hmc import leapfrog, trajectory
 from probgen.sampling.markov.warmup.adaptation import catch_up
-from probgen.sampling.markov.warmup.hmc_adaptation import Lengths
+from probgen.sampling.markov.warmup.hmc_adaptation import Lengths, Worth
 from tests.sampling.markov.targets import target
 
 DOUBLE = {"dtype": torch.float64}
@@ -127,6 +127,39 @@ def test_trajectories_grow_where_that_pays(generator):
         state, _ = lengths.move(state, shape, size, generator)
     size, many = lengths.found(size)
     assert 12 < float(size) * many < 21
+
+
+def test_trajectories_at_the_second_peak_are_cut(generator):
+    """Of a Gaussian target 3π/2 is as good an end as π/2, the criterion flat there too, at thrice thecost."""
+    density = Density(
+        lambda x: -0.5 * (x**2).sum(-1), support=constraints.real_vector, event_shape=(3,), **DOUBLE
+    )
+    lengths = Lengths(density, leapfrog(density), target=0.8, steps=200)
+    lengths._log_length += math.log(3)
+    state = with_gradient(density)(torch.randn(64, 3, generator=generator, **DOUBLE))
+    shape, size = torch.ones(3, **DOUBLE), torch.tensor(0.4, **DOUBLE)
+    for _ in range(200):
+        state, _ = lengths.move(state, shape, size, generator)
+    size, many = lengths.found(size)
+    assert 1.2 < float(size) * many < 2.0
+
+
+def test_what_a_number_of_steps_is_worth(generator):
+    """On circles of a Gaussian target 1 − ρ is 1 − cos t, and a length is cut where that pays."""
+    start, momentum = torch.randn(2, 4000, 2, generator=generator, **DOUBLE).unbind()
+    angles = (math.pi / 6 * torch.arange(10, **DOUBLE)).reshape(-1, 1, 1)
+    path = angles.cos() * start + angles.sin() * momentum
+    size, sure = torch.tensor(math.pi / 6, **DOUBLE), torch.ones(9, 4000, **DOUBLE)
+    worth = Worth(start)
+    worth.add(path, sure, size)
+    assert abs(float(worth.cut(torch.tensor(9.0, **DOUBLE))) - math.pi / 2) < 1e-9
+    assert float(worth.cut(torch.tensor(1.0, **DOUBLE))) == 1.0
+    worth = Worth(start)
+    worth.add(path[:4], sure[:3], size)
+    assert float(worth.cut(torch.tensor(1.7, **DOUBLE))) == 1.7
+    worth = Worth(start)
+    worth.add(path[:4], torch.tensor([1.0, 1.0, 0.1], **DOUBLE).unsqueeze(-1) * sure[:3], size)
+    assert abs(float(worth.cut(torch.tensor(1.7, **DOUBLE))) - math.pi / 3) < 1e-9
 
 
 def test_chains_that_are_left_behind_catch_up(generator):

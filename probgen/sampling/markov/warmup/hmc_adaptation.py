@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from probgen.capture.recorded_function import Wrap, as_written
+from probgen.capture.recorded_function import Wrap, as_written, expect
 from probgen.core import Density
 from probgen.sampling.markov.moves.gradients import GradientState, with_gradient
 from probgen.sampling.markov.moves.hmc import (
@@ -33,6 +33,57 @@ RATE = 0.05
 """How far Adam goes in one step, on the scale of log T."""
 MAX_STEPS, EARLY_STEPS = 256, 10
 """Leapfrog steps of a trajectory at most: in all, and while the chains are on their way."""
+AROUND = 2
+"""What a trajectory costs beside its leapfrog steps, momenta and acceptance, in leapfrog steps, about."""
+CUT = 10
+"""Trajectories of the warm-up after which their length is cut to what is worth most."""
+LOOKED_AT = 2**22
+"""Numbers of all positions of a trajectory up to which the points that it passes are looked at."""
+
+
+class Worth:
+    r"""What each number of leapfrog steps is worth, from the points that longer trajectories pass.
+
+    A trajectory of n steps passes the ends of all shorter ones. With α_i the probability that the i-th point
+    is accepted, 1 − ρ_i = E[α_i (f(w_i) − f(w₀))²] / 2 Var f, for each coordinate and its amount, and the
+    effective draws of a leapfrog step are (1 − ρ_i) / (1 + ρ_i) / (i + 2), those of the worst of them.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        r"""Start with nothing, for positions such as ``like``, (chains, \*batch, dim)."""
+        self._sum = torch.zeros(2, *like.shape[1:], dtype=torch.float64, device=like.device)
+        self._squares = torch.zeros_like(self._sum)
+        self._jumps = self._sum.new_zeros(0, *self._sum.shape)
+        self._seen = self._sum.new_zeros(0)
+        self._size: Tensor | float = 0.0
+
+    def add(self, white: Tensor, acceptance: Tensor, size: Tensor) -> None:
+        r"""Take in trajectories: w (1 + n, chains, \*batch, dim), α (n, chains, \*batch), step (\*batch)."""
+        n, more = len(acceptance), max(len(acceptance) - len(self._seen), 0)
+        self._jumps = torch.cat([self._jumps, self._sum.new_zeros(more, *self._sum.shape)])
+        self._seen = torch.cat([self._seen, self._sum.new_zeros(more)])
+        values = torch.stack([white, white.abs()], 2).to(torch.float64)
+        weight = acceptance.to(torch.float64).unsqueeze(-1).unsqueeze(2)
+        jumps = torch.where(weight > 0, weight * (values[1:] - values[0]) ** 2, 0)
+        self._jumps[:n] += jumps.mean(1)
+        self._seen[:n] += 1
+        self._sum += values[0].mean(0)
+        self._squares += (values[0] ** 2).mean(0)
+        self._size = self._size + size
+
+    def cut(self, length: Tensor) -> Tensor:
+        r"""Return the length, (\*batch), or a shorter one where that is worth more."""
+        if not len(self._seen):
+            return length
+        total = self._seen[0]
+        many = int((self._seen >= total / 2).sum())  # of longer ones too little was seen
+        seen = self._seen[:many].reshape(-1, *[1] * (self._jumps.dim() - 1))
+        variance = self._squares / total - (self._sum / total) ** 2
+        apart = self._jumps[:many] / seen / (2 * variance)
+        effective = (apart / (2 - apart).clamp(min=1e-3)).nan_to_num(nan=math.inf).amin((1, -1))
+        steps = torch.arange(1, many + 1, device=length.device).reshape(-1, *[1] * length.dim())
+        best = (effective / (steps + AROUND)).argmax(0) + 1
+        return torch.where(best < many, torch.minimum(length, best * self._size / total), length)
 
 
 class Lengths:
@@ -40,8 +91,10 @@ class Lengths:
 
     The criterion is the expected square of the change in ½|w − mean|², w the position in units of the
     shape; its slope with the length T of a trajectory, known from the end of each, is followed by Adam on
-    log T, from T = π/2, which is best for a Gaussian target. The same number of leapfrog steps serves all
-    chains and all members of a batch. A single chain has no criterion and keeps T = π/2.
+    log T, from T = π/2, which is best for a Gaussian target. The criterion has a peak at 3π/2 too, and where
+    it is noisy T may come to stay there, at thrice the cost: every few trajectories T is cut to what is worth
+    most (:class:`Worth`). The same number of leapfrog steps serves all chains and all members of a batch. A
+    single chain has no criterion and keeps T = π/2.
     """
 
     def __init__(self, density: Density, leap: Leap, *, target: float, steps: int) -> None:
@@ -52,6 +105,9 @@ class Lengths:
         )
         self._square = torch.zeros_like(self._log_length)
         self._sum, self._count = torch.zeros_like(self._log_length), 0
+        self._shape: Tensor | None = None
+        self._worth: Worth | None = None
+        self._taken, self._moves = 0, 0
         self._acceptance = torch.zeros((), dtype=torch.float64, device=density.device)
 
     def move(
@@ -63,20 +119,37 @@ class Lengths:
         """
         self._t += 1
         early = self._t <= EARLY * self._steps
+        if not early and len(state.position) > 1 and shape is not self._shape:
+            self._cut()
+            self._shape, self._worth = shape, Worth(state.position)
+            if self._taken:
+                expect(self._leap, calls=self._taken / self._moves, done=self._t - 1)
+            self._taken, self._moves = 0, 0
+        if self._moves % CUT == 0 and self._moves >= 3 * CUT:
+            self._cut()
         length = self._log_length.exp()
         many = _many(length, size, EARLY_STEPS if early else MAX_STEPS)
         shorter = (length / many < size) & (not early)
         size = torch.where(shorter, length / many, size)
         shake = 1 + JITTER * (2 * standard_uniform(state.log_prob, generator) - 1)
+        self._taken, self._moves = self._taken + many, self._moves + 1
         momentum = standard_normal(state.position, generator)
         uniform = standard_uniform(state.log_prob, generator)
         scale = sized(shape, size, self._batch)
-        proposal, end = trajectory(
-            self._leap, state, momentum, scale, shake.unsqueeze(-1).to(scale.dtype), many
-        )
+        points: list[tuple[Tensor, ...]] = []
+
+        def noted(*args: Tensor) -> tuple[Tensor, ...]:
+            points.append(self._leap(*args))
+            return points[-1]
+
+        look = not early and self._worth is not None and many * state.position.numel() <= LOOKED_AT
+        leap = noted if look else self._leap
+        proposal, end = trajectory(leap, state, momentum, scale, shake.unsqueeze(-1).to(scale.dtype), many)
         moved, info = end_of_trajectory(state, momentum, proposal, end, uniform)
         if not early:
             self._climb(self._slope(state, proposal, end, shape, info) * shake)
+        if look:
+            self._pass(state, momentum, points, shape, size)
         acceptance = info.acceptance.to(torch.float64).mean(0)
         judged = (acceptance - REFUSALS * info.divergent.to(torch.float64).mean(0)).clamp(min=0)
         if self._settled:
@@ -91,6 +164,7 @@ class Lengths:
     def found(self, size: Tensor) -> tuple[Tensor, int]:
         """Return the step size and the number of steps of the trajectories that were found."""
         length = (self._sum / self._count).exp()
+        length = length if self._worth is None else self._worth.cut(length)
         many = _many(length, size, MAX_STEPS)
         return torch.minimum(size, length / many), many
 
@@ -109,6 +183,29 @@ class Lengths:
         end = torch.where(weight > 0, end, 0)
         gain = ((after**2).sum(-1) - (before**2).sum(-1)) * (after * end).sum(-1)
         return info.acceptance * gain
+
+    def _cut(self) -> None:
+        if self._worth is not None:
+            self._log_length = self._worth.cut(self._log_length.exp()).log()
+
+    def _pass(
+        self,
+        state: GradientState,
+        momentum: Tensor,
+        points: list[tuple[Tensor, ...]],
+        shape: Tensor,
+        size: Tensor,
+    ) -> None:
+        """Learn from the points that the trajectories passed."""
+        if self._worth is None:
+            return
+        positions, momenta, log_probs, _ = (torch.stack(values) for values in zip(*points, strict=True))
+        energy = (momentum**2).sum(-1) / 2 - state.log_prob
+        gain = (momenta**2).sum(-1) / 2 - log_probs - energy
+        acceptance = (-gain).exp().clamp(max=1).nan_to_num(nan=0.0)
+        path = torch.cat([state.position.unsqueeze(0), positions]) - state.position.mean(0)
+        white = self._white(shape, path.flatten(0, 1)).reshape(path.shape)
+        self._worth.add(white, acceptance, size)
 
     def _climb(self, slope: Tensor) -> None:
         ascent = slope.to(torch.float64).mean(0)
@@ -168,6 +265,7 @@ def adapt_hmc(
         progress=progress,
     )
     size, many = lengths.found(size)
+    expect(leap, calls=many, done=steps)
     kernel = hmc_kernel(density, leap, steps=many, jitter=JITTER)
     transition = fixed(density, kernel, sized(shape, size, density.batch_shape))
     return WarmedUp(transition, position, lengths.acceptance)
