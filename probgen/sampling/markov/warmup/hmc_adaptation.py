@@ -121,9 +121,9 @@ class Lengths:
         early = self._t <= EARLY * self._steps
         if not early and len(state.position) > 1 and shape is not self._shape:
             self._cut()
-            self._shape, self._worth = shape, Worth(state.position)
-            if self._taken:
+            if self._shape is not None:
                 expect(self._leap, calls=self._taken / self._moves, done=self._t - 1)
+            self._shape, self._worth = shape, Worth(state.position)
             self._taken, self._moves = 0, 0
         if self._moves % CUT == 0 and self._moves >= 3 * CUT:
             self._cut()
