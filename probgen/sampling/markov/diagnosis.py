@@ -151,7 +151,8 @@ def of_energy(statistics: Mapping[str, Tensor]) -> list[str]:
         found.append(
             f"{count} trajectories diverged, of {int((statistics['divergent'].sum(1) > 0).sum())} chains: "
             f"the steps are too long for the curvature somewhere, and draws from there are missing. Use a "
-            f"higher target acceptance, or write the model in other variables (non-centred)."
+            f"higher target acceptance, or write the model in other variables (non-centred); where the "
+            f"density ends at a wall, as where data bound a parameter, use method='random_walk'."
         )
     if "energy" in statistics and statistics["energy"].shape[1] >= 20:
         low = energy_share(statistics["energy"]) < 0.3
