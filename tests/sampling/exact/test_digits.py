@@ -14,6 +14,7 @@ NARROW = {
     "StudentT": lambda dtype: StudentT(torch.tensor(3.0, dtype=dtype), 1e8, 1.0),
     "Gamma": lambda dtype: Gamma(torch.tensor(1e13, dtype=dtype), torch.tensor(1.0)),
     "Beta": lambda dtype: Beta(torch.tensor(1e10, dtype=dtype), torch.tensor(1.0)),
+    "Beta of many": lambda dtype: Beta(torch.tensor(1e13, dtype=dtype), torch.tensor(1e13, dtype=dtype)),
     "VonMises": lambda dtype: VonMises(torch.tensor(1.0), torch.tensor(1e14, dtype=dtype)),
     "truncated": lambda dtype: truncate(Normal(torch.tensor(1e8, dtype=dtype), 1.0), 1e8),
 }
