@@ -89,7 +89,8 @@ def interrupted(stage: int):
 
     def run(*args, **given):
         calls.append(1)
-        return fit(*args, **given, callbacks=[_AtStep()] if len(calls) == stage else [])
+        own = [_AtStep()] if len(calls) == stage else []
+        return fit(*args, **(given | {"callbacks": [*given["callbacks"], *own]}))
 
     return run
 

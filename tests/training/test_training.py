@@ -252,7 +252,7 @@ def test_a_dataset_trains_as_its_tensor_does():
     by_tensor, _ = trained(batch_size=64)
     by_dataset, _ = trained(x=Items(x_of()), batch_size=64)
     assert same(by_tensor, by_dataset)
-    with pytest.raises(TypeError, match=r"data should be torch.float32, as the objective's weights, but is"):
+    with pytest.raises(TypeError, match=r"data should be torch.float32, as the weights of .*, but is"):
         trained(x=Items(x_of().double()))
 
 

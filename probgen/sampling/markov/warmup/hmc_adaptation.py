@@ -33,10 +33,10 @@ RATE = 0.05
 """How far Adam goes in one step, on the scale of log T."""
 MAX_STEPS, EARLY_STEPS = 256, 10
 """Leapfrog steps of a trajectory at most: in all, and while the chains are on their way."""
-AROUND = 2
-"""What a trajectory costs beside its leapfrog steps, momenta and acceptance, in leapfrog steps, about."""
 CUT = 10
-"""Trajectories of the warm-up after which their length is cut to what is worth most."""
+"""Trajectories of the warm-up after which their length is cut to the one whose draws are worth most."""
+AS_GOOD = 0.98
+"""Of the most that a draw is worth, the share from which on a shorter trajectory is as good."""
 LOOKED_AT = 2**22
 """Numbers of all positions of a trajectory up to which the points that it passes are looked at."""
 
@@ -45,8 +45,9 @@ class Worth:
     r"""What each number of leapfrog steps is worth, from the points that longer trajectories pass.
 
     A trajectory of n steps passes the ends of all shorter ones. With α_i the probability that the i-th point
-    is accepted, 1 − ρ_i = E[α_i (f(w_i) − f(w₀))²] / 2 Var f, for each coordinate and its amount, and the
-    effective draws of a leapfrog step are (1 − ρ_i) / (1 + ρ_i) / (i + 2), those of the worst of them.
+    is accepted, 1 − ρ_i = E[α_i (f(w_i) − f(w₀))²] / 2 Var f, for each coordinate and its amount, and a
+    draw is worth (1 − ρ_i) / (1 + ρ_i) effective draws, those of the worst of them. What one step says of a
+    curved target flatters short trajectories: a length is never cut for the sake of its cost alone.
     """
 
     def __init__(self, like: Tensor) -> None:
@@ -81,8 +82,7 @@ class Worth:
         variance = self._squares / total - (self._sum / total) ** 2
         apart = self._jumps[:many] / seen / (2 * variance)
         effective = (apart / (2 - apart).clamp(min=1e-3)).nan_to_num(nan=math.inf).amin((1, -1))
-        steps = torch.arange(1, many + 1, device=length.device).reshape(-1, *[1] * length.dim())
-        best = (effective / (steps + AROUND)).argmax(0) + 1
+        best = (effective >= AS_GOOD * effective.amax(0)).to(torch.int8).argmax(0) + 1
         return torch.where(best < many, torch.minimum(length, best * self._size / total), length)
 
 
@@ -92,9 +92,9 @@ class Lengths:
     The criterion is the expected square of the change in ½|w − mean|², w the position in units of the
     shape; its slope with the length T of a trajectory, known from the end of each, is followed by Adam on
     log T, from T = π/2, which is best for a Gaussian target. The criterion has a peak at 3π/2 too, and where
-    it is noisy T may come to stay there, at thrice the cost: every few trajectories T is cut to what is worth
-    most (:class:`Worth`). The same number of leapfrog steps serves all chains and all members of a batch. A
-    single chain has no criterion and keeps T = π/2.
+    it is noisy T may come to stay there, at thrice the cost: every few trajectories T is cut to the length
+    whose draws are worth most (:class:`Worth`). The same number of leapfrog steps serves all chains and all
+    members of a batch. A single chain has no criterion and keeps T = π/2.
     """
 
     def __init__(self, density: Density, leap: Leap, *, target: float, steps: int) -> None:
