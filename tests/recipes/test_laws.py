@@ -10,6 +10,7 @@ import torch
 
 from probgen import fit, recipes
 from probgen.core import Coded
+from probgen.data import Binarised
 from probgen.recipes import Rows, Task
 from probgen.training import Callback
 
@@ -146,3 +147,19 @@ def test_the_readme_lists_every_recipe():
     for entry in recipes.entries().values():
         row = f"| `{entry.name}` | {entry.what} | {entry.source} | {', '.join(entry.tasks)} |"
         assert row in page
+
+
+@pytest.mark.parametrize("name", ["gmmn", "vae"])
+def test_a_run_is_judged_on_data_like_those_it_learns(name):
+    """Of black and white pictures a distance learns from the grey ones, a likelihood from fresh pixels."""
+    grey = torch.rand(40, 4, generator=torch.Generator().manual_seed(0))
+    rows = Rows(grey.round(), grey=grey)
+    task = Task("grey", "images", rows, rows, image_shape=(2, 2), levels=2).holding_out()
+    (stage,) = made(name, task).stages
+    assert isinstance(stage, recipes.Stage)
+    learned, judged = stage.data(task.train), stage.data(task.held_out)
+    if name == "vae":
+        assert isinstance(learned, Binarised)
+        learned, judged = learned.grey, judged.grey
+    assert (len(learned), len(judged)) == (36, 4)
+    assert torch.equal(torch.cat([learned, judged]), grey)
