@@ -19,8 +19,8 @@ from probgen.core.contracts import (
 from probgen.core.density.density import Density
 from probgen.core.density.model_density import ModelDensity
 from probgen.core.faults import FaultFinder, NotFinite
+from probgen.core.randomness import check_seed, default_generator, drawing_from, seeded, source_of
 from probgen.core.traces import (
-    check_seed,
     evaluating,
     is_data,
     is_derived,
@@ -28,7 +28,6 @@ from probgen.core.traces import (
     log_joint_prob,
     plate_nesting,
     sample_sites,
-    seeded,
     sharing,
     site_log_prob,
 )
@@ -47,6 +46,8 @@ __all__ = [
     "Terms",
     "Transition",
     "check_seed",
+    "default_generator",
+    "drawing_from",
     "evaluating",
     "is_data",
     "is_derived",
@@ -57,4 +58,5 @@ __all__ = [
     "seeded",
     "sharing",
     "site_log_prob",
+    "source_of",
 ]

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from probgen.core.density.density import Density
+from probgen.core.randomness import seeded
 from probgen.core.supports import support_of
-from probgen.core.traces import evaluating, log_joint_prob, plate_nesting, sample_sites, seeded, shared_values
+from probgen.core.traces import evaluating, log_joint_prob, plate_nesting, sample_sites, shared_values
 
 Shared = TypeVar("Shared")
 

@@ -1,9 +1,8 @@
-"""Runs of Pyro models: seeds, evaluation mode, and the log-probabilities in a trace."""
+"""Runs of Pyro models: evaluation mode, what is shared, and the log-probabilities in a trace."""
 
 from __future__ import annotations
 
 import contextlib
-import operator
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
@@ -15,38 +14,6 @@ from pyro.distributions.util import scale_and_mask
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import constraints
-
-
-def check_seed(seed: Any) -> int | None:
-    """Return a seed as torch takes it: an integer of 64 bits, or None.
-
-    Raises:
-        TypeError, ValueError: for another one.
-    """
-    if seed is None:
-        return None
-    try:
-        value = operator.index(seed)
-    except TypeError:
-        raise TypeError(f"seed should be an integer or None but got {seed!r}") from None
-    if not -(2**63) <= value < 2**64:
-        raise ValueError(f"seed should be an integer of 64 bits, such as seed % 2**64, but got {seed}")
-    return value
-
-
-@contextlib.contextmanager
-def seeded(seed: int | None) -> Iterator[None]:
-    """Draw from torch's global generators as seeded with ``seed``, then put their state back.
-
-    With ``None`` the global generators are used as they stand. For what is no seed see :func:`check_seed`.
-    """
-    seed = check_seed(seed)
-    if seed is None:
-        yield
-        return
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        yield
 
 
 class OwnParameters(Messenger):

@@ -72,7 +72,7 @@ def ours(name: str, **options: object) -> tuple[Named, float]:
     start = cpu_seconds()
     density = posterior(name)
     seconds += cpu_seconds() - start
-    chains = sample(density, generator=torch.Generator().manual_seed(1), **options)
+    chains = sample(density, generator=torch.Generator().manual_seed(1), progress=False, **options)
     return {site: chains[site].numpy() for site in (*chains.names, *chains.derived())}, seconds
 
 

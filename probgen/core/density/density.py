@@ -17,6 +17,7 @@ from probgen.core.density.at_positions import log_prob_at
 from probgen.core.density.bijectors import at_ends, bijector_of, innermost
 from probgen.core.density.mapped import tolerant
 from probgen.core.density.whole_number_cells import Cells
+from probgen.core.randomness import seeded
 from probgen.core.supports import support_of
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ class Density:
         """Return the density of a torch or Pyro distribution, its parameters' dtype and device kept."""
         support = support_of(law)
         try:
-            draw = drawn(law)
+            with seeded(0):  # of its dtype and device alone
+                draw = drawn(law)
             with contextlib.suppress(ValueError):  # of a draw that rounding took out of the support
                 law.log_prob(draw)
         except NotImplementedError:

@@ -19,8 +19,9 @@ from probgen.core.density.bijectors import Logistic, innermost
 from probgen.core.density.density import Density
 from probgen.core.density.mapped import Named, Values, mapped, tolerant
 from probgen.core.density.stories import Start, Story
+from probgen.core.randomness import seeded
 from probgen.core.supports import support_of
-from probgen.core.traces import is_data, is_derived, sample_sites, seeded
+from probgen.core.traces import is_data, is_derived, sample_sites
 
 logger = logging.getLogger("probgen")
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from probgen.core import Density, Transition
+from probgen.core import Density, Transition, source_of
 from probgen.sampling.markov.chains import Chains, RunState
 from probgen.sampling.markov.interrupts import Interrupts
 from probgen.sampling.markov.moves.cache_pieces import ByChain, cut, joined, pieces
@@ -21,7 +21,6 @@ from probgen.sampling.markov.moves.metropolis_hastings import ValueState
 from probgen.sampling.markov.moves.tempered import TemperedState
 from probgen.sampling.markov.starting_positions import require_finite
 from probgen.sampling.markov.warmup.until_agreement import Agreement
-from probgen.sampling.uniforms import default_generator
 
 logger = logging.getLogger("probgen")
 
@@ -85,8 +84,7 @@ def run(
                 ) from None
     else:
         state, device = transition.init(init), init.device
-        generator = default_generator(device) if generator is None else generator
-    same_device(generator, device)
+    generator = source_of(generator, None, device)
     require_finite(density, state)
 
     by_chain = isinstance(transition.step, ByChain)
@@ -250,9 +248,3 @@ def at_least(name: str, value: int, least: int) -> None:
     """Raise for a count that is too small."""
     if value < least:
         raise ValueError(f"{name} should be at least {least} but got {value}")
-
-
-def same_device(generator: torch.Generator, device: Any) -> None:
-    """Raise for a generator that cannot draw on a device."""
-    if generator.device.type != torch.device(device).type:
-        raise ValueError(f"generator should be on {device} but is on {generator.device}")

@@ -8,9 +8,10 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributions.constraints import Constraint
 
 from probgen.capture.recorded_function import Wrap, wrapper
-from probgen.core import Density
+from probgen.core import Density, source_of
 from probgen.sampling.markov.chains import Chains
 from probgen.sampling.markov.moves.barker import barker_kernel
 from probgen.sampling.markov.moves.cache_pieces import pieces
@@ -22,15 +23,15 @@ from probgen.sampling.markov.moves.metropolis import Kernel
 from probgen.sampling.markov.moves.multiple_try import multiple_try_kernel
 from probgen.sampling.markov.moves.random_walk import random_walk_kernel
 from probgen.sampling.markov.moves.stretch import stretch_kernel
-from probgen.sampling.markov.run import at_least, run, same_device
+from probgen.sampling.markov.run import at_least, run
 from probgen.sampling.markov.starting_positions import given_positions, initial_positions
+from probgen.sampling.markov.target_density import Target, density_of
 from probgen.sampling.markov.warmup.adaptation import WarmedUp, adapt, adapt_size
 from probgen.sampling.markov.warmup.adaptive_metropolis import adapt_haario, adapt_robust
 from probgen.sampling.markov.warmup.component_wise_adaptation import adapt_component_wise
 from probgen.sampling.markov.warmup.hmc_adaptation import adapt_hmc
 from probgen.sampling.markov.warmup.temperature_ladder import adapt_tempered
 from probgen.sampling.markov.warmup.until_agreement import warm_up_until_agreed
-from probgen.sampling.uniforms import default_generator
 
 DENSE = 100
 """Dimensions up to which a proposal takes its correlations from the chains."""
@@ -77,8 +78,10 @@ METHODS = {
 
 
 def sample(
-    density: Density,
-    *,
+    target: Target,
+    *arguments: Any,
+    dim: int | None = None,
+    support: Constraint | None = None,
     method: str | None = None,
     chains: int = 64,
     warmup: int | Literal["auto"] = 1000,
@@ -89,7 +92,8 @@ def sample(
     target_acceptance: float | None = None,
     compile: str = "auto",
     generator: torch.Generator | None = None,
-    progress: bool = False,
+    seed: int | None = None,
+    progress: bool = True,
 ) -> Chains:
     r"""Draw from a density by Markov chains: find starting points, warm up, run.
 
@@ -115,9 +119,15 @@ def sample(
     ============================  ========================================================================
 
     Args:
-        density: the target, maybe unnormalised; with a batch, ``chains`` chains for each member.
-        method: from the table; where not given, "component_wise" where a site is discrete, else "hmc" where
-            the log-density has gradients and "random_walk" elsewhere.
+        target: what is drawn from: a :class:`Density`, maybe unnormalised (with a batch, ``chains`` chains
+            for each member); a torch or Pyro distribution; a Pyro model, its arguments after it; or a
+            function that returns log-densities, with its ``support`` or ``dim``.
+        arguments: of a Pyro model: the data, say.
+        dim: of a function of vectors, the numbers of one; without it the function is of single numbers.
+        support: of a function, the constraint that values satisfy; all numbers where not given.
+        method: from the table, in any spelling of capitals and dashes; where not given, "component_wise"
+            where a site is discrete, else "hmc" where the log-density has gradients and "random_walk"
+            elsewhere.
         chains: how many at once.
         warmup: steps of tuning, thrown away; ``"auto"`` warms up for 250, 500, 1000, ... steps until the
             chains agree in a trial run (R-hat at most 1.05), and says so in the log where they do not.
@@ -131,30 +141,29 @@ def sample(
         compile: ``"eager"`` runs the log-density as it is written, ``"graph"`` records it as operations
             without Python, to the same bits, ``"compile"`` compiles them; ``"auto"`` chooses by the length
             of the run, the size of the graph and the length of trajectories that the warm-up of "hmc" finds.
-        generator: source of randomness; torch's global one where not given.
+        generator, seed: source of randomness, one at most; torch's global generator where not given.
         progress: show a bar with the acceptance, R-hat and divergences.
 
     Raises:
+        TypeError: for a target that is none of these.
         ValueError: for an unknown method, bad counts, a method whose gradients are missing, no finite
             starting point, or a log-density that is not finite at the start, with its place.
 
     >>> from torch.distributions import Gamma
-    >>> density = Density.from_distribution(Gamma(3.0, 1.0), name="rate")
-    >>> chains = sample(density, warmup=100, draws=100, generator=torch.Generator().manual_seed(0))
+    >>> chains = sample(Gamma(3.0, 1.0), warmup=100, draws=100, seed=0, progress=False)
     >>> chains
-    Chains(64 chains x 100 draws; rate: ())
-    >>> bool(abs(chains["rate"].mean() - 3) < 0.1)
+    Chains(64 chains x 100 draws; x: ())
+    >>> bool(abs(chains["x"].mean() - 3) < 0.1)
     True
     """
-    if method is not None and method not in METHODS:
-        raise ValueError(f"method should be one of {', '.join(METHODS)} but got {method!r}")
+    method = None if method is None else _known(method)
     if isinstance(warmup, str) and warmup != "auto":
         raise ValueError(f"warmup should be a number of steps or 'auto' but got {warmup!r}")
     at_least("chains", chains, 1)
     at_least("draws", draws, 1)
     at_least("thin", thin, 1)
-    generator = default_generator(density.device) if generator is None else generator
-    same_device(generator, density.device)
+    density = density_of(target, arguments, dim=dim, support=support)
+    generator = source_of(generator, seed, density.device)
     if isinstance(init, str) and init not in ("prior", "optimum"):
         raise ValueError(f"init should be values, 'prior' or 'optimum' but got {init!r}")
     if init is None or isinstance(init, str):
@@ -194,3 +203,16 @@ def sample(
     )
     drawn.target_acceptance = acceptance
     return drawn
+
+
+def _known(method: str) -> str:
+    """Return the name of a method as the table has it."""
+    name = method.lower().replace("-", "_").replace(" ", "_")
+    if name == "nuts":
+        raise ValueError(
+            f"method {method!r} is not here, since trajectories that end at different steps make chains wait "
+            f"for each other: use method='hmc', whose length of trajectories is tuned on all chains"
+        )
+    if name not in METHODS:
+        raise ValueError(f"method should be one of {', '.join(METHODS)} but got {method!r}")
+    return name

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from probgen.core import Density, Transition
+from probgen.core import Density, Transition, drawing_from
 from probgen.core.supports import support_of
 from probgen.sampling.markov.moves.metropolis import Info, choose, judge, standard_uniform
-from probgen.sampling.uniforms import drawing_from
 
 Proposal = Callable[[Any], Distribution | Mapping[str, Distribution]]
 """From values, (\\*chains, \\*batch, \\*event), to the law of the values proposed."""

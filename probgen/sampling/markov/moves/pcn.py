@@ -15,10 +15,9 @@ from torch.distributions import (
 )
 
 from probgen.capture.recorded_function import Wrap, as_written
-from probgen.core import Transition
+from probgen.core import Transition, drawing_from
 from probgen.sampling.markov.moves.cache_pieces import ByChain
 from probgen.sampling.markov.moves.metropolis import Info, Kernel, State, choose, judge, standard_uniform
-from probgen.sampling.uniforms import drawing_from
 
 
 def pcn(

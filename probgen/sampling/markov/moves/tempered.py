@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from probgen.core import Density, Transition
+from probgen.core import Density, Transition, drawing_from
 from probgen.sampling.markov.moves.metropolis import judge, standard_uniform
-from probgen.sampling.uniforms import drawing_from
 
 LINEAR = {"position", "log_prob", "gradient"}
 """Fields of a state that are known at another temperature without calling the log-density."""
