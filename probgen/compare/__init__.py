@@ -6,3 +6,7 @@ from probgen.compare.metrics import METRICS
 from probgen.compare.run import compare
 
 __all__ = ["METRICS", "Comparison", "Fitted", "Method", "Sampler", "compare"]
+
+
+def __dir__() -> list[str]:
+    return __all__

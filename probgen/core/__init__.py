@@ -60,3 +60,7 @@ __all__ = [
     "site_log_prob",
     "source_of",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

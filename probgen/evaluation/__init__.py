@@ -39,3 +39,7 @@ __all__ = [
     "precision_recall",
     "simulation_based_calibration",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

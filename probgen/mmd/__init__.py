@@ -60,3 +60,7 @@ __all__ = [
     "substring_counts",
     "witness",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

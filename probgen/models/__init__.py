@@ -6,3 +6,7 @@ from probgen.models.tabular_gmmn import TabularGMMN
 from probgen.models.vae import VAE
 
 __all__ = ["GMMN", "VAE", "GMMNAutoencoder", "TabularGMMN"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -18,7 +18,7 @@ class MLP(nn.Module):
 
     Args:
         inputs, outputs: sizes of one input and one output.
-        hidden: widths of the hidden layers, none for a linear map.
+        hidden: widths of the hidden layers, a number where there is one, none for a linear map.
         activation: makes the activation after each hidden layer.
 
     Raises:
@@ -34,10 +34,11 @@ class MLP(nn.Module):
         inputs: int,
         outputs: int,
         *,
-        hidden: Sequence[int] = (256, 256),
+        hidden: int | Sequence[int] = (256, 256),
         activation: Callable[[], nn.Module] = nn.SiLU,
     ) -> None:
         super().__init__()
+        hidden = (hidden,) if isinstance(hidden, int) else tuple(hidden)
         check_sizes(inputs=inputs, outputs=outputs, hidden=min(hidden, default=1))
         self.inputs, self.outputs = inputs, outputs
         widths = [inputs, *hidden]

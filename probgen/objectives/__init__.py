@@ -28,3 +28,7 @@ __all__ = [
     "Sum",
     "adversarial_loss",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -6,3 +6,7 @@ from probgen.plots.samples import image_grid, scatter
 from probgen.plots.training import history
 
 __all__ = ["history", "image_grid", "intervals", "latent_map", "manifold", "scatter"]
+
+
+def __dir__() -> list[str]:
+    return __all__

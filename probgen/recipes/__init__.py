@@ -20,3 +20,7 @@ __all__ = [
     "stage_folder",
     "train",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,3 +7,7 @@ from probgen.training.history import History
 from probgen.training.where_not_finite import where_not_finite
 
 __all__ = ["Callback", "History", "fit", "schedules", "where_not_finite"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -85,3 +85,7 @@ def test_the_encoder_reads_rows_then_columns():
 def test_wrong_input(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_one_hidden_layer_may_be_a_number():
+    assert str(MLP(3, 2, hidden=64)) == str(MLP(3, 2, hidden=(64,)))

@@ -161,6 +161,16 @@ class Density:
 
         return ModelDensity(model, args, kwargs)
 
+    def __repr__(self) -> str:
+        several = self.support if isinstance(self.support, Mapping) else {self.names[0]: self.support}
+        sites = [f"{site}: {tuple(self.shapes[site])} on {several[site]}" for site in self.names]
+        family = [f"batch_shape={tuple(self.batch_shape)}"] if self.batch_shape else []
+        return f"{type(self).__name__}({', '.join([*sites, *self._about(), *family])})"
+
+    def _about(self) -> list[str]:
+        """Return what is to be said of the density beside its sites."""
+        return []
+
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the sites, in the order in which a position holds them."""

@@ -89,6 +89,9 @@ class ModelDensity(Density):
             found = self._story.derived(first.values, self._row(0)) if derived else {}
         self.derived_names = tuple(n for n, value in derived.items() if found[n].shape == value.shape)
 
+    def _about(self) -> list[str]:
+        return [f"given {site}: {tuple(value.shape)}" for site, value in self.observed.items()]
+
     def constrain(self, position: Tensor) -> Named:
         if not self._dependent:
             return super().constrain(position)

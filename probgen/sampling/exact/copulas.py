@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from probgen.core.density.mapped import is_mapped
+from probgen.core.descriptions import described
 from probgen.sampling.exact.laws_from_uniforms import ByUniforms, joint_support
 from probgen.sampling.exact.tails.both_tails import (
     between_ends,
@@ -51,6 +52,9 @@ class _WithMargins(ByUniforms):
                 check_atoms(law, known, f"margin {k}")
                 way_out = "give the margins parameters of dtype=torch.float64"
                 check_spacing(*middle_and_spread(law, known), self._dtype, way_out)
+
+    def __repr__(self) -> str:
+        return described(self, *self.margins)
 
     def _spread(self, value: Tensor) -> Tensor:
         if self._validate_args:

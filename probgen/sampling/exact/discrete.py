@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from probgen.core.descriptions import described
 from probgen.sampling.exact.smoothed import SmoothedEmpirical
 from probgen.sampling.exact.tables.step_laws import StepLaw, cumulated, search, shares, take
 
@@ -59,6 +60,9 @@ class Empirical(StepLaw):
             self._tied = self._sums_of_ties()
             self._cumulative = cumulated(self.mass)
         super().__init__(samples.shape[1:], validate_args=validate_args)
+
+    def __repr__(self) -> str:
+        return described(self, f"{self.mass.shape[-1]} values")
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
     def support(self) -> Any:
@@ -178,6 +182,9 @@ class DiscreteInverse(StepLaw):
         self._cumulative = cumulated(self.mass)
         self.probs = self._shares.to(probs.dtype if probs.is_floating_point() else torch.get_default_dtype())
         super().__init__(probs.shape[:-1], validate_args=validate_args)
+
+    def __repr__(self) -> str:
+        return described(self, f"{self.mass.shape[-1]} values")
 
     @constraints.dependent_property(is_discrete=True, event_dim=0)
     def support(self) -> Any:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.distributions.utils import broadcast_all
 
+from probgen.core.descriptions import described
 from probgen.sampling.exact.laws_from_quantiles import ByInversion
 from probgen.sampling.exact.tails import incomplete_integrals as incomplete
 from probgen.sampling.exact.tails.tail_operators import log_tails, quantile
@@ -89,6 +90,9 @@ class Beta(ByInversion, dist.Beta):
 
     def _family(self) -> incomplete.Beta:
         return incomplete.Beta(self.concentration1.to(torch.float64), self.concentration0.to(torch.float64))
+
+    def __repr__(self) -> str:
+        return described(self, concentration1=self.concentration1, concentration0=self.concentration0)
 
     def _log_tails(self, x: Tensor) -> tuple[Tensor, Tensor]:
         family = self._family()

@@ -10,6 +10,7 @@ from torch.distributions import Distribution, Transform, biject_to, constraints
 from torch.distributions.constraints import Constraint
 
 from probgen.core.density.bijectors import bijector_of
+from probgen.core.descriptions import described
 from probgen.core.supports import support_of
 from probgen.sampling.exact.laws_from_uniforms import ByUniforms, joint_support, same_support
 from probgen.sampling.exact.tails.both_tails import example, quantile, tails
@@ -56,6 +57,9 @@ class Rosenblatt(ByUniforms):
         self.device = example(low[0]).device
         shape = torch.broadcast_shapes(*(law.batch_shape for law in low))
         super().__init__(shape, torch.Size([self.uniforms]), validate_args=validate_args)
+
+    def __repr__(self) -> str:
+        return described(self, f"{self.uniforms} coordinates, each given those before it")
 
     def law_of(self, k: int, before: Sequence[Tensor]) -> Distribution:
         """Return the law of coordinate k given the coordinates before it."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from probgen.core.density.mapped import is_mapped
+from probgen.core.descriptions import described
 from probgen.sampling.exact.bisection import first_reaching
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ class SmoothedEmpirical(TorchDistribution):
         shape = torch.broadcast_shapes(h.shape, law.batch_shape)
         self.law, self.bandwidth = law.expand(shape), h.expand(shape)
         super().__init__(shape, validate_args=validate_args)
+
+    def __repr__(self) -> str:
+        return described(self, self.law, bandwidth=self.bandwidth)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> SmoothedEmpirical:
         new = self._get_checked_instance(SmoothedEmpirical, _instance)

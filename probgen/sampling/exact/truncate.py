@@ -13,6 +13,7 @@ from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
 from probgen.core.density.mapped import is_mapped, needs_gradient
+from probgen.core.descriptions import described
 from probgen.sampling.exact.families import with_quantiles
 from probgen.sampling.exact.given_density import GivenDensity
 from probgen.sampling.exact.inverse_cdf import InverseCDF
@@ -139,6 +140,9 @@ class Truncated(ByInversion, TorchDistribution):
         self._measure()
         if self._validate_args:
             self._check_mass()
+
+    def __repr__(self) -> str:
+        return described(self, self.law, low=self.low, high=self.high)
 
     @torch.no_grad()
     def _middle_and_spread(self) -> tuple[Tensor, Tensor]:

@@ -38,6 +38,11 @@ def density_of(
             f"the target should be an instance, with its parameters, but got the class {target.__name__}"
         )
     if not callable(target):
+        if hasattr(target, "logpdf") or hasattr(target, "logpmf"):
+            raise TypeError(
+                "the target should be a law of torch.distributions or Pyro, with gradients and devices, "
+                "but got one of SciPy: most have a namesake there"
+            )
         got = f"type {type(target).__name__}" if hasattr(target, "shape") else repr(target)
         raise TypeError(
             f"the target should be a Density, a distribution, a Pyro model with its arguments or a "

@@ -5,6 +5,7 @@ import math
 import pyro
 import pyro.distributions as dist
 import pytest
+import scipy.stats
 import torch
 from torch.distributions import constraints
 
@@ -65,6 +66,7 @@ def test_each_kind_of_target_has_its_mean(target, arguments, options, name, mean
         (coin, (torch.ones(2),), {"dim": 2}, "takes either arguments of a Pyro model or dim= and support="),
         (lambda x: -(x**2), (), {"dim": 0}, "dim should be at least 1 but got 0"),
         (lambda: torch.zeros(()), (), {}, "should have a continuous latent site but has none"),
+        (scipy.stats.norm(0, 1), (), {}, "torch.distributions or Pyro, .* but got one of SciPy"),
         (dist.Normal, (), {}, "should be an instance, with its parameters, but got the class Normal"),
         (lambda x: -(x**2).sum(-1), (), {"support": constraints.simplex}, "dim="),
         (lambda x: -(x**2), (), {"support": "positive"}, "support should be a constraint"),

@@ -15,6 +15,7 @@ from torch.distributions.constraints import Constraint
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from probgen.core import Estimate
+from probgen.core.descriptions import described
 from probgen.sampling.exact.rejection.checked_density import Line
 
 _BLOCK = 2**18
@@ -228,6 +229,9 @@ class AcceptRejectOnLine(AcceptReject):
             max_rounds=max_rounds,
             validate_args=validate_args,
         )
+
+    def __repr__(self) -> str:
+        return described(self, log_prob=self._log_prob, support=self.support)
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
     def support(self) -> Constraint:

@@ -11,6 +11,7 @@ from torch.distributions import Distribution, constraints
 
 from probgen.core import seeded
 from probgen.core.density.mapped import is_mapped
+from probgen.core.descriptions import described
 from probgen.sampling.exact.rejection.proposal_rounds import AcceptReject, RejectionReport
 
 __all__ = ["Rejection", "RejectionReport"]
@@ -89,6 +90,9 @@ class Rejection(AcceptReject):
             with torch.no_grad(), seeded(0):
                 log_ratio = self._log_ratio(self.proposal.sample((_SEARCH,)))
             self._first_guess = max(float(log_ratio.exp().mean(0).min()), 1e-3)
+
+    def __repr__(self) -> str:
+        return described(self, log_prob=self._log_prob, proposal=self.proposal, log_bound=self._log_bound)
 
     @constraints.dependent_property
     def support(self) -> Any:
