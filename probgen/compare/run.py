@@ -16,6 +16,7 @@ from probgen.compare.methods import Fitted, Method, Sampler
 from probgen.compare.metrics import COLUMNS, measure, select
 from probgen.compare.protocol import environment
 from probgen.compare.trial import FLOOR, HALVES, MEMORISER, attempt, baseline, naming, seeds_of
+from probgen.core import check_count
 
 
 def compare(
@@ -68,9 +69,8 @@ def compare(
     chosen = select(metrics)
     check_inputs(methods, reference, train, reserved=(FLOOR, HALVES, MEMORISER))
     n = len(reference) if n is None else n
-    for what, value, least in (("n", n, 1), ("repeats", repeats, 1), ("seed", seed, 0)):
-        if value < least:
-            raise ValueError(f"{what} should be at least {least} but got {value}")
+    n, repeats = check_count("n", n), check_count("repeats", repeats)
+    seed = check_count("seed", seed, least=0)
     baselines = [HALVES] if train is None else [MEMORISER, FLOOR]
     names = [*methods, *baselines]
     seeds = {name: [seeds_of(seed, repeat, name) for repeat in range(repeats)] for name in names}

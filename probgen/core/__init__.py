@@ -16,6 +16,7 @@ from probgen.core.contracts import (
     Terms,
     Transition,
 )
+from probgen.core.counts import check_count
 from probgen.core.density.density import Density
 from probgen.core.density.model_density import ModelDensity
 from probgen.core.faults import FaultFinder, NotFinite
@@ -45,6 +46,7 @@ __all__ = [
     "Pair",
     "Terms",
     "Transition",
+    "check_count",
     "check_seed",
     "default_generator",
     "drawing_from",

@@ -12,6 +12,7 @@ from pyro import poutine
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from probgen.core.counts import check_count
 from probgen.core.density.density import Density
 from probgen.core.randomness import seeded
 from probgen.core.supports import support_of
@@ -63,8 +64,7 @@ class GenerativeModel(nn.Module, ABC):
         The same ``seed`` gives the same bits and leaves torch's global random state as it was. A context has
         a row for each draw.
         """
-        if n < 1:
-            raise ValueError(f"n should be at least 1 but got {n}")
+        n = check_count("n", n)
         for place, part in enumerate(context, 1):
             if part.shape[:1] != (n,):
                 raise ValueError(

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from probgen.core import check_count
+
 
 @runtime_checkable
 class Indexable(Protocol):
@@ -292,9 +294,9 @@ def _way_out(part: Any) -> str:
 
 
 def _at_least_one(batch_size: int | None) -> int:
-    if batch_size is None or batch_size < 1:
-        raise ValueError(f"batch_size should be at least 1 but got {batch_size}")
-    return batch_size
+    if batch_size is None:
+        raise ValueError("batch_size should be at least 1 but got None")
+    return check_count("batch_size", batch_size)
 
 
 def _label(name: str, i: int, parts: int) -> str:

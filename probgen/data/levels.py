@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from probgen.core import check_count
 from probgen.data.uniform import inner_uniform
 
 
@@ -99,8 +100,7 @@ def _level(x: Tensor, levels: int) -> Tensor:
 
 
 def _check_levels(levels: int) -> None:
-    if levels < 2:
-        raise ValueError(f"levels should be at least 2 but got {levels}")
+    check_count("levels", levels, least=2)
 
 
 def _check_unit(x: Tensor, name: str) -> None:

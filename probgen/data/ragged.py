@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from probgen.core import check_count
 from probgen.data.batches import row_not_finite
 
 WINDOW = 50
@@ -42,8 +43,7 @@ class Ragged:
     """
 
     def __init__(self, sequences: Sequence[Tensor], *, multiple: int = 1, bucketed: bool = True) -> None:
-        if multiple < 1:
-            raise ValueError(f"multiple should be at least 1 but got {multiple}")
+        multiple = check_count("multiple", multiple)
         if not len(sequences):
             raise ValueError("sequences should hold at least one sequence but is empty")
         for i, sequence in enumerate(sequences):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Real
 from typing import TypeAlias
 
 import torch
@@ -49,9 +50,9 @@ class PairKernel(ABC):
         return _Sum(self, other) if isinstance(other, PairKernel) else NotImplemented
 
     def __mul__(self, other: PairKernel | float) -> PairKernel:
-        if isinstance(other, (int, float)):
+        if isinstance(other, Real):
             check_positive("the factor of a kernel", other)
-            other = _Constant(other)
+            other = _Constant(float(other))
         if isinstance(self, Radial) and isinstance(other, Radial):
             return _RadialProduct(self, other)
         return _Product(self, other) if isinstance(other, PairKernel) else NotImplemented

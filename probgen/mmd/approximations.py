@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from probgen.core import Estimate
+from probgen.core import Estimate, check_count
 from probgen.mmd.algebra import Features, Kernel, PairKernel, as_pair_kernel, rows_of
 from probgen.mmd.kernels import OfBandwidths
 from probgen.mmd.pairwise import accurate_squared_distances, centred_matrices, check_finite, check_near
@@ -37,8 +37,7 @@ def mmd2_blocks(x: Tensor, y: Tensor, kernel: Kernel, *, block_size: int = 2) ->
     >>> abs(found.value - 3) < 3 * found.stderr
     True
     """
-    if block_size < 2:
-        raise ValueError(f"block_size should be at least 2 but got {block_size}")
+    block_size = check_count("block_size", block_size, least=2)
     blocks = min(len(x), len(y)) // block_size
     if blocks < 2:
         raise ValueError(
@@ -139,8 +138,7 @@ def mmd2_fourier(
     """
     if not isinstance(kernel, OfBandwidths):
         raise TypeError(f"kernel should be one of the bounded kernels of the distance but is {kernel!r}")
-    if frequencies < 2:
-        raise ValueError(f"frequencies should be at least 2 but got {frequencies}")
+    frequencies = check_count("frequencies", frequencies, least=2)
     _, (u,), (v,) = _features(x, y, kernel)
     omega = kernel.frequencies(frequencies, u, generator)
     waves = [torch.stack([phase.cos(), phase.sin()]) for phase in (u @ omega.T, v @ omega.T)]

@@ -7,12 +7,13 @@ import copy
 import torch
 from torch import Tensor
 
+from probgen.core import check_count
 from probgen.mmd.algebra import PairKernel
 from probgen.mmd.bandwidths import bandwidths_between_quantiles
 from probgen.mmd.feature_kernels import Deep
 from probgen.mmd.kernels import Gaussian
 from probgen.mmd.pairwise import check_finite, squared_distances
-from probgen.mmd.result import TestResult, check_count
+from probgen.mmd.result import TestResult
 from probgen.mmd.two_sample import mmd_test
 
 _SHALLOW = 0.1  # the share of the kernel that is the plain Gaussian
@@ -71,8 +72,8 @@ def deep_kernel_test(
         x, y = (z.to(torch.promote_types(z.dtype, torch.float32)) for z in (x, y))
     if not 0 < share < 1:
         raise ValueError(f"share should be between 0 and 1 but got {share}")
-    check_count("steps", steps)
-    check_count("permutations", permutations)
+    steps = check_count("steps", steps)
+    permutations = check_count("permutations", permutations)
     (u, held_x), (v, held_y) = (_split(name, z, share, generator) for name, z in (("x", x), ("y", y)))
     shallow = _best_gaussian(u, v)
     learner = _default_network(torch.cat([u, v]), generator) if network is None else copy.deepcopy(network)

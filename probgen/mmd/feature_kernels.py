@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from probgen.core import check_count
 from probgen.mmd.algebra import Distances, Features, Kernel, PairKernel, as_pair_kernel, check_positive
 
 
@@ -136,8 +137,7 @@ def substring_counts(*samples: Sequence[Sequence[object]], length: int = 3) -> t
     (tensor([[2., 1.],
             [0., 0.]], dtype=torch.float64), tensor([[0., 1.]], dtype=torch.float64))
     """
-    if length < 1:
-        raise ValueError(f"length should be at least 1 but got {length}")
+    length = check_count("length", length)
     counts = [
         [Counter(tuple(text[i : i + length]) for i in range(len(text) - length + 1)) for text in sample]
         for sample in samples

@@ -8,13 +8,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from probgen.core import check_count
 from probgen.mmd.aggregation import by_smallest_p_value
 from probgen.mmd.algebra import Kernel
 from probgen.mmd.bandwidths import bandwidth_grid
 from probgen.mmd.blocks import blocks_of_chains, membership, random_signs, signed_forms
 from probgen.mmd.kernels import InverseMultiquadric
 from probgen.mmd.pairwise import quadratic_forms
-from probgen.mmd.result import TestResult, check_count, drawn_result
+from probgen.mmd.result import TestResult, drawn_result
 from probgen.mmd.stein import SteinKernel, Target, points_and_scores, smooth
 
 
@@ -71,7 +72,7 @@ def ksd_test(
     """
     if method not in ("independent", "block"):
         raise ValueError(f"method should be 'independent' or 'block' but got {method!r}")
-    check_count("bootstraps", bootstraps)
+    bootstraps = check_count("bootstraps", bootstraps)
     chains, length = 0, 1
     if method == "block":
         (chains, length), x = _flattened(x)

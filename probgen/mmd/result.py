@@ -80,14 +80,6 @@ def drawn_result(
     return TestResult(float(observed), (reached + 1) / len(statistics), null, smallest)
 
 
-def check_count(name: str, value: int) -> None:
-    """Raise unless a number of draws or steps is a positive integer."""
-    if not isinstance(value, int):
-        raise TypeError(f"{name} should be an integer but got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} should be at least 1 but got {value}")
-
-
 def check_statistics(statistics: Tensor) -> None:
     """Raise unless the statistics of a test are finite."""
     if not torch.isfinite(statistics).all():

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from probgen.core import check_count
 from probgen.mmd.aggregation import by_smallest_p_value, by_soft_maximum
 from probgen.mmd.algebra import Kernel
 from probgen.mmd.bandwidths import all_equal, bandwidths_between_quantiles, default_gaussian
@@ -17,7 +18,7 @@ from probgen.mmd.kernels import Gaussian, Laplace
 from probgen.mmd.null_laws import gamma_test, spectral_test
 from probgen.mmd.pairwise import quadratic_forms
 from probgen.mmd.pooled import Pooled
-from probgen.mmd.result import TestResult, check_count, drawn_result
+from probgen.mmd.result import TestResult, drawn_result
 
 Method = Literal["permutation", "aggregated", "fuse", "block", "gamma", "spectral"]
 
@@ -98,7 +99,7 @@ def mmd_test(
     >>> found.rejects(0.01)
     True
     """
-    check_count("permutations", permutations)
+    permutations = check_count("permutations", permutations)
     _check_method(method, weights_x, weights_y)
     if method == "block":
         shares = block_shares(x, y, weights_x, weights_y, generator)

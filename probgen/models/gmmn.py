@@ -14,7 +14,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from probgen.core import GenerativeModel
+from probgen.core import GenerativeModel, check_count
 
 
 class GMMN(GenerativeModel):
@@ -34,8 +34,7 @@ class GMMN(GenerativeModel):
 
     def __init__(self, generator: nn.Module, *, noise: int) -> None:
         super().__init__()
-        if noise < 1:
-            raise ValueError(f"noise should be at least 1 but got {noise}")
+        noise = check_count("noise", noise)
         self.generator = generator
         self.register_buffer("low", -torch.ones(noise), persistent=False)
 

@@ -39,7 +39,7 @@ class VAE(Pair):
         super().__init__()
         if prior is None:
             size = getattr(encoder, "outputs", None)
-            if not isinstance(size, int):
+            if size is None:
                 raise TypeError(f"prior should be given, as {type(encoder).__name__} has no size ``outputs``")
             prior = StandardNormal(size)
         self.encoder = encoder

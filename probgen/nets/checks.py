@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from probgen.core import check_count
+
 
 def check_sizes(**sizes: int) -> None:
-    """Raise ValueError where a named size is below 1."""
+    """Raise where a named size is no integer, TypeError, or below 1, ValueError."""
     for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} should be at least 1 but got {size}")
+        check_count(name, size)
 
 
 def check_last(net: nn.Module, x: Tensor) -> None:

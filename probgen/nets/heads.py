@@ -8,6 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from probgen.core import check_count
 from probgen.nets.laws import ContinuousBernoulli, GreyLevels, StrictBernoulli, log_scale
 
 
@@ -121,8 +122,7 @@ class CategoricalHead(Head):
     """
 
     def __init__(self, net: nn.Module, levels: int) -> None:
-        if levels < 2:
-            raise ValueError(f"levels should be at least 2 but got {levels}")
+        levels = check_count("levels", levels, least=2)
         super().__init__(net, levels)
 
     def forward(self, *context: Tensor) -> dist.Distribution:

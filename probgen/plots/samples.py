@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from probgen.core import check_count
 from probgen.plots.style import MUTED, PALETTE, across, array, panels, style
 
 
@@ -32,8 +33,7 @@ def image_grid(
     """
     if not images:
         raise ValueError("images should have at least 1 entry but has 0")
-    if columns < 1:
-        raise ValueError(f"columns should be at least 1 but got {columns}")
+    columns = check_count("columns", columns)
     stacks = {
         name: as_images(values, image_shape, f"images[{name!r}]")[: columns**2]
         for name, values in images.items()

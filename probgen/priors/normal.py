@@ -6,6 +6,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from probgen.core import check_count
+
 
 class StandardNormal(nn.Module):
     """The prior z ~ N(0, I) on ``dim`` coordinates, on the device and in the type that the module has.
@@ -19,8 +21,7 @@ class StandardNormal(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        if dim < 1:
-            raise ValueError(f"dim should be at least 1 but got {dim}")
+        dim = check_count("dim", dim)
         self.register_buffer("loc", torch.zeros(dim), persistent=False)
         self.register_buffer("scale", torch.ones(dim), persistent=False)
 

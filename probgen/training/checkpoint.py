@@ -19,6 +19,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -165,7 +166,7 @@ def _save(folder: Path, sets: Mapping[str, tuple[int, Weights]], state: Mapping[
         if others:
             torch.save(others, target / OTHERS)
         if name == "last":
-            torch.save(dict(state), target / STATE)
+            torch.save(_of_python(state), target / STATE)
         files = sorted(target.iterdir())
         index[name] = {"folder": target.name, "step": step, "sha256": {f.name: _sha256(f) for f in files}}
         for path in (*files, target):
@@ -177,6 +178,15 @@ def _save(folder: Path, sets: Mapping[str, tuple[int, Weights]], state: Mapping[
     temporary.replace(folder / INDEX)
     _flush(folder)
     _sweep(folder, sets, {entry["folder"] for entry in index.values()})
+
+
+def _of_python(state: Any) -> Any:
+    """Return a state with NumPy's numbers, which loading would take for code, as Python's."""
+    if isinstance(state, Mapping):
+        return {_of_python(key): _of_python(value) for key, value in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(map(_of_python, state))
+    return state.item() if isinstance(state, np.generic) else state
 
 
 def _sweep(folder: Path, names: Iterable[str], kept: Collection[str]) -> None:

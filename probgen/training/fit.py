@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from probgen.capture.captured_loss import CapturedLoss
-from probgen.core import Objective, check_seed, seeded
+from probgen.core import Objective, check_count, check_seed, seeded
 from probgen.data import source
 from probgen.training import checkpoint as checkpoints
 from probgen.training.applied_schedules import Plan
@@ -23,10 +23,10 @@ from probgen.training.callbacks import Callback, Listeners
 from probgen.training.history import History
 from probgen.training.learned import check_made
 from probgen.training.lock import belonging
+from probgen.training.parameter_groups import pythons
 from probgen.training.processes import Processes
 from probgen.training.run import Run
 from probgen.training.settings import (
-    at_least_one,
     batch_size_of,
     check_alike,
     check_rows,
@@ -148,11 +148,12 @@ def fit(
                 "objective should be a probgen.Objective, such as SVI(pair), but is a "
                 f"{type(objective).__name__}"
             )
-        accumulate, seed = at_least_one("accumulate", accumulate), check_seed(seed)
+        accumulate, seed = check_count("accumulate", accumulate), check_seed(seed)
         if max_gradient_norm is not None and not max_gradient_norm > 0:
             raise ValueError(f"max_gradient_norm should be above 0 but got {max_gradient_norm}")
+        max_gradient_norm = pythons(max_gradient_norm)
         if patience is not None:
-            patience = at_least_one("patience", patience)
+            patience = check_count("patience", patience)
             if validation is None:
                 raise ValueError("patience needs validation data, on which a better loss is judged")
         check_made(objective)

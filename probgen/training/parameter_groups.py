@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -33,9 +35,14 @@ def learning_rate_of(name: str, optimizer: Optimizer) -> Callable[[float], None]
     def set_rate(value: float) -> None:
         for group in optimizer.param_groups:  # others once a state has been loaded
             if not name or group.get("name") == name:
-                group["lr"] = value
+                group["lr"] = pythons(value)
 
     return set_rate
+
+
+def pythons(value: Any) -> Any:
+    """Return a number of NumPy's as Python's, in which a resumed training has it; all else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def clipped(optimizer: Optimizer, most: float) -> dict[str, Tensor]:

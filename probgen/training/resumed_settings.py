@@ -8,6 +8,7 @@ from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
@@ -134,7 +135,7 @@ def _is_plain(value: Any) -> bool:
         return all(map(_is_plain, value))
     if isinstance(value, Tensor):
         return value.numel() == 1
-    return value is None or isinstance(value, bool | int | float | str)
+    return value is None or isinstance(value, bool | int | float | str | np.number)
 
 
 def _plain(value: Any) -> Any:
@@ -142,6 +143,8 @@ def _plain(value: Any) -> Any:
         return [_plain(part) for part in value]
     if isinstance(value, Tensor):
         return float(value)
+    if isinstance(value, np.generic):
+        return value.item()
     return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
 
 

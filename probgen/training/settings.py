@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,28 +14,18 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.utils.data import DataLoader
 
-from probgen.core import Objective
+from probgen.core import Objective, check_count
 from probgen.data import Source, source
 from probgen.data.batches import share
 from probgen.training import checkpoint as checkpoints
 from probgen.training.frozen import Modes
 from probgen.training.learned import check_held
+from probgen.training.parameter_groups import pythons
 from probgen.training.processes import Processes
 
 
-def at_least_one(name: str, value: Any) -> int:
-    """Return a number of times as a Python integer, after checking that it is one."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} should be an integer but got {value!r}") from None
-    if number < 1:
-        raise ValueError(f"{name} should be at least 1 but got {number}")
-    return number
-
-
 def batch_size_of(data: Source, batch_size: int | None) -> int | None:
-    size = 128 if batch_size is None else at_least_one("batch_size", batch_size)
+    size = 128 if batch_size is None else check_count("batch_size", batch_size)
     if batch_size is not None and data.own_batches:
         raise ValueError(f"a DataLoader has its own batch_size: leave out batch_size={batch_size}")
     return None if data.own_batches else size
@@ -103,10 +92,10 @@ def length(epochs: int | None, steps: int | None, data: Source, batch_size: int 
     if (epochs is None) == (steps is None):
         raise ValueError(f"give exactly one of epochs and steps, but got epochs={epochs} and steps={steps}")
     if steps is not None:
-        steps = at_least_one("steps", steps)
+        steps = check_count("steps", steps)
         return steps, max(1, steps // 100)
     assert epochs is not None
-    epochs = at_least_one("epochs", epochs)
+    epochs = check_count("epochs", epochs)
     per_epoch = data.steps(batch_size)
     if per_epoch is None:
         raise ValueError("data that are a stream have no epochs of known length: give steps")
@@ -143,6 +132,8 @@ def optimizer_of(
             "itself, several times a step: choose another, such as torch.optim.Adam"
         )
     check_held(objective, made)
+    for group in made.param_groups:
+        group.update({name: pythons(value) for name, value in group.items()})
     return made
 
 

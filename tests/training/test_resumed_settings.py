@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -212,4 +213,21 @@ def test_how_long_and_how_patient_may_be_new(tmp_path):
     train(tmp_path / "whole", whole, epochs=3, validation=x_of(8))
     train(tmp_path / "parts", Square(), epochs=2, validation=x_of(8), patience=1)
     train(tmp_path / "parts", parts, epochs=3, validation=x_of(8), patience=9, seed=None)
+    assert same(whole, parts)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": adam(lr=np.float64(0.01))},
+        {"optimizer": adam(lr=np.float32(0.01), weight_decay=np.float32(0.1))},
+        {"schedules": {"lr": lambda step: np.float64(0.1) * np.cos(step)}},
+        {"max_gradient_norm": np.float32(1.0)},
+    ],
+)
+def test_numbers_may_be_numpys(options, tmp_path):
+    whole, parts = Square(), Square()
+    train(tmp_path / "whole", whole, epochs=3, **options)
+    train(tmp_path / "parts", Square(), epochs=1, **options)
+    train(tmp_path / "parts", parts, epochs=3, **options)
     assert same(whole, parts)

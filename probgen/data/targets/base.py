@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from probgen.core import check_count
+
 
 @dataclass(frozen=True, eq=False)
 class Target:
@@ -44,8 +46,7 @@ class Target:
         device: torch.device | str | None = None,
     ) -> Tensor:
         """Draw n exact, independent points, shape (n, 2); torch's defaults where dtype, device are None."""
-        if n < 1:
-            raise ValueError(f"n should be at least 1 but got {n}")
+        n = check_count("n", n)
         return self.draw(n, generator, *_where(dtype, device))
 
     def proposal(

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probgen.core import check_count
 from probgen.mmd.pairwise import centred
-from probgen.mmd.result import check_count
 
 _CAP = 1000
 Array = np.ndarray[Any, Any]
@@ -54,7 +54,7 @@ def classifier_two_sample(x: Tensor, y: Tensor, *, folds: int = 5, seed: int = 0
 
     samples = centred(x=x, y=y)
     size = min(len(x), len(y), _CAP)
-    check_count("folds", folds)
+    folds = check_count("folds", folds)
     if not 2 <= folds <= size:
         raise ValueError(f"folds should be between 2 and the {size} points of a class but got {folds}")
     generator = torch.Generator().manual_seed(seed)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from probgen.core import check_count
 from probgen.mmd.pairwise import by_rows, centred, nearest_squared_distances
 
 _ON_THE_SPHERE = 1 + 1e-8  # squared distances have nine digits
@@ -115,11 +116,9 @@ def nearest_neighbour_ratio(draws: Tensor, train: Tensor, held_out: Tensor) -> f
 
 def _squared_radii(name: str, points: Tensor, neighbours: int) -> Tensor:
     """Return each point's squared distance to its k-th neighbour among the others, a shade enlarged."""
-    if not isinstance(neighbours, int):
-        raise TypeError(f"neighbours should be an integer but got {neighbours!r}")
-    if not 1 <= neighbours < len(points):
+    neighbours = check_count("neighbours", neighbours)
+    if neighbours >= len(points):
         raise ValueError(
-            f"neighbours should be at least 1 and less than the {len(points)} points of {name} "
-            f"but got {neighbours}"
+            f"neighbours should be less than the {len(points)} points of {name} but got {neighbours}"
         )
     return nearest_squared_distances(points, points, neighbours + 1)[:, -1] * _ON_THE_SPHERE

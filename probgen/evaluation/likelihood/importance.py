@@ -10,9 +10,8 @@ import torch
 from pyro.distributions import Delta
 from torch import Tensor
 
-from probgen.core import Estimate, Pair, evaluating, log_joint_prob, sample_sites, seeded
+from probgen.core import Estimate, Pair, check_count, evaluating, log_joint_prob, sample_sites, seeded
 from probgen.data import Source, source
-from probgen.mmd.result import check_count
 from probgen.objectives.particles import forget, traces_of
 from probgen.objectives.traced_pair import check_sites
 from probgen.training.settings import check_dtype, whole_numbers
@@ -54,7 +53,7 @@ def log_likelihoods(
 ) -> Tensor:
     r"""Estimate log p(x) for each row of x, shape (n,), as :func:`log_likelihood` does."""
     check_pair(pair)
-    check_count("particles", particles)
+    particles = check_count("particles", particles)
     data = source((x, *context) if context else x, name="x")
     forget(pair)  # its weights may be others by now
     with seeded(seed), evaluating(pair):

@@ -13,7 +13,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from probgen.core import Density, ModelDensity, Transition, seeded
+from probgen.core import Density, ModelDensity, Transition, check_count, seeded
 from probgen.evaluation.posterior.independent_draws import integrated_time, numbers, thinned
 from probgen.sampling import Chains
 
@@ -82,8 +82,7 @@ def simulation_based_calibration(
     See Talts et al. (2018), Validating Bayesian inference algorithms with simulation-based calibration;
     Modrák et al. (2023) for the log joint density; Säilynoja et al. (2022) for the test.
     """
-    if simulations < 20:
-        raise ValueError(f"simulations should be at least 20 but got {simulations}")
+    simulations = check_count("simulations", simulations, least=20)
     density = _observing(model, args, kwargs, observed, seed)
     truths, data = density.simulate(simulations, seed=seed)
     family = density.given(data)
@@ -157,8 +156,7 @@ def geweke_test(
     See Geweke (2004), Getting it right: joint distribution tests of posterior simulators.
     """
     for name, value in {"chains": chains, "rounds": rounds, "steps": steps}.items():
-        if value < 1:
-            raise ValueError(f"{name} should be at least 1 but got {value}")
+        check_count(name, value)
     density = _observing(model, args, kwargs, observed, seed)
     values, data = density.simulate(chains, seed=seed)
     fresh, fresh_data = density.simulate(chains, seed=seed + 1)

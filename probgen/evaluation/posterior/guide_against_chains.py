@@ -10,13 +10,12 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from probgen.core import Pair, evaluating, seeded
+from probgen.core import Pair, check_count, evaluating, seeded
 from probgen.data import check_data
 from probgen.evaluation.likelihood.importance import check_pair, weighted_draws
 from probgen.evaluation.posterior.independent_draws import integrated_time, numbers, thinned
 from probgen.evaluation.posterior.pareto import pareto_k
 from probgen.mmd import mmd_test
-from probgen.mmd.result import check_count
 from probgen.sampling import Chains
 
 POINTS = 250
@@ -110,7 +109,7 @@ def guide_against_chains(
     Gretton et al. (2012), A kernel two-sample test.
     """
     check_pair(pair)
-    check_count("particles", particles)
+    particles = check_count("particles", particles)
     if not isinstance(chains, Chains):
         raise TypeError(
             f"chains should be Chains, as sampling.sample returns them, but is a {type(chains).__name__}"

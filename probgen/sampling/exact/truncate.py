@@ -130,7 +130,7 @@ class Truncated(ByInversion, TorchDistribution):
             half = torch.full(law.batch_shape, -math.log(2.0), dtype=torch.float64, device=self._draw.device)
             self._middle = self._tails.quantile(half, half)
         self.low, self.high = (
-            self._draw.new_tensor(end) if isinstance(end, (int, float)) else end
+            end if isinstance(end, Tensor) else self._draw.new_tensor(end)
             for end in (-math.inf if low is None else low, math.inf if high is None else high)
         )
         shape = torch.broadcast_shapes(law.batch_shape, self.low.shape, self.high.shape)

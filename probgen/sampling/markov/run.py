@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from probgen.core import Density, Transition, source_of
+from probgen.core import Density, Transition, check_count, source_of
 from probgen.sampling.markov.chains import Chains, RunState
 from probgen.sampling.markov.interrupts import Interrupts
 from probgen.sampling.markov.moves.cache_pieces import ByChain, cut, joined, pieces
@@ -69,8 +69,8 @@ def run(
         ValueError: for bad counts, an unknown site, a log-density that is not finite at the start, with its
             place, or a state whose fields are not what the transition makes of its positions.
     """
-    at_least("draws", draws, 1)
-    at_least("thin", thin, 1)
+    draws = check_count("draws", draws)
+    thin = check_count("thin", thin)
     if isinstance(init, RunState):
         state, device = init.state, init.state.position.device
         _require_own(transition, state)
@@ -242,9 +242,3 @@ def _report_not_finite(counts: Tensor | None, thin: int) -> None:
         f"log_prob was NaN or +inf at {total} of {counts.numel() * thin} proposals, which were refused; the "
         f"first of chain {chain} was on the way to draw {draw}"
     )
-
-
-def at_least(name: str, value: int, least: int) -> None:
-    """Raise for a count that is too small."""
-    if value < least:
-        raise ValueError(f"{name} should be at least {least} but got {value}")

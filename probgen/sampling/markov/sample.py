@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from probgen.capture.recorded_function import Wrap, wrapper
-from probgen.core import Density, source_of
+from probgen.core import Density, check_count, source_of
 from probgen.sampling.markov.chains import Chains
 from probgen.sampling.markov.moves.barker import barker_kernel
 from probgen.sampling.markov.moves.cache_pieces import pieces
@@ -23,7 +23,7 @@ from probgen.sampling.markov.moves.metropolis import Kernel
 from probgen.sampling.markov.moves.multiple_try import multiple_try_kernel
 from probgen.sampling.markov.moves.random_walk import random_walk_kernel
 from probgen.sampling.markov.moves.stretch import stretch_kernel
-from probgen.sampling.markov.run import at_least, run
+from probgen.sampling.markov.run import run
 from probgen.sampling.markov.starting_positions import given_positions, initial_positions
 from probgen.sampling.markov.target_density import Target, density_of
 from probgen.sampling.markov.warmup.adaptation import WarmedUp, adapt, adapt_size
@@ -159,9 +159,9 @@ def sample(
     method = None if method is None else _known(method)
     if isinstance(warmup, str) and warmup != "auto":
         raise ValueError(f"warmup should be a number of steps or 'auto' but got {warmup!r}")
-    at_least("chains", chains, 1)
-    at_least("draws", draws, 1)
-    at_least("thin", thin, 1)
+    chains = check_count("chains", chains)
+    draws = check_count("draws", draws)
+    thin = check_count("thin", thin)
     density = density_of(target, arguments, dim=dim, support=support)
     generator = source_of(generator, seed, density.device)
     if isinstance(init, str) and init not in ("prior", "optimum"):

@@ -106,7 +106,7 @@ X = torch.arange(12.0).reshape(6, 2)
     [
         (
             lambda: precision_recall(X, X, neighbours=0),
-            "neighbours should be at least 1 and less than the 6 points of real",
+            "neighbours should be at least 1 but got 0",
         ),
         (lambda: precision_recall(X, X[:3]), "less than the 3 points of generated but got 3"),
         (lambda: density_coverage(X, X, neighbours=6), "less than the 6 points of real but got 6"),

@@ -14,7 +14,7 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from probgen.core import Estimate
+from probgen.core import Estimate, check_count
 from probgen.core.descriptions import described
 from probgen.sampling.exact.rejection.checked_density import Line
 
@@ -60,8 +60,7 @@ class AcceptReject(TorchDistribution, ABC):
         max_rounds: int,
         validate_args: bool | None,
     ) -> None:
-        if max_rounds < 1:
-            raise ValueError(f"max_rounds should be at least 1 but got {max_rounds}")
+        max_rounds = check_count("max_rounds", max_rounds)
         self._log_prob, self._log_normaliser, self._max_rounds = log_prob, log_normaliser, max_rounds
         self._own, self._rows = batch_shape, batch_shape.numel()
         zeros = torch.zeros(self._rows, dtype=torch.float64)

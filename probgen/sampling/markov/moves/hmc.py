@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from probgen.capture.recorded_function import Wrap, as_written
-from probgen.core import Density, Transition
+from probgen.core import Density, Transition, check_count
 from probgen.sampling.markov.moves.gradients import GradientState, with_gradient
 from probgen.sampling.markov.moves.metropolis import (
     Kernel,
@@ -70,8 +70,7 @@ def hmc(density: Density, *, scale: float | Tensor, steps: int, jitter: float = 
     >>> bool((info.acceptance > 0.8).all())
     True
     """
-    if steps < 1:
-        raise ValueError(f"steps should be at least 1 but got {steps}")
+    steps = check_count("steps", steps)
     if not 0 <= jitter < 1:
         raise ValueError(f"jitter should be at least 0 and below 1 but got {jitter}")
     return fixed(density, hmc_kernel(density, leapfrog(density), steps=steps, jitter=jitter), scale)

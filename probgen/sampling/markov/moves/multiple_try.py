@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from probgen.capture.recorded_function import Wrap, as_written
-from probgen.core import Density, Transition
+from probgen.core import Density, Transition, check_count
 from probgen.sampling.markov.moves.metropolis import (
     Info,
     Kernel,
@@ -50,8 +50,7 @@ def multiple_try(density: Density, *, scale: float | Tensor, tries: int = TRIES)
     >>> state.position.shape, info.acceptance.shape
     (torch.Size([4, 1]), torch.Size([4]))
     """
-    if tries < 2:
-        raise ValueError(f"tries should be at least 2 but got {tries}")
+    tries = check_count("tries", tries, least=2)
     return fixed(density, multiple_try_kernel(density, tries=tries), scale)
 
 
