@@ -13,6 +13,8 @@ from probgen.core import seeded
 from probgen.recipes.registry import Recipe, Stage
 from probgen.recipes.task import Task
 from probgen.training import Callback, History, checkpoint, fit, schedules
+from probgen.training.lock import belonging
+from probgen.training.processes import Processes
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -34,7 +36,8 @@ def train(
     """Train the stages of a recipe one after the other, by Adam with a learning rate that falls by a cosine.
 
     With a folder each stage keeps its checkpoints there, and ends with its best weights; one that had ended
-    is not repeated. A stage that is interrupted or stopped early by Ctrl-C is the last.
+    is not repeated. A stage that is interrupted or stopped early by Ctrl-C is the last. The folder belongs to
+    this training until the last stage has ended.
 
     Args:
         recipe, task: what is trained, and on what; rows that the task holds out judge the weights.
@@ -47,31 +50,33 @@ def train(
         progress: show a bar.
     """
     histories: list[History] = []
-    for number, make in enumerate(recipe.stages, 1):
-        with seeded(seed):
-            stage = make if isinstance(make, Stage) else make()
-        rate, length = stage.budget.learning_rate, steps or stage.budget.steps
-        own = None if folder is None else stage_folder(recipe, folder, number)
-        history = fit(
-            stage.objective,
-            stage.data(task.train),
-            steps=length,
-            batch_size=batch_size or stage.budget.batch_size,
-            optimizer=partial(torch.optim.Adam, lr=rate, fused=True),
-            schedules={"lr": schedules.cosine(rate, 0.05 * rate, steps=length)},
-            validation=None if task.held_out is None else stage.data(task.held_out),
-            checkpoint=own,
-            resume=resume,
-            fabric=fabric,
-            callbacks=callbacks,
-            seed=seed,
-            progress=progress,
-        )
-        histories.append(history)
-        if history.ended == "interrupted":
-            break
-        if own is not None:
-            checkpoint.load_weights(own, stage.objective)
+    several = folder if len(recipe.stages) > 1 else None  # the folder of a single stage is held by fit
+    with belonging(several, Processes(fabric), resume=resume):
+        for number, make in enumerate(recipe.stages, 1):
+            with seeded(seed):
+                stage = make if isinstance(make, Stage) else make()
+            rate, length = stage.budget.learning_rate, steps or stage.budget.steps
+            own = None if folder is None else stage_folder(recipe, folder, number)
+            history = fit(
+                stage.objective,
+                stage.data(task.train),
+                steps=length,
+                batch_size=batch_size or stage.budget.batch_size,
+                optimizer=partial(torch.optim.Adam, lr=rate, fused=True),
+                schedules={"lr": schedules.cosine(rate, 0.05 * rate, steps=length)},
+                validation=None if task.held_out is None else stage.data(task.held_out),
+                checkpoint=own,
+                resume=resume,
+                fabric=fabric,
+                callbacks=callbacks,
+                seed=seed,
+                progress=progress,
+            )
+            histories.append(history)
+            if history.ended == "interrupted":
+                break
+            if own is not None:
+                checkpoint.load_weights(own, stage.objective)
     return histories
 
 

@@ -1,0 +1,53 @@
+"""A run of several stages belongs to one training from its first step to its last."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from probgen.cli import runs
+
+HOLDS = """
+import sys
+from pathlib import Path
+import torch
+from probgen.cli import runs
+from probgen.recipes import training
+from probgen.training import Callback, fit
+
+class Stay(Callback):
+    def on_step_end(self, objective, history):
+        if history.step == 2:
+            print("training", flush=True)
+            sys.stdin.readline()
+
+def second_stays(*args, **given):
+    if given["checkpoint"].name == "stage-2":
+        given["callbacks"] = [*given["callbacks"], Stay()]
+    return fit(*args, **given)
+
+training.fit = second_stays
+where = {"device": torch.device("cpu"), "resume": False}
+runs.train("gmmn-autoencoder", "digits", Path(sys.argv[1]), steps=3, batch_size=32, **where)
+"""
+
+
+def test_no_other_process_writes_while_a_later_stage_is_trained(tmp_path):
+    folder = tmp_path / "run"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", HOLDS, str(folder)]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, env=environment, text=True, **streams) as first:
+        assert "training\n" in iter(first.stdout.readline, "")  # after what is said of the first stage
+        before = {path: path.read_bytes() for path in folder.glob("**/*.json")}
+        assert folder / "run.json" in before
+        assert folder / "stage-1/checkpoint.json" in before
+        with pytest.raises(ValueError, match=rf"run is in use by another training \(process {first.pid} on "):
+            runs.train("gmmn-autoencoder", None, folder, device=torch.device("cpu"), resume=True, steps=5)
+        assert before == {path: path.read_bytes() for path in folder.glob("**/*.json")}
+        first.stdin.close()
+        assert first.wait() == 0
+    runs.train("gmmn-autoencoder", None, folder, device=torch.device("cpu"), resume=True)  # free again
