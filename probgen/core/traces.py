@@ -122,19 +122,14 @@ def plate_nesting(trace: Any) -> int:
     return max(dims)
 
 
-def log_joint_prob(trace: Any, rows: int, *, nesting: int = 1, factors: bool = True) -> Tensor:
+def log_joint_prob(trace: Any, rows: int, *, nesting: int = 1) -> Tensor:
     r"""Return the log-probability of a Pyro trace for each datum, summed over its sites.
 
     Args:
         trace: of a model or a guide.
         rows, nesting: as in :func:`site_log_prob`, with its errors.
-        factors: whether the sites of ``pyro.factor`` count.
     """
-    sites = {
-        name: site
-        for name, site in sample_sites(trace).items()
-        if not is_derived(site) and (factors or not is_factor(site))
-    }
+    sites = {name: site for name, site in sample_sites(trace).items() if not is_derived(site)}
     log_probs = (site_log_prob(name, site, rows, nesting=nesting) for name, site in sites.items())
     return torch.as_tensor(sum(log_probs))
 

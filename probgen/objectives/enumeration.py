@@ -11,6 +11,7 @@ from torch import Tensor
 
 from probgen.core import Terms, is_factor, sample_sites
 from probgen.objectives.elbo import terms_of
+from probgen.objectives.masks import check_same_masks
 from probgen.objectives.traced_pair import Parts, analytic_kl, by_coordinate, drawn_sites, log_prob_of
 
 Story = Callable[..., Any]
@@ -45,6 +46,7 @@ def terms_of_pyro(elbo: Tensor, guides: list[Any], models: list[Any], *, draws: 
     complete = len(guides) == len(models) > 0
     for guide_trace, model_trace in zip(guides, models, strict=False):
         guide_sites, model_sites = sample_sites(guide_trace), sample_sites(model_trace)
+        check_same_masks(model_sites, guide_sites)
         if any(_is_sampled_or_masked(site) for site in guide_sites.values()):
             return {"elbo": elbo}
         found, whole = _expectations(model_sites, guide_sites)

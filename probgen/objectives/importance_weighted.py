@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from pyro.distributions.util import detach
 from torch import Tensor
+from torch.nn.modules.dropout import _DropoutNd
 
 from probgen.core import (
     Pair,
@@ -20,7 +21,8 @@ from probgen.core import (
     site_log_prob,
 )
 from probgen.objectives.elbo import Bound, terms_of
-from probgen.objectives.particles import Traces, model_trace_at, traces_of
+from probgen.objectives.masks import masked_as_in_model
+from probgen.objectives.particles import Traces, trace_at, traces_of
 from probgen.objectives.traced_pair import (
     Parts,
     Watch,
@@ -42,8 +44,8 @@ class IWAE(Bound):
         particles: K.
         gradient: "dreg", the doubly reparameterised gradient, −Σ w̃ ∂_θ log w for the model and
             −Σ w̃² ∂_z log w ∂_φ z for the guide, w̃ = w / Σ w, whose signal for the guide does not vanish as
-            K grows. It is for guides with one latent site and models without dropout, and takes a second
-            pass through the model. "plain" is the pathwise gradient.
+            K grows. It takes a second pass through the model and, of several latent sites, through the
+            guide: nothing but z may be drawn there, such as dropout. "plain" is the pathwise gradient.
 
     Source: Burda, Grosse and Salakhutdinov (2016), Importance weighted autoencoders; Tucker, Lawson, Gu and
     Maddison (2019), Doubly reparameterized gradient estimators for Monte Carlo objectives.
@@ -67,29 +69,60 @@ class IWAE(Bound):
 
     def _doubly_reparameterised(self, pair: Pair, draws: Draws, *batch: Tensor) -> Tensor:
         """Return a scalar that has the doubly reparameterised gradient."""
-        sites = sample_sites(draws.traces[0].guide)
-        latent = [name for name, site in sites.items() if not site["is_observed"]]
-        if len(latent) != 1:
-            raise ValueError(
-                f"gradient='dreg' should have a guide with one latent site but it has {latent}: give "
-                "gradient='plain'"
-            )
-        (name,) = latent
+        _refuse_dropout(pair)
         rows, surrogates = len(batch[0]), []
         possible = draws.log_weights.amax(0) > -torch.inf  # else the loss is infinite, and has no weights
         log_weights = torch.where(possible, draws.log_weights, 0)
         each = log_weights.softmax(0).split([traces.particles for traces in draws.traces])
         for traces, weights in zip(draws.traces, each, strict=True):
-            site = traces.guide.nodes[name]
-            law, z, nesting = detach(site["fn"]), site["value"], traces.nesting
-            plates = (traces.particles, *[1] * (nesting - 1)) if traces.particles > 1 else ()
-            scale = weights.reshape(*plates, rows, *[1] * len(law.event_shape))
-            if self.particles > 1:
-                z = z.detach() + scale * (z - z.detach())  # the same value, its gradient times w̃
-            joint = log_joint_prob(model_trace_at(pair, traces, {name: z}, *batch), rows, nesting=nesting)
-            proposal = site_log_prob(name, site | {"fn": law, "value": z}, rows, nesting=nesting)
-            surrogates.append(-(weights * (joint - proposal)).sum(0).mean())
+            # The same z, its gradient times the weight: that of the guide has the weight squared.
+            sites = sample_sites(traces.guide)
+            values = {
+                name: self._weighted(site["value"], weights, traces, len(site["fn"].event_shape))
+                for name, site in sites.items()
+                if not site["is_observed"]
+            }
+            model = trace_at(pair.model, traces, values, *batch)
+            surrogate = (weights * log_joint_prob(model, rows, nesting=traces.nesting)).sum()
+            for name, slope in _slopes(pair, traces, model, values, weights, *batch).items():
+                surrogate = surrogate - (slope * values[name]).sum()
+            surrogates.append(-surrogate / rows)
         return torch.as_tensor(sum(surrogates))
+
+    def _weighted(self, z: Tensor, weights: Tensor, traces: Traces, event_dim: int) -> Tensor:
+        """Return z with its gradient times its draw's weight."""
+        if self.particles == 1:
+            return z
+        plates = (traces.particles, *[1] * (traces.nesting - 1)) if traces.particles > 1 else ()
+        scale = weights.reshape(*plates, weights.shape[-1], *[1] * event_dim)
+        return z.detach() + scale * (z - z.detach())
+
+
+def _slopes(
+    pair: Pair, traces: Traces, model: Any, values: dict[str, Tensor], weights: Tensor, *batch: Tensor
+) -> dict[str, Tensor]:
+    """Return the derivative of Σ w̃ log q(z | x) by each z, the others and the guide's weights held fixed."""
+    held = {name: value.detach().requires_grad_() for name, value in values.items()}
+    if len(held) == 1:  # whose law does not depend on it
+        (name,) = held
+        site = {**traces.guide.nodes[name], "value": held[name]}
+        sites = {name: {**site, "fn": detach(site["fn"])}}
+    else:
+        sites = sample_sites(trace_at(pair.guide, traces, held, *batch))
+    sites = masked_as_in_model(sample_sites(model), {name: sites[name] for name in held})
+    log_q = sum(site_log_prob(n, s, len(batch[0]), nesting=traces.nesting) for n, s in sites.items())
+    slopes = torch.autograd.grad((weights * log_q).sum(), list(held.values()), materialize_grads=True)
+    return dict(zip(held, slopes, strict=True))
+
+
+def _refuse_dropout(pair: Pair) -> None:
+    """Raise for a module whose second pass is another than its first."""
+    for name, module in pair.named_modules():
+        if isinstance(module, _DropoutNd) and module.training and module.p > 0:
+            raise ValueError(
+                f"gradient='dreg' should have no dropout but {name} draws it, anew in the second "
+                "pass: give gradient='plain'"
+            )
 
 
 class Renyi(Bound):
@@ -163,6 +196,7 @@ def _scored(traces: Traces, rows: int, size: int) -> Draws:
     """Return the log-weights of draws, shape (particles, n), and the parts of the bound that they tell."""
     model_sites, guide_sites = sample_sites(traces.model), sample_sites(traces.guide)
     latent = check_sites(model_sites, guide_sites)
+    guide_sites = masked_as_in_model(model_sites, guide_sites)
 
     def log_probs(sites: dict[str, Any]) -> dict[str, Tensor]:
         return {name: site_log_prob(name, site, rows, nesting=traces.nesting) for name, site in sites.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -92,12 +92,12 @@ def alone(pair: Pair, *batch: Tensor, rows: Rows | None = None, learn: bool = Fa
     return Traces(guide, model, 1, max(plate_nesting(guide), plate_nesting(model)))
 
 
-def model_trace_at(pair: Pair, traces: Traces, values: dict[str, Tensor], *batch: Tensor) -> Any:
-    """Return a trace of the model as in ``traces``, with other values of some of the guide's sites."""
+def trace_at(story: Callable[..., Any], traces: Traces, values: Mapping[str, Tensor], *batch: Tensor) -> Any:
+    """Return a trace of the model or the guide of ``traces``, with other values of some guide sites."""
     held = traces.guide.copy()
     for name, value in values.items():
         held.nodes[name] = {**held.nodes[name], "value": value}
-    story = poutine.trace(poutine.replay(pair.model, trace=held))
+    story = poutine.trace(poutine.replay(story, trace=held))
     if traces.particles == 1:
         return story.get_trace(*batch)
     with pyro.plate(PLATE, traces.particles, dim=-1 - traces.nesting):

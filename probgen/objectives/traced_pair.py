@@ -14,6 +14,7 @@ from torch.distributions import ContinuousBernoulli, Independent, Uniform, kl_di
 
 from probgen.core import Pair, is_data, is_derived, is_factor, sample_sites
 from probgen.core.traces import OwnParameters, start_of
+from probgen.objectives.masks import masked_as_in_model
 
 
 class Parts(NamedTuple):
@@ -53,6 +54,7 @@ def parts_of(model_trace: Any, guide_trace: Any) -> Parts:
     """Take the bound apart, from the traces of a guide and of the model on the guide's draws."""
     guide_sites, model_sites = sample_sites(guide_trace), sample_sites(model_trace)
     latent = check_sites(model_sites, guide_sites)
+    guide_sites = masked_as_in_model(model_sites, guide_sites)
     kl = analytic_kl(model_sites, guide_sites)
     coordinates = by_coordinate(kl, guide_sites)
     for name, site in drawn_sites(guide_sites).items():
@@ -158,13 +160,16 @@ def _check_shapes(name: str, p: TorchDistribution, q: TorchDistribution) -> None
 
 
 def _site_kl(guide_site: Any, model_site: Any) -> Tensor | None:
-    r"""Return the analytic KL, scaled and masked, shape (coordinates, \*batch); None where there is none."""
+    r"""Return the analytic KL, scaled and masked, shape (coordinates, \*batch); None where there is none.
+
+    The masks of both sites are taken to be the same.
+    """
     p, q = model_site["fn"], guide_site["fn"]
     same_weight = guide_site["scale"] is model_site["scale"] or (
         isinstance(guide_site["scale"], float | int) and guide_site["scale"] == model_site["scale"]
     )
     point = isinstance(q, Delta)  # Pyro's divergence from a point leaves its log-density out
-    if point or not same_weight or guide_site["mask"] is not model_site["mask"]:
+    if point or not same_weight:
         return None
     shape = broadcast_shape(q.batch_shape, p.batch_shape)  # p's may have a dimension that is enumerated
     try:

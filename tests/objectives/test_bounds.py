@@ -246,10 +246,6 @@ def test_bounds_agree_with_pyros_renyi(pair, x):
             lambda: SVI(LinearGaussian(), BetaELBO({"y": 1.0}))(torch.ones(2, 3)),
             r"beta should name latent sites, \['z'\], but names 'y'",
         ),
-        (
-            lambda: SVI(Chain(), IWAE(2))(torch.ones(2, dtype=torch.float64)),
-            "gradient='dreg' should have a guide with one latent site",
-        ),
     ],
 )
 def test_bad_arguments_are_named(call, sentence):

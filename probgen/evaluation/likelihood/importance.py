@@ -10,10 +10,20 @@ import torch
 from pyro.distributions import Delta
 from torch import Tensor
 
-from probgen.core import Estimate, Pair, check_count, evaluating, log_joint_prob, sample_sites, seeded
+from probgen.core import (
+    Estimate,
+    Pair,
+    check_count,
+    evaluating,
+    log_joint_prob,
+    sample_sites,
+    seeded,
+    site_log_prob,
+)
 from probgen.data import Source, source
+from probgen.objectives.masks import masked_as_in_model
 from probgen.objectives.particles import forget, traces_of
-from probgen.objectives.traced_pair import check_sites
+from probgen.objectives.traced_pair import check_sites, drawn_sites
 from probgen.training.settings import check_dtype, whole_numbers
 
 ELEMENTS = 2**22
@@ -112,8 +122,10 @@ def weighted_draws(
         latent = check_sites(model_sites, guide_sites, reparameterised=False)
         _refuse_points(latent, model_sites, guide_sites)
         shape, nesting = (traces.particles, rows), traces.nesting
+        drawn = drawn_sites(masked_as_in_model(model_sites, guide_sites))
+        log_prob = sum(site_log_prob(name, site, rows, nesting=nesting) for name, site in drawn.items())
         log_p.append(log_joint_prob(traces.model, rows, nesting=nesting).expand(shape))
-        log_q.append(log_joint_prob(traces.guide, rows, nesting=nesting, factors=False).expand(shape))
+        log_q.append(torch.as_tensor(log_prob).expand(shape))
         for name in latent:
             site = guide_sites[name]
             draws.setdefault(name, []).append(site["value"].reshape(*shape, *site["fn"].event_shape))
