@@ -19,6 +19,7 @@ from probgen.core.density.at_positions import Placed, log_prob_at
 from probgen.core.density.bijectors import bijector_of
 from probgen.core.density.density import drawn
 from probgen.core.density.mapped import Values
+from probgen.core.density.normal_scores import FromScores, from_scores, log_prob_of_scores
 from probgen.core.supports import element_support, named_support, outside, support_of, supported
 from probgen.core.traces import is_data, sample_sites
 
@@ -55,6 +56,8 @@ class Starter(Messenger):
         self.values: dict[str, Tensor] = {}
         self.transforms: dict[str, Transform] = {}
         self.discrete: dict[str, Any] = {}
+        self.scored: set[str] = set()
+        """Sites whose positions are normal scores: none after a discrete one, on which quantiles may hang."""
 
     def _pyro_sample(self, message: Any) -> None:
         if not _is_latent(message):
@@ -64,17 +67,20 @@ class Starter(Messenger):
             _check_enumerable(name, law)
             self.discrete[name] = law
             return
-        transform = bijector(name, law)
+        scores = None if self.discrete else from_scores(message)
+        transform = bijector(name, law) if scores is None else scores
         try:
             draw = drawn(law)
         except NotImplementedError:  # an improper law
             draw = None
-        if self._prior and draw is not None:
+        if scores is not None:
+            self.scored.add(name)
+        if self._prior and draw is not None and scores is None:
             position = transform.inv(draw)
         else:
             like = self._example if draw is None else draw
             position = torch.randn(transform.inverse_shape(law.shape()), dtype=like.dtype, device=like.device)
-        value = transform(position.requires_grad_(self._gradients))
+        value = transform(position.requires_grad_() if self._gradients else position)
         if value.shape != law.shape():
             raise ValueError(
                 f"site {name!r} should have values of shape {tuple(law.shape())} but its support gives "
@@ -90,9 +96,9 @@ class Transport(Messenger):
     Where its law is known at positions, its log-density is that, to all digits.
     """
 
-    def __init__(self, positions: Values) -> None:
+    def __init__(self, positions: Values, scored: Collection[str]) -> None:
         super().__init__()
-        self._positions = positions
+        self._positions, self._scored = positions, scored
         self.values: dict[str, Tensor] = {}
         self.log_volume: Tensor | float = 0.0
 
@@ -100,7 +106,13 @@ class Transport(Messenger):
         name = message["name"]
         if name not in self._positions:
             return
-        transform, position = bijector(name, message["fn"]), self._positions[name]
+        position = self._positions[name]
+        if name in self._scored:
+            of_scores = log_prob_of_scores(message["fn"], position)
+            self.values[name] = message["value"] = FromScores(message["fn"])(position)
+            message["is_observed"], message["fn"] = True, Placed(message["fn"], of_scores)
+            return
+        transform = bijector(name, message["fn"])
         value = transform(position)
         if _batch(value, transform.codomain) != _batch(position, transform.domain):
             raise ValueError(f"the support of site {name!r} should not depend on a discrete site but does")

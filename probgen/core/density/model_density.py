@@ -19,6 +19,7 @@ from probgen.core.density.bijectors import Logistic, innermost
 from probgen.core.density.density import Density
 from probgen.core.density.mapped import Named, Values, mapped, tolerant
 from probgen.core.density.stories import Start, Story
+from probgen.core.density.why_one_by_one import line_and_cure
 from probgen.core.randomness import seeded
 from probgen.core.supports import support_of
 from probgen.core.traces import is_data, is_derived, sample_sites
@@ -46,6 +47,8 @@ class ModelDensity(Density):
         derived_names: the sites of ``pyro.deterministic``, where they do not hang on a discrete site.
         enumerates: whether discrete sites are summed out.
         vectorised: whether one run of the model evaluates all chains.
+
+    A site whose law is known by its quantile function alone has its normal score for a position: x = Q(Φ(z)).
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class ModelDensity(Density):
         rows = [len(value) for value in self._data.values()][:1]
         starts = self._started()
         first, sites = starts[0], sample_sites(starts[0].trace)
-        self._dependent = _dependent(starts)
+        self._dependent = _dependent(starts) | self._story.scored
         laws = {name: sites[name]["fn"] for name in first.values}
         super().__init__(
             self._log_joint,
@@ -317,15 +320,13 @@ class ModelDensity(Density):
         try:
             together = log_prob(True)
         except Exception as error:
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            why = line_and_cure(error)
         else:
             tolerance = math.sqrt(torch.finfo(singly.dtype).eps)
             if torch.allclose(together, singly, rtol=tolerance, atol=tolerance, equal_nan=True):
                 return True
-            reason = f"log_prob is {together.flatten()[0]:.6g} for all, {singly.flatten()[0]:.6g} for one"
-        logger.warning(
-            f"the model is run for one chain at a time, which is slow, since vmap fails ({reason})"
-        )
+            why = f"log_prob is {together.flatten()[0]:.6g} for all, {singly.flatten()[0]:.6g} for one"
+        logger.warning(f"the model is run for one chain at a time, which is slow, since vmap fails ({why})")
         return False
 
 

@@ -29,6 +29,7 @@ from probgen.core.density.handlers import (
 )
 from probgen.core.density.log_einsum import ExactLogRing
 from probgen.core.density.mapped import Values
+from probgen.core.density.normal_scores import FromScores
 from probgen.core.faults import FaultFinder, NotFinite
 from probgen.core.traces import (
     evaluating,
@@ -60,12 +61,14 @@ class Story:
         self._discrete: frozenset[str] = frozenset()
         self._nesting = 1
         self._moving: frozenset[str] = frozenset()
+        self.scored: frozenset[str] = frozenset()
+        """The latent sites whose positions are normal scores."""
 
     def start(self, data: Values, *, gradients: bool = False) -> Start:
         """Run the model from a standard normal position, which it need not have a prior for."""
         starter = Starter(self._example(), gradients=gradients)
         trace = self._trace(starter, _given(data))
-        self._discrete = frozenset(starter.discrete)
+        self._discrete, self.scored = frozenset(starter.discrete), frozenset(starter.scored)
         self._nesting = plate_nesting(trace)
         self._moving = moving(trace, always=self.enumerates or not gradients)
         check_sites(trace, starter, self._moving)
@@ -82,7 +85,7 @@ class Story:
 
     def log_joint_at(self, positions: Values, data: Values) -> Tensor:
         """Return log p(values, data) + log |det| at unconstrained positions, a scalar."""
-        transport = Transport(positions)
+        transport = Transport(positions, self.scored)
         return self._log_prob(transport, _given(data)) + transport.log_volume
 
     def fault_at(self, positions: Values, data: Values) -> str | None:
@@ -91,7 +94,8 @@ class Story:
         Where discrete sites are summed out, one of their values may well be impossible, and is no fault.
         """
         try:
-            self._enumerated(FaultFinder(zero=not self.enumerates), Transport(positions), _given(data))
+            transport = Transport(positions, self.scored)
+            self._enumerated(FaultFinder(zero=not self.enumerates), transport, _given(data))
         except NotFinite as fault:
             return str(fault)
         return None
@@ -104,14 +108,16 @@ class Story:
 
     def values_at(self, positions: Values, data: Values) -> dict[str, Tensor]:
         """Return the values of the latent sites at unconstrained positions."""
-        transport = Transport(positions)
+        transport = Transport(positions, self.scored)
         self._enumerated(transport, _given(data))
         return transport.values
 
     def positions_of(self, values: Values, data: Values) -> dict[str, Tensor]:
         """Return the unconstrained positions of values."""
         trace = self._enumerated(_given(values, data))
-        return {name: bijector(name, trace.nodes[name]["fn"]).inv(x) for name, x in values.items()}
+        laws = {name: trace.nodes[name]["fn"] for name in values}
+        maps = {n: FromScores(law) if n in self.scored else bijector(n, law) for n, law in laws.items()}
+        return {name: maps[name].inv(x) for name, x in values.items()}
 
     def log_likelihood(self, values: Values, data: Values) -> dict[str, Tensor]:
         """Return the log-probability of each observation, by observed site, of its batch shape."""

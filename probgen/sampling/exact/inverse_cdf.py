@@ -12,6 +12,7 @@ from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+from probgen.core.density.mapped import is_mapped
 from probgen.sampling.exact import verification
 from probgen.sampling.exact.given_cdf import GivenCdf
 from probgen.sampling.exact.given_density import GivenDensity
@@ -88,7 +89,7 @@ class InverseCDF(TorchDistribution):
     found by bisection to the last bit of float64 (66 evaluations a draw). A CDF that begins and ends within
     1e-5 of 0 and 1, as a mixture does whose weights are a softmax in float32, is stretched to go from 0 to 1.
 
-    **From a quantile function** a draw is one evaluation.
+    **From a quantile function** a draw is one evaluation; chains in a model walk on z, x = F⁻(Φ(z)).
 
     From 48,000 quantiles at once of a law given by its log-density or CDF a table of polynomials is made and
     held against the exact quantiles: it adds at most 1e-11 to the error in u, 1e-7 of the tail's probability,
@@ -99,8 +100,7 @@ class InverseCDF(TorchDistribution):
     quantile function is the normalised density. Without one it is log F′(x) by autograd from a CDF (jumps
     have no density and are not counted), or −log Q′(F(x)) from a quantile function Q, with F(x) found by
     bisection. The latter is as exact as u can tell: to a relative 1e-16 / (1 − F(x)) in the upper tail;
-    beyond 1 − 1e-16 it raises (NaN where validation is off). A ``log_prob`` beside is exact everywhere, and
-    faster.
+    beyond 1 − 1e-16 it raises (NaN where validation is off). A ``log_prob`` beside is exact, and faster.
 
     With validation on each draw is checked, and each new law verified, which takes part of a millisecond from
     a quantile function, some from a CDF, and 20 to 40 from a log-density; more where that is slow, as 1.2
@@ -128,9 +128,8 @@ class InverseCDF(TorchDistribution):
             or not integrable, where draws of the law would be few different numbers in its dtype, each with
             the place.
 
-    See Devroye (1986), Non-Uniform Random Variate Generation, ch. II; Derflinger, Hörmann and Leydold (2010),
-    Random variate generation by numerical inversion when only the density is known; Figurnov et al. (2018),
-    Implicit Reparameterization Gradients.
+    See Devroye (1986), Non-Uniform Random Variate Generation, ch. II; Derflinger, Hörmann and Leydold (2010)
+    for inversion when only the density is known; Figurnov et al. (2018) for implicit gradients.
 
     >>> two_modes = InverseCDF(log_prob=lambda x: torch.logaddexp(-(x - 3) ** 2, -(x + 3) ** 2))
     >>> two_modes.icdf(torch.tensor([0.25, 0.75])), two_modes.report().log_normaliser
@@ -233,10 +232,7 @@ class InverseCDF(TorchDistribution):
         return self._source.tails(x)[1].to(value.dtype)
 
     def isf(self, value: Tensor) -> Tensor:
-        """Return the x with 1 − F(x) = s at s in [0, 1]: far upper quantiles, which 1 − s cannot tell.
-
-        They are told apart where the law is given by its log-density; else this is the quantile at 1 − s.
-        """
+        """Return the x with 1 − F(x) = s; from a log-density far upper quantiles are told apart."""
         s = value.to(torch.float64)
         if not isinstance(self._source, GivenDensity):
             return self.placed(1 - s, torch.promote_types(self._dtype, value.dtype))
@@ -288,9 +284,16 @@ class InverseCDF(TorchDistribution):
         return InverseReport(error, worst, density)
 
     @property
+    def best_by_scores(self) -> bool:
+        """Whether chains should walk on normal scores: only quantiles are known."""
+        return isinstance(self._source, GivenIcdf) and self._log_prob is None
+
+    @property
     def dtype(self) -> torch.dtype:
         """The dtype of draws."""
         return self._source.dtype
+
+    _dtype = dtype
 
     @property
     def device(self) -> torch.device:
@@ -301,10 +304,6 @@ class InverseCDF(TorchDistribution):
     def by_density(self) -> GivenDensity | None:
         """The law as found from its log-density; None where its CDF or quantile function was given."""
         return self._source if isinstance(self._source, GivenDensity) else None
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return self._source.dtype
 
     def _expectation(self, name: str) -> Tensor:
         source, density = self._source, self._density()
@@ -360,7 +359,7 @@ class InverseCDF(TorchDistribution):
                 for end, open_end in zip(ends, (-torch.inf, torch.inf), strict=True)
             )
             inside = (near > low.to(near.dtype)) & (near < high.to(near.dtype))
-            if get_proxy_mode() is None and inside.all():
+            if get_proxy_mode() is None and not is_mapped(inside) and inside.all():
                 return near
             wide = near.to(x.dtype)
             below, above = (wide <= low) & (x > low), (wide >= high) & (x < high) & wide.isfinite()
