@@ -63,8 +63,11 @@ def check_outcome(outcome: object, name: str) -> None:
     if not (isinstance(loss, Tensor) and loss.dim() == 0 and loss.requires_grad):
         raise ValueError(f"the loss of {name} should be a scalar tensor with a gradient but is {loss}")
     for term, value in terms.items():
-        if not (isinstance(value, Tensor) and value.dim() == 0 and not value.requires_grad):
-            raise ValueError(f"the term {term!r} of {name} should be a detached scalar tensor but is {value}")
+        if not (isinstance(value, Tensor) and value.shape in ((), (2,)) and not value.requires_grad):
+            raise ValueError(
+                f"the term {term!r} of {name} should be a detached scalar tensor, or a probgen.core.ratio, "
+                f"but is {value}"
+            )
 
 
 def foreign_weight(loss: Tensor, owned: Iterable[Tensor]) -> Tensor | None:

@@ -15,6 +15,7 @@ from probgen.core.contracts import (
     Pair,
     Terms,
     Transition,
+    ratio,
 )
 from probgen.core.counts import check_count
 from probgen.core.density.density import Density
@@ -56,6 +57,7 @@ __all__ = [
     "is_factor",
     "log_joint_prob",
     "plate_nesting",
+    "ratio",
     "sample_sites",
     "seeded",
     "sharing",

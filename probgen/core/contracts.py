@@ -21,7 +21,25 @@ from probgen.core.traces import evaluating, log_joint_prob, plate_nesting, sampl
 Shared = TypeVar("Shared")
 
 Terms = dict[str, Tensor]
-"""Named, detached scalars that an objective reports beside its loss: reconstruction, kl, mmd2, ..."""
+"""Named, detached scalars that an objective reports beside its loss, means per datum: reconstruction, kl, ...
+
+A term that is no mean per datum but a ratio of two, as of nats and steps, is a :func:`ratio`.
+"""
+
+
+def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """Return a term that is a ratio of two means per datum, as nats per step of sequences of unequal length.
+
+    What is reported, of several batches, parts of batches, processes and reports, is the ratio of the means,
+    Σ nats / Σ steps, which the mean of the ratios is not.
+
+    >>> nats, lengths = torch.tensor([30.0, 10.0]), torch.tensor([10, 2])
+    >>> terms = {"nats_per_step": ratio(nats.mean(), lengths.float().mean())}
+
+    Returns:
+        shape (2,), detached.
+    """
+    return torch.stack([numerator.detach(), denominator.detach().to(numerator)])
 
 
 class Conditional(Protocol):

@@ -18,7 +18,8 @@ class History:
     Attributes:
         rows: one mapping per report, split and term: ``step``, ``epoch``, ``split`` ("train" or
             "validation"), ``term`` ("loss" or a term of the objective) and ``value``. A training value is
-            the mean per datum since the last report, over the steps that have the term.
+            the mean per datum since the last report, over the steps that have the term; a ratio that of the
+            two means.
         step: optimizer steps taken.
         ended: "finished", "stopped early" or "interrupted".
         seconds: wall time, the time before a resume included.

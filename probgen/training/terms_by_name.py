@@ -16,6 +16,10 @@ OWN = ("loss", "gradient_norm")
 """What a training reports itself, beside the terms of the objective."""
 
 
+DENOMINATOR = "/denominator"
+"""What the denominator of a ratio is called behind the term's name."""
+
+
 class Entry(NamedTuple):
     """The means of some terms over so many rows of a step."""
 
@@ -34,9 +38,11 @@ class Table(NamedTuple):
     rows: Tensor  # [step, name]
 
     def means(self) -> dict[str, float]:
-        """Return the mean of each term over the rows of the steps that have it."""
-        means = self.sums.sum(0) / self.rows.sum(0)
-        return dict(zip(self.names, means.tolist(), strict=True))
+        """Return the mean of each term over the rows of the steps that have it, or the ratio of two means."""
+        means = dict(zip(self.names, self.sums.sum(0) / self.rows.sum(0), strict=True))
+        for name in [name for name in means if name.endswith(DENOMINATOR)]:
+            means[name.removesuffix(DENOMINATOR)] /= means.pop(name)
+        return {name: float(mean) for name, mean in means.items()}
 
     def not_finite(self) -> tuple[int, dict[str, float]] | None:
         """Return the first step with a term that is not finite, and the terms of that step; None without."""
@@ -105,7 +111,7 @@ class Tally:
 
 
 def named(loss: Tensor, terms: Terms) -> tuple[tuple[str, ...], Tensor]:
-    """Return the names and the values of a loss and its terms.
+    """Return the names and the values of a loss and its terms, of ratios the numerators and denominators.
 
     Raises:
         ValueError: for a term that is called as what a training reports itself.
@@ -113,4 +119,7 @@ def named(loss: Tensor, terms: Terms) -> tuple[tuple[str, ...], Tensor]:
     if not terms.keys().isdisjoint(OWN):
         taken = next(name for name in OWN if name in terms)
         raise ValueError(f"a term should not be called {taken!r}, which fit reports itself: rename it")
-    return ("loss", *terms), torch.stack([loss, *terms.values()])
+    ratios = [name for name, value in terms.items() if value.dim()]
+    values = [value[0] if value.dim() else value for value in terms.values()]
+    names = ("loss", *terms, *(name + DENOMINATOR for name in ratios))
+    return names, torch.stack([loss, *values, *(terms[name][1] for name in ratios)])
