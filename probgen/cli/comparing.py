@@ -71,10 +71,14 @@ def learned(name: str, task: Task, about: str) -> Method:
         notes = {"training": f"{histories[-1].ended}, {sum(h.step for h in histories)} steps"}
         log_prob = None
         if isinstance(recipe.model, Pair):
-            log_prob = partial(log_likelihoods, recipe.model, particles=PARTICLES, seed=seed)
+            log_prob = partial(_log_probs, recipe, recipe.model, seed=seed)
         return Fitted(recipe.sample, log_prob, model=recipe.model, notes=notes)
 
     return Method(fit, about)
+
+
+def _log_probs(recipe: recipes.Recipe, pair: Pair, x: Tensor, *, seed: int) -> Tensor:
+    return log_likelihoods(pair, recipe.prepare(x), particles=PARTICLES, seed=seed)
 
 
 def run(
@@ -87,12 +91,12 @@ def run(
     seed: int,
 ) -> Comparison:
     """Compare the methods on the task."""
-    reference = task.test.x[:REFERENCE]
+    reference = task.test.complete[:REFERENCE]
     return compare(
         methods,
         reference,
         metrics,
-        train=task.train.x,
+        train=task.train.complete,
         n=n,
         repeats=repeats or 3,
         seed=seed,
@@ -110,7 +114,7 @@ def pictures(task: Task, result: Comparison) -> tuple[dict[str, Figure], dict[st
     """Draw the samples side by side and, of a two-dimensional code, the map and the manifold."""
     from probgen import plots
 
-    reference = task.test.x[:REFERENCE]
+    reference = task.test.complete[:REFERENCE]
     if task.image_shape is None:
         if task.kind != "plane":
             return {}, {}

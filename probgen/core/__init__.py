@@ -16,6 +16,7 @@ from probgen.core.contracts import (
     Terms,
     Transition,
     ratio,
+    takes_missing,
 )
 from probgen.core.counts import check_count
 from probgen.core.density.density import Density
@@ -63,6 +64,7 @@ __all__ = [
     "sharing",
     "site_log_prob",
     "source_of",
+    "takes_missing",
 ]
 
 

@@ -192,6 +192,11 @@ class Objective(nn.Module, ABC):
         """Move what moves once a step and has no gradient: codebooks, averages of weights."""
 
 
+def takes_missing(module: nn.Module) -> bool:
+    """Say whether a part of a module has a law of data that leaves out what is missing, NaN."""
+    return any(getattr(part, "takes_missing", False) for part in module.modules())
+
+
 class Estimate(NamedTuple):
     """A number estimated from a sample, with its standard error."""
 

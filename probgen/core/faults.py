@@ -47,11 +47,14 @@ class FaultFinder(Messenger):
         self.site = f"{self.story} site {msg['name']!r}".strip()
         log_prob = scale_and_mask(law.log_prob(value, *msg["args"], **msg["kwargs"]), 1.0, msg["mask"])
         impossible = ~log_prob.isfinite() if self._zero else log_prob.isnan() | (log_prob == torch.inf)
-        if value.isfinite().all() and not impossible.any():
+        unknown = ~value.isfinite()
+        if getattr(named_support(law), "missing", False):
+            unknown = value.isinf()
+        if not unknown.any() and not impossible.any():
             return
         given = [(name, tensor, _event_dim(tensor, law), rule) for name, tensor, rule in _parameters(law)]
         found = [(name, tensor, dim, ~tensor.isfinite(), "") for name, tensor, dim, _ in given]
-        found += [("value", value, len(law.event_shape), ~value.isfinite(), "")]
+        found += [("value", value, len(law.event_shape), unknown, "")]
         found += [
             (name, tensor, dim, _outside(tensor, rule), f", not in {rule}")
             for name, tensor, dim, rule in given
@@ -60,6 +63,9 @@ class FaultFinder(Messenger):
         found += [("log_prob", log_prob, 0, impossible, "")]
         for name, tensor, event_dim, wrong, rule in found:
             if wrong.any():
+                fault = getattr(named_support(law), "fault", lambda value: None)(value)
+                if name == "value" and fault:
+                    raise NotFinite(f"{self.site}: {fault}")
                 raise NotFinite(
                     f"{self.site}: its {name} is {_first(tensor.detach(), wrong, event_dim)}{rule}"
                 )

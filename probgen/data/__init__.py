@@ -8,7 +8,7 @@ from probgen.data.levels import Binarised, Dequantised, binarise, dequantise, qu
 from probgen.data.memory_mapped import MemoryMapped
 from probgen.data.ragged import Ragged
 from probgen.data.sources import Source, source
-from probgen.data.tables import Table, as_numbers, diabetes
+from probgen.data.tables import Table, diabetes, table
 from probgen.data.targets import TARGETS, Target, target
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "Source",
     "Table",
     "Target",
-    "as_numbers",
     "batches",
     "binarise",
     "check_data",
@@ -37,6 +36,7 @@ __all__ = [
     "quantise",
     "source",
     "suggest",
+    "table",
     "target",
     "where",
 ]

@@ -68,9 +68,11 @@ class Rows:
 
     own_batches = False
 
-    def __init__(self, parts: tuple[Indexable, ...], name: str, least_rows: int = 1) -> None:
+    def __init__(
+        self, parts: tuple[Indexable, ...], name: str, least_rows: int = 1, *, missing: bool = False
+    ) -> None:
         self.parts = parts
-        self._least_rows = least_rows
+        self._least_rows, self._missing = least_rows, missing
         self.rows: int | None = len(parts[0])
         self.batch_size: int | None = None
         resident = tuple(part for part in parts if isinstance(part, Tensor))
@@ -131,15 +133,15 @@ class Rows:
                 if isinstance(part, Tensor):
                     batch.append(part.index_select(0, index))
                 else:
-                    batch.extend(_load(part, index, label))
+                    batch.extend(_load(part, index, label, self._missing))
             yield to_device(tuple(batch), device)
 
 
-def check_data(data: Data, *, name: str = "data") -> tuple[Indexable, ...]:
+def check_data(data: Data, *, name: str = "data", missing: bool = False) -> tuple[Indexable, ...]:
     """Return ``data`` as a tuple of indexables after checking that it can be learned from.
 
     Tensors should be dense and finite. They may be of any real type: x may be tokens, counts or booleans.
-    ``name`` is what messages call it.
+    ``name`` is what messages call it; ``missing`` says whether NaN stands for what is missing.
 
     Raises:
         TypeError: where a part is no indexable, or complex.
@@ -156,9 +158,7 @@ def check_data(data: Data, *, name: str = "data") -> tuple[Indexable, ...]:
         check_real(part, label)
         if part.is_meta:
             raise ValueError(f"{label} should hold numbers but lies on the meta device, where there are none")
-        row = row_not_finite(part)
-        if row is not None:
-            raise ValueError(f"{label} should be finite but row {row} holds NaN or infinity")
+        check_finite(part, label, missing=missing)
     return parts
 
 
@@ -200,13 +200,27 @@ def check_real(part: Tensor, label: str) -> None:
         )
 
 
-def row_not_finite(x: Tensor) -> int | None:
-    """Return the first row that holds NaN or infinity, or None."""
+def check_finite(x: Tensor, label: str, *, missing: bool = False, where: str = "row {}") -> None:
+    """Raise ValueError for a row that holds infinity or, unless it stands for what is missing, NaN."""
+    bad = row_not_finite(x, missing=missing)
+    if bad is None:
+        return
+    place = where.format(bad)
+    if missing:
+        raise ValueError(f"{label} should be finite or NaN where it is missing but {place} holds infinity")
+    way_out = (
+        ": leave out what is missing, or give a model with nets.MixedHead" if x[bad].isnan().any() else ""
+    )
+    raise ValueError(f"{label} should be finite but {place} holds NaN or infinity{way_out}")
+
+
+def row_not_finite(x: Tensor, *, missing: bool = False) -> int | None:
+    """Return the first row that holds infinity, or NaN unless it stands for what is missing, or None."""
     if not x.is_floating_point():
         return None
     if x.sum().isfinite():  # a twentieth of the cost; a sum that overflows is looked at again
         return None
-    bad = ~x.isfinite()
+    bad = x.isinf() if missing else ~x.isfinite()
     return int(bad.reshape(len(x), -1).any(1).nonzero()[0]) if bad.any() else None
 
 
@@ -229,7 +243,7 @@ def to_device(batch: tuple[Tensor, ...], device: torch.device | None) -> tuple[T
     return batch if device is None else tuple(part.to(device, non_blocking=True) for part in batch)
 
 
-def _load(part: Indexable, index: Tensor, label: str) -> tuple[Tensor, ...]:
+def _load(part: Indexable, index: Tensor, label: str, missing: bool) -> tuple[Tensor, ...]:
     """Read rows from what is no tensor, and check them: on the CPU also that they are finite."""
     try:
         read = part[index]
@@ -247,9 +261,9 @@ def _load(part: Indexable, index: Tensor, label: str) -> tuple[Tensor, ...]:
             raise ValueError(
                 f"{label} should give a row per index but gave shape {tuple(value.shape)} for {len(index)}"
             )
-        row = row_not_finite(value) if value.device.type == "cpu" else None
-        if row is not None:
-            raise ValueError(f"{label} should be finite but row {int(index[row])} holds NaN or infinity")
+        bad = row_not_finite(value, missing=missing) if value.device.type == "cpu" else None
+        if bad is not None:
+            check_finite(value, label, missing=missing, where=f"row {int(index[bad])}")
     return values
 
 

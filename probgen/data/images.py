@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from probgen.data.files import SOURCES, read
+from probgen.data.split import by_digest
 
 
 class Images(NamedTuple):
@@ -46,9 +46,7 @@ def digits() -> Images:
     bunch = load_digits()
     grey = torch.as_tensor(bunch.data).float() / 16
     labels = torch.as_tensor(bunch.target).long()
-    digests = [hashlib.sha256(str(row).encode()).digest() for row in range(len(grey))]
-    by_digest = torch.tensor(sorted(range(len(grey)), key=digests.__getitem__))
-    test, train = by_digest[:899].sort().values, by_digest[899:].sort().values
+    train, test = map(torch.from_numpy, by_digest(len(grey), 899))
     return Images(grey[train], grey[test], labels[train], labels[test], (8, 8), 17, "digits", "1")
 
 

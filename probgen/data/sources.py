@@ -23,10 +23,10 @@ from probgen.data.batches import (
     Indexable,
     Rows,
     check_data,
+    check_finite,
     check_list,
     check_real,
     flat,
-    row_not_finite,
     share,
     to_device,
 )
@@ -80,7 +80,7 @@ class Source(Protocol):
         """
 
 
-def source(data: Any, *, name: str = "data", least_rows: int = 1) -> Source:
+def source(data: Any, *, name: str = "data", least_rows: int = 1, missing: bool = False) -> Source:
     r"""Check ``data`` and return where its batches come from; ``name`` is what messages call it.
 
     Args:
@@ -97,6 +97,7 @@ def source(data: Any, *, name: str = "data", least_rows: int = 1) -> Source:
 
         least_rows: leave out the last batch of an epoch where it has fewer rows, unless it is the only one;
             a ``DataLoader`` has ``drop_last`` for this.
+        missing: whether NaN stands for what is missing, and is let through.
 
     Raises:
         TypeError: where ``data`` is none of these, or complex.
@@ -107,11 +108,11 @@ def source(data: Any, *, name: str = "data", least_rows: int = 1) -> Source:
     [4, 4, 2]
     """
     if isinstance(data, DataLoader):
-        return Loader(data, name)
+        return Loader(data, name, missing=missing)
     check_list(data, name)
     parts = data if isinstance(data, tuple | list) and not isinstance(data, PackedSequence) else (data,)
-    rows = check_data(tuple(row for part in parts for row in _by_row(part, name)), name=name)
-    return Rows(rows, name, least_rows)
+    rows = check_data(tuple(row for part in parts for row in _by_row(part, name)), name=name, missing=missing)
+    return Rows(rows, name, least_rows, missing=missing)
 
 
 class Loader:
@@ -125,8 +126,8 @@ class Loader:
 
     own_batches = True
 
-    def __init__(self, loader: DataLoader[Any], name: str) -> None:
-        self._loader, self._name = loader, name
+    def __init__(self, loader: DataLoader[Any], name: str, *, missing: bool = False) -> None:
+        self._loader, self._name, self._missing = loader, name, missing
         streams = isinstance(loader.dataset, IterableDataset) or isinstance(loader.sampler, BatchSampler)
         if loader.batch_sampler is None and not streams:
             raise ValueError(
@@ -188,11 +189,8 @@ class Loader:
             )
         for part in batch:
             check_real(part, self._name)
-            row = row_not_finite(part) if part.device.type == "cpu" else None
-            if row is not None:
-                raise ValueError(
-                    f"{self._name} should be finite but row {row} of batch {count} holds NaN or infinity"
-                )
+            if part.device.type == "cpu":
+                check_finite(part, self._name, missing=self._missing, where=f"row {{}} of batch {count}")
         return batch
 
 

@@ -3,7 +3,7 @@ r"""A moment-matching network for tables whose columns are numbers and categorie
 Generative story: u ~ U(−1, 1)^k; a network maps u to a score for each numeric column and to logits for each
 categorical one; the category is drawn from them with Gumbel noise, the arg max of logits + noise.
 Loss: √MMD² between encoded rows and draws, ``MomentMatching(model, kernel)`` fitted to
-``model.as_numbers(table)``.
+``model.as_numbers(table.train)``.
 
 A number is encoded by its normal score, Φ⁻¹ of its rank, equal numbers by one of their ranks at random. So
 every numeric column is standard normal, and decoded it has the table's quantiles, atoms included: the network
@@ -16,56 +16,61 @@ with Gumbel-softmax, for the gradient.
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
+from typing import TYPE_CHECKING
+
 import pyro
 import pyro.distributions as dist
 import torch
-from pandas.api.types import is_float_dtype
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from probgen.data import Table
 from probgen.models.gmmn import GMMN
 from probgen.nets import MLP
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class TabularGMMN(GMMN):
     r"""A network that maps uniform noise to rows of a table.
 
-    Columns of floats are numbers, all others are categories. Draws never leave the range of the table: a
-    number is interpolated between those seen, a category is one of those seen.
+    Draws never leave the range of the table: a number is interpolated between those seen, a category is one
+    of those seen.
 
     Args:
-        table: from which the encoding is learned: quantiles and categories.
+        table: from whose training rows the encoding is learned: quantiles and categories.
         generator: from noise of shape (\*batch, noise) to (\*batch, ``width``), the numbers of one encoded
             row; by default an MLP with two hidden layers of 128.
         noise: k, the number of uniform coordinates.
 
     Raises:
-        ValueError: for a table that is empty, or with missing or infinite values.
+        ValueError: for a table with missing values.
 
-    >>> table = pd.DataFrame({"height": [1.5, 1.6, 1.7, 1.8], "smokes": ["no", "yes", "no", "no"]})
-    >>> model = TabularGMMN(table, noise=4)
-    >>> model.as_numbers(table).shape
-    torch.Size([4, 3])
-    >>> model.table(2, seed=0).columns.tolist()
+    >>> from probgen.data import table
+    >>> people = table({"height": [1.5, 1.6, 1.7, 1.8], "smokes": ["no", "yes", "no", "no"]})
+    >>> model = TabularGMMN(people, noise=4)
+    >>> model.as_numbers(people.train).shape
+    torch.Size([3, 3])
+    >>> model.frame(2, seed=0).columns.tolist()
     ['height', 'smokes']
     """
 
-    def __init__(self, table: pd.DataFrame, generator: nn.Module | None = None, *, noise: int = 16) -> None:
-        if table.empty:
-            raise ValueError(f"table should have at least one row and column but has shape {table.shape}")
-        if not table.columns.is_unique:
-            raise ValueError(f"table should have columns of different names but has {table.columns.tolist()}")
-        columns: dict[object, _Numbers | _Categories] = {
-            name: _Numbers(values) if is_float_dtype(values.dtype) else _Categories(values)
-            for name, values in table.items()
-        }
-        self.width = sum(column.width for column in columns.values())
+    def __init__(self, table: Table, generator: nn.Module | None = None, *, noise: int = 16) -> None:
+        for column, missing in zip(table.columns, table.train.isnan().any(0).tolist(), strict=True):
+            if missing:
+                raise ValueError(
+                    f"column {column.name!r} should have no missing values, of which a distance knows "
+                    "nothing, but has some: leave these rows or the column out, or take a VAE with "
+                    "nets.MixedHead"
+                )
+        self.widths = [len(column.levels) or 1 for column in table.columns]
+        self.width = sum(self.widths)
         super().__init__(
             MLP(noise, self.width, hidden=(128, 128)) if generator is None else generator, noise=noise
         )
-        self.columns = columns
+        self.source = table
+        self._sorted = table.train.detach().cpu().double().sort(0).values.T.contiguous()
 
     def model(self, x: Tensor | None = None, *context: Tensor, n: int = 1) -> Tensor:
         """Draw encoded rows; a given x only says how many to draw, as there is no likelihood."""
@@ -74,88 +79,53 @@ class TabularGMMN(GMMN):
             scores = self.generator(u, *context)
             zero = scores.new_zeros(self.width)
             gumbel = pyro.sample("gumbel", dist.Gumbel(zero, zero + 1).to_event(1))
-        parts = zip(self.columns.values(), self._split(scores), self._split(gumbel), strict=True)
-        return torch.cat([column.drawn(*numbers) for column, *numbers in parts], -1)
+        parts = zip(
+            self.source.columns, scores.split(self.widths, -1), gumbel.split(self.widths, -1), strict=True
+        )
+        return torch.cat([_category(part, noise) if c.levels else part for c, part, noise in parts], -1)
 
-    def as_numbers(self, table: pd.DataFrame, *, generator: torch.Generator | None = None) -> Tensor:
-        """Return rows as numbers, shape (n, ``width``); a number outside the range seen is put at its end.
+    def as_numbers(self, rows: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+        """Return coded rows of the table, encoded, shape (n, ``width``); a number outside the range seen is
+        put at its end.
 
         The generator, on the CPU, gives equal numbers their ranks; by default it is seeded with 0.
         """
-        if list(table.columns) != list(self.columns):
-            raise ValueError(
-                f"table should have the columns {list(self.columns)} but has {list(table.columns)}"
-            )
         generator = generator or torch.Generator().manual_seed(0)
-        parts = [column.encoded(table[name], generator) for name, column in self.columns.items()]
+        parts = []
+        for column, seen, x in zip(
+            self.source.columns, self._sorted, rows.cpu().double().unbind(1), strict=True
+        ):
+            if column.levels:
+                parts.append(one_hot(x.long(), len(column.levels)).double())
+                continue
+            low, high = (torch.searchsorted(seen, x.contiguous(), side=side) for side in ("left", "right"))
+            share = torch.rand(len(x), dtype=torch.float64, generator=generator)
+            rank = (low + share * (high - low - 1).clamp(min=0)).clamp(0, len(seen) - 1)
+            parts.append(torch.special.ndtri((rank + 0.5) / len(seen)).unsqueeze(1))
         return torch.cat(parts, 1).to(self.low)
 
-    def as_table(self, x: Tensor) -> pd.DataFrame:
-        """Return encoded rows, shape (n, ``width``), as a table."""
-        parts = zip(self.columns.items(), self._split(x.detach().cpu().double()), strict=True)
-        return pd.DataFrame({name: column.decoded(part) for (name, column), part in parts})
+    def as_rows(self, x: Tensor) -> Tensor:
+        """Return encoded rows, shape (n, ``width``), as coded rows of the table."""
+        columns = []
+        parts = x.detach().cpu().double().split(self.widths, 1)
+        for column, seen, part in zip(self.source.columns, self._sorted, parts, strict=True):
+            if column.levels:
+                columns.append(part.argmax(1).double())
+                continue
+            place = (torch.special.ndtr(part[:, 0]) * len(seen) - 0.5).clamp(0, len(seen) - 1)
+            below = place.floor().long()
+            above = (below + 1).clamp(max=len(seen) - 1)
+            found = torch.lerp(seen[below], seen[above], place - below)
+            columns.append(found.round() if column.kind == "count" else found)
+        return torch.stack(columns, 1).to(x)
 
-    def table(self, n: int, *context: Tensor, seed: int | None = None) -> pd.DataFrame:
-        """Draw a table of n rows."""
-        return self.as_table(self.sample(n, *context, seed=seed))
-
-    def _split(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return the numbers of each column."""
-        return x.split([column.width for column in self.columns.values()], -1)
-
-
-class _Numbers:
-    """A numeric column, encoded by normal scores."""
-
-    width = 1
-
-    def __init__(self, values: pd.Series) -> None:
-        self.name, self.dtype = values.name, values.dtype
-        self.sorted = np.sort(self._finite(values))
-
-    def encoded(self, values: pd.Series, generator: torch.Generator) -> Tensor:
-        found, n = self._finite(values), len(self.sorted)
-        low, high = (np.searchsorted(self.sorted, found, side=side) for side in ("left", "right"))
-        share = torch.rand(len(found), dtype=torch.float64, generator=generator).numpy()
-        ranks = (low + share * np.maximum(high - low - 1, 0)).clip(0, n - 1)
-        return torch.special.ndtri(torch.from_numpy((ranks + 0.5) / n)).unsqueeze(1)
-
-    def decoded(self, scores: Tensor) -> pd.Series:
-        places = torch.special.ndtr(scores[:, 0]).numpy() * len(self.sorted) - 0.5
-        found = np.interp(places, np.arange(len(self.sorted)), self.sorted)
-        return pd.Series(found).astype(self.dtype)
-
-    def drawn(self, score: Tensor, gumbel: Tensor) -> Tensor:
-        return score
-
-    def _finite(self, values: pd.Series) -> np.ndarray:
-        found = values.to_numpy(np.float64)
-        if not np.isfinite(found).all():
-            raise ValueError(f"column {self.name!r} should be finite but has missing or infinite values")
-        return found
+    def frame(self, n: int, *context: Tensor, seed: int | None = None) -> pd.DataFrame:
+        """Draw a table of n rows, in the user's units."""
+        return self.source.frame(self.as_rows(self.sample(n, *context, seed=seed)))
 
 
-class _Categories:
-    """A categorical column, encoded one-hot."""
-
-    def __init__(self, values: pd.Series) -> None:
-        self.name, self.dtype = values.name, values.dtype
-        if values.isna().any():
-            raise ValueError(f"column {self.name!r} should have no missing values but has some")
-        self.levels = pd.Index(values.unique())
-        self.width = len(self.levels)
-
-    def encoded(self, values: pd.Series, generator: torch.Generator) -> Tensor:
-        places = self.levels.get_indexer(pd.Index(values))
-        if (places < 0).any():
-            unseen = values.iloc[int(np.argmax(places < 0))]
-            raise ValueError(f"column {self.name!r} should hold categories seen before but holds {unseen!r}")
-        return one_hot(torch.from_numpy(places).long(), self.width).double()
-
-    def decoded(self, x: Tensor) -> pd.Series:
-        return pd.Series(self.levels.take(x.argmax(1).numpy())).astype(self.dtype)
-
-    def drawn(self, logits: Tensor, gumbel: Tensor) -> Tensor:
-        soft = (logits + gumbel).softmax(-1)
-        hard = torch.zeros_like(soft).scatter(-1, soft.argmax(-1, keepdim=True), 1.0)
-        return hard + (soft - soft.detach())
+def _category(logits: Tensor, gumbel: Tensor) -> Tensor:
+    """Draw a category, one-hot, with the gradient of the softmax in its place."""
+    soft = (logits + gumbel).softmax(-1)
+    hard = torch.zeros_like(soft).scatter(-1, soft.argmax(-1, keepdim=True), 1.0)
+    return hard + (soft - soft.detach())

@@ -3,6 +3,7 @@
 from probgen.nets.conv import ConvDecoder, ConvEncoder
 from probgen.nets.heads import BernoulliHead, CategoricalHead, ContinuousBernoulliHead, Head, NormalHead
 from probgen.nets.joined import Joined, OneHot
+from probgen.nets.mixed import MixedHead, MixedInput
 from probgen.nets.mlp import MLP
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "ConvEncoder",
     "Head",
     "Joined",
+    "MixedHead",
+    "MixedInput",
     "NormalHead",
     "OneHot",
 ]

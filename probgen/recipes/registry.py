@@ -37,12 +37,14 @@ class Recipe(NamedTuple):
         stages: trainings in their order; a function in a place of one returns it when it is called, once the
             stages before are trained.
         finish: turns draws of the model into data of the task.
+        prepare: turns data of the task into what the model's likelihood and codes are of.
         contexts: rows of which one is drawn with replacement for each draw of the model.
     """
 
     model: GenerativeModel
     stages: Sequence[Stage | Callable[[], Stage]]
     finish: Callable[[Tensor], Tensor] = lambda draws: draws
+    prepare: Callable[[Tensor], Tensor] = lambda x: x
     contexts: Tensor | None = None
 
     def sample(self, n: int, *, seed: int) -> Tensor:
@@ -62,6 +64,7 @@ class Entry(NamedTuple):
     source: str
     tasks: tuple[str, ...]
     by_default: bool
+    missing: bool
     make: Callable[[Task], Recipe]
 
 
@@ -69,7 +72,13 @@ _ENTRIES: dict[str, Entry] = {}
 
 
 def recipe(
-    name: str, what: str, *, source: str, tasks: Sequence[str], by_default: bool = False
+    name: str,
+    what: str,
+    *,
+    source: str,
+    tasks: Sequence[str],
+    by_default: bool = False,
+    missing: bool = False,
 ) -> Callable[[Callable[[Task], Recipe]], Callable[[Task], Recipe]]:
     """Register the function below as a recipe.
 
@@ -79,6 +88,7 @@ def recipe(
         source: authors and year.
         tasks: the kinds of data that it suits, of "images", "plane" and "table".
         by_default: whether ``probgen compare`` takes it without being asked.
+        missing: whether it learns from rows of which some values are missing.
     """
     for kind in tasks:
         if kind not in KINDS:
@@ -87,7 +97,7 @@ def recipe(
     def register(make: Callable[[Task], Recipe]) -> Callable[[Task], Recipe]:
         if name in _ENTRIES and _ENTRIES[name].make.__module__ != make.__module__:
             raise ValueError(f"there is a recipe {name!r} already, in {_ENTRIES[name].make.__module__}")
-        _ENTRIES[name] = Entry(name, what, source, tuple(tasks), by_default, make)
+        _ENTRIES[name] = Entry(name, what, source, tuple(tasks), by_default, missing, make)
         return make
 
     return register

@@ -19,13 +19,13 @@ from probgen.recipes.task import Budget, Rows, Task, gaussian_kernel
 )
 def tabular_gmmn(task: Task) -> Recipe:
     """A GMMN on the rows as the model encodes them."""
-    assert task.train.table is not None
-    model = TabularGMMN(task.train.table, noise=16).to(task.device)
+    assert task.table is not None
+    model = TabularGMMN(task.table, noise=16).to(task.device)
 
     def encoded(rows: Rows) -> Tensor:
-        assert rows.table is not None
-        return model.as_numbers(rows.table)
+        assert rows.codes is not None
+        return model.as_numbers(rows.codes)
 
     objective = MomentMatching(model, gaussian_kernel(encoded(task.train), (1 / 4, 1 / 2, 1)))
     stage = Stage(objective, encoded, Budget(3000, 256, 2e-3))
-    return Recipe(model, [stage], finish=lambda draws: task.from_table(model.as_table(draws)))
+    return Recipe(model, [stage], finish=lambda draws: task.from_codes(model.as_rows(draws)))

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from probgen import data, mmd, nets
 from probgen.data.targets import Target
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 KINDS = ("images", "plane", "table")
 """Pictures, flat, in grey levels or black and white; points of the plane; tables."""
@@ -54,20 +51,22 @@ class Rows:
         x: what draws are compared with, shape (n, \*event).
         grey: of pictures that are made black and white, the grey levels before, in [0, 1].
         labels: classes 0, 1, ..., int64, shape (n,).
-        table: of a table, the rows as they are.
+        codes: of a table, its rows as coded, NaN where a value is missing, as it then is in x.
     """
 
     x: Tensor
     grey: Tensor | None = None
     labels: Tensor | None = None
-    table: pd.DataFrame | None = None
+    codes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     @property
     def fresh(self) -> Any:
-        """What a likelihood learns from: x, or black and white pixels drawn afresh at each look."""
+        """What a likelihood learns from: x, codes of a table, or pixels drawn afresh at each look."""
+        if self.codes is not None:
+            return self.codes
         return self.x if self.grey is None else data.Binarised(self.grey)
 
     @property
@@ -75,10 +74,15 @@ class Rows:
         """What a distance learns from: x, or the grey levels before it was made black and white."""
         return self.x if self.grey is None else self.grey
 
+    @property
+    def complete(self) -> Tensor:
+        """x of the rows in which nothing is missing."""
+        return self.x if self.codes is None else self.x[~self.codes.isnan().any(1)]
+
     def part(self, rows: slice) -> Rows:
         """Return some of the rows."""
-        grey, labels = (None if column is None else column[rows] for column in (self.grey, self.labels))
-        return Rows(self.x[rows], grey, labels, None if self.table is None else self.table.iloc[rows])
+        others = (self.grey, self.labels, self.codes)
+        return Rows(self.x[rows], *(None if column is None else column[rows] for column in others))
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ class Task:
         image_shape: height and width of a picture.
         levels: the number of values that a pixel takes.
         target: of points in the plane, the law that they are drawn from.
+        table: what the columns of a table are.
     """
 
     name: str
@@ -104,6 +109,7 @@ class Task:
     image_shape: tuple[int, int] | None = None
     levels: int = 0
     target: Target | None = None
+    table: data.Table | None = None
 
     def holding_out(self) -> Task:
         """Return the task with the last tenth of its training rows held out."""
@@ -127,10 +133,20 @@ class Task:
 
     def encoder(self, latent: int) -> nn.Module:
         """Return a conditional from data to a normal law of their codes."""
-        return nets.NormalHead(nets.MLP(self.size, latent, hidden=self.sizes.hidden)).to(self.device)
+        if self.table is None:
+            net: nn.Module = nets.MLP(self.size, latent, hidden=self.sizes.hidden)
+        else:
+            inputs = nets.MixedInput(self.table.kinds)
+            net = nets.Joined(nets.MLP(inputs.width, latent, hidden=self.sizes.hidden), inputs)
+        return nets.NormalHead(net).to(self.device)
 
     def decoder(self, latent: int) -> nn.Module:
         """Return a conditional from codes to data, with the likelihood that suits them."""
+        if self.table is not None:
+            kinds = self.table.kinds
+            width = nets.MixedHead.width(kinds, scale="shared")
+            net = nets.MLP(latent, width, hidden=self.sizes.hidden)
+            return nets.MixedHead(net, kinds, scale="shared").to(self.device)
         net = nets.MLP(latent, self.size, hidden=self.sizes.hidden)
         if self.levels == 2:
             head: nn.Module = nets.BernoulliHead(net)
@@ -156,10 +172,13 @@ class Task:
             return data.binarise(draws)
         return (draws * (self.levels - 1)).round() / (self.levels - 1)
 
-    def from_table(self, table: pd.DataFrame) -> Tensor:
-        """Turn rows of a table into data, as the training rows are."""
-        assert self.train.table is not None
-        return data.as_numbers(table, self.train.table).to(self.train.x)
+    def from_codes(self, codes: Tensor) -> Tensor:
+        """Turn what a likelihood learns from, coded rows of a table or data themselves, into data."""
+        return codes if self.table is None else self.table.distances(codes).to(self.train.x)
+
+    def to_codes(self, x: Tensor) -> Tensor:
+        """Turn data into what a likelihood learns from."""
+        return x if self.table is None else self.table.from_distances(x)
 
 
 def gaussian_kernel(x: Tensor, scales: Sequence[float]) -> mmd.Kernel:

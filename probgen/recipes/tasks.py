@@ -53,18 +53,21 @@ def _mnist(device: torch.device) -> Task:
 
 
 def _diabetes(device: torch.device) -> Task:
-    found = data.diabetes()
-    train, test = (
-        Rows(data.as_numbers(rows, found.train).to(device), table=rows) for rows in (found.train, found.test)
-    )
-    facts = {
-        "data": f"{found.name}, version {found.version}",
-        "columns": "numbers in standard deviations of the training rows, categories one-hot",
-    }
-    return Task(found.name, "table", train, test, facts=facts)
+    return _table(data.diabetes(), device)
 
 
 _REAL: dict[str, Callable[[torch.device], Task]] = {"digits": _digits, "mnist": _mnist, "diabetes": _diabetes}
+
+
+def _table(table: data.Table, device: torch.device) -> Task:
+    train, test = (
+        Rows(table.distances(codes).to(device), codes=codes.to(device)) for codes in (table.train, table.test)
+    )
+    facts = {
+        "data": f"{table.name}, version {table.version}",
+        "distances": "numbers in standard deviations of the training rows, categories one-hot",
+    }
+    return Task(table.name, "table", train, test, facts=facts | table.facts, table=table)
 
 
 def _plane(target: Target, device: torch.device, seed: int) -> Task:

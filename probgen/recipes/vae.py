@@ -10,15 +10,17 @@ from probgen.recipes.task import Task
 
 def _of_size(task: Task, latent: int) -> Recipe:
     model = VAE(decoder=task.decoder(latent), encoder=task.encoder(latent))
-    return Recipe(model, [Stage(SVI(model), lambda rows: rows.fresh, task.sizes.budget)])
+    stage = Stage(SVI(model), lambda rows: rows.fresh, task.sizes.budget)
+    return Recipe(model, [stage], finish=task.from_codes, prepare=task.to_codes)
 
 
 @recipe(
     "vae",
     "variational autoencoder, trained by SVI",
     source="Kingma and Welling (2014)",
-    tasks=("images", "plane"),
+    tasks=("images", "plane", "table"),
     by_default=True,
+    missing=True,
 )
 def vae(task: Task) -> Recipe:
     """A VAE with the code size that suits the data."""

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from probgen.capture.captured_loss import CapturedLoss
-from probgen.core import Objective, check_count, check_seed, seeded
+from probgen.core import Objective, check_count, check_seed, seeded, takes_missing
 from probgen.data import source
 from probgen.training import checkpoint as checkpoints
 from probgen.training.applied_schedules import Plan
@@ -160,18 +160,20 @@ def fit(
         checkpoints.check_state(objective, saved=checkpoint is not None)
         parts = processes.world * accumulate
         needed, judged = rows_needed(objective), rows_needed(objective, training=False)
-        rows = source(data, least_rows=needed.of(parts))
+        missing = takes_missing(objective)
+        rows = source(data, least_rows=needed.of(parts), missing=missing)
         held_out = validation
         if validation is not None:
-            held_out = source(validation, name="validation", least_rows=judged.of(processes.world))
+            least = judged.of(processes.world)
+            held_out = source(validation, name="validation", least_rows=least, missing=missing)
         size = batch_size_of(rows, batch_size)
         check_rows(data, rows, size, needed, parts, processes.world)
         total, interval = length(epochs, steps, rows, size)
         folder = run_folder(checkpoint, resume=resume)
         if processes.device is not None:
             objective.to(processes.device)
-            rows = moved(rows, processes.device, needed.of(parts))
-            held_out = held_out and moved(held_out, processes.device, judged.of(processes.world))
+            rows = moved(rows, processes.device, needed.of(parts), missing=missing)
+            held_out = held_out and moved(held_out, processes.device, least, missing=missing)
         check_alike(objective, rows, "data")
         check_alike(objective, held_out, "validation")
         made = optimizer_of(objective, optimizer)

@@ -102,11 +102,12 @@ def length(epochs: int | None, steps: int | None, data: Source, batch_size: int 
     return epochs * per_epoch, per_epoch
 
 
-def moved(data: Source, device: torch.device, least_rows: int) -> Source:
+def moved(data: Source, device: torch.device, least_rows: int, *, missing: bool = False) -> Source:
     """Return data that lie in tensors with their tensors on a device, other data as they are."""
     if not data.tensors:
         return data
-    return source(tuple(tensor.to(device) for tensor in data.tensors), least_rows=least_rows)
+    tensors = tuple(tensor.to(device) for tensor in data.tensors)
+    return source(tensors, least_rows=least_rows, missing=missing)
 
 
 def optimizer_of(

@@ -100,10 +100,11 @@ def test_codes_are_laws_in_evaluation_mode(device):
     coded = []
     for name, kind in CASES:
         task = recipes.load(DATA[kind], device=device)
-        model = made(name, task).model.train()
+        recipe = made(name, task)
+        model = recipe.model.train()
         if not isinstance(model, Coded):
             continue
-        x = task.test.x[:6]
+        x = recipe.prepare(task.test.x[:6])
         codes = model.encode(x)
         assert codes.batch_shape == (6,)
         assert not codes.mean.requires_grad

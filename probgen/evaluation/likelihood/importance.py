@@ -19,6 +19,7 @@ from probgen.core import (
     sample_sites,
     seeded,
     site_log_prob,
+    takes_missing,
 )
 from probgen.data import Source, source
 from probgen.objectives.masks import masked_as_in_model
@@ -64,7 +65,7 @@ def log_likelihoods(
     r"""Estimate log p(x) for each row of x, shape (n,), as :func:`log_likelihood` does."""
     check_pair(pair)
     particles = check_count("particles", particles)
-    data = source((x, *context) if context else x, name="x")
+    data = source((x, *context) if context else x, name="x", missing=takes_missing(pair))
     forget(pair)  # its weights may be others by now
     with seeded(seed), evaluating(pair):
         values = torch.cat([_evidence(pair, batch, particles) for batch in _batches(pair, data)])
