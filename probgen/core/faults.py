@@ -15,6 +15,9 @@ from torch.distributions.constraints import Constraint
 
 from probgen.core.supports import element_support, named_support, outside
 
+OUTSIDE = "outside of its law's support"
+"""What is said of a value that a law makes impossible."""
+
 
 class NotFinite(Exception):
     """Ends the run at the first site that is not finite, which it names."""
@@ -107,7 +110,7 @@ def _outside_support(law: Any, value: Tensor, impossible: Tensor) -> list[Any]:
     if len(rule) > 80:  # bounds that are tensors
         rule = rule.partition("(")[0]
     wrong, values = torch.broadcast_tensors(wrong, value)
-    return [("value", values, dims, wrong, f", outside of its law's support, {rule}")]
+    return [("value", values, dims, wrong, f", {OUTSIDE}, {rule}")]
 
 
 def _event_dim(parameter: Tensor, law: Distribution) -> int | None:

@@ -118,6 +118,11 @@ def exists(folder: Path) -> bool:
         return False
 
 
+def last_good(folder: Path | None) -> str:
+    """Return the end of a sentence about a fault: where the last good checkpoint is, if there is one."""
+    return f"; the last good checkpoint is in {folder}" if folder is not None and exists(folder) else ""
+
+
 def try_out(folder: Path) -> None:
     """Write in a folder what a checkpoint consists of, and remove it again; OSError where that fails."""
     trial = folder / f"trial-{0:08d}"

@@ -15,29 +15,14 @@ from torch.optim import Optimizer
 from tqdm import tqdm
 
 from probgen.capture.captured_loss import CapturedLoss
-from probgen.core import Objective, check_count, check_seed, seeded, takes_missing
-from probgen.data import source
-from probgen.training import checkpoint as checkpoints
-from probgen.training.applied_schedules import Plan
+from probgen.core import Objective, seeded
 from probgen.training.callbacks import Callback, Listeners
 from probgen.training.history import History
-from probgen.training.learned import check_made
 from probgen.training.lock import belonging
-from probgen.training.parameter_groups import pythons
 from probgen.training.processes import Processes
 from probgen.training.run import Run
-from probgen.training.settings import (
-    batch_size_of,
-    check_alike,
-    check_rows,
-    in_common,
-    length,
-    moved,
-    optimizer_of,
-    rows_at_once,
-    rows_needed,
-    run_folder,
-)
+from probgen.training.schedules_and_turns import Plan
+from probgen.training.settings import prepared, rows_at_once
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -102,7 +87,8 @@ def fit(
             fused Adam with learning rate 1e-3 by default.
         validation: held-out data of the same form, evaluated at each report on the same noise, about
             ``batch_size`` rows at once (1,024 at least for a loss that needs several). Where a term of it is
-            not finite, that is said, and the weights are not the best.
+            not finite, that is said, and the weights are not the best; a row outside of the support of its
+            law is refused.
         schedules: by name, a function of the step: ``"lr"`` sets the learning rate, ``"lr.NAME"`` that of the
             optimizer's group of parameters called NAME, any other name the objective's buffer of that name.
             ``"lr"`` may be a torch scheduler of the optimizer given; it counts optimizer steps, and a
@@ -127,7 +113,8 @@ def fit(
         resume: go on from the last checkpoint in that folder, if there is one, to the same bits as if the
             training had never stopped. The data, the objective and all settings should then be those of
             before; only how long it trains, ``patience``, ``compile``, ``callbacks``, and a schedule that is
-            a function of the step, from the step at hand on, may be new.
+            a function of the step, from the step at hand on, may be new. Of tensors, ``MemoryMapped`` and
+            ``Ragged`` data some rows are compared; a ``Dataset`` or ``DataLoader`` is taken on trust.
         callbacks: called as the training goes, see :class:`Callback`.
         seed: of all randomness in the training, torch's global state being put back at the end; where not
             given, that state is used and moved.
@@ -142,122 +129,85 @@ def fit(
             objective's weights.
     """
     processes = Processes(fabric)
-    with processes.together():
-        if not isinstance(objective, Objective):
-            raise TypeError(
-                "objective should be a probgen.Objective, such as SVI(pair), but is a "
-                f"{type(objective).__name__}"
-            )
-        accumulate, seed = check_count("accumulate", accumulate), check_seed(seed)
-        if max_gradient_norm is not None and not max_gradient_norm > 0:
-            raise ValueError(f"max_gradient_norm should be above 0 but got {max_gradient_norm}")
-        max_gradient_norm = pythons(max_gradient_norm)
-        if patience is not None:
-            patience = check_count("patience", patience)
-            if validation is None:
-                raise ValueError("patience needs validation data, on which a better loss is judged")
-        check_made(objective)
-        checkpoints.check_state(objective, saved=checkpoint is not None)
-        parts = processes.world * accumulate
-        needed, judged = rows_needed(objective), rows_needed(objective, training=False)
-        missing = takes_missing(objective)
-        rows = source(data, least_rows=needed.of(parts), missing=missing)
-        held_out = validation
-        if validation is not None:
-            least = judged.of(processes.world)
-            held_out = source(validation, name="validation", least_rows=least, missing=missing)
-        size = batch_size_of(rows, batch_size)
-        check_rows(data, rows, size, needed, parts, processes.world)
-        total, interval = length(epochs, steps, rows, size)
-        folder = run_folder(checkpoint, resume=resume)
-        if processes.device is not None:
-            objective.to(processes.device)
-            rows = moved(rows, processes.device, needed.of(parts), missing=missing)
-            held_out = held_out and moved(held_out, processes.device, least, missing=missing)
-        check_alike(objective, rows, "data")
-        check_alike(objective, held_out, "validation")
-        made = optimizer_of(objective, optimizer)
-    processes.agree(
-        in_common(objective, rows, held_out)
-        | {"batch_size": size, "batches in an epoch": rows.steps(size), "steps": total}
-        | {"steps between reports": interval, "accumulate": accumulate, "seed": seed, "patience": patience}
-        | {"max_gradient_norm": max_gradient_norm, "compile": compile, "optimizer": type(made).__name__}
-        | {"names of schedules": sorted(schedules or {}), "checkpoint": checkpoint and str(folder)}
-        | {"resume": resume}
+    given = prepared(
+        processes,
+        objective,
+        data,
+        epochs=epochs,
+        steps=steps,
+        batch_size=batch_size,
+        optimizer=optimizer,
+        validation=validation,
+        patience=patience,
+        accumulate=accumulate,
+        max_gradient_norm=max_gradient_norm,
+        checkpoint=checkpoint,
+        resume=resume,
+        seed=seed,
+        alike={"compile": compile, "names of schedules": sorted(schedules or {})},
     )
-
+    folder, total = given.folder, given.steps
     with (
         belonging(folder, processes, resume=resume),
-        seeded(seed),
+        seeded(given.seed),
         _interruptible() as interrupted,
     ):
         run = Run(
             objective,
-            made,
-            rows,
-            size,
+            given.optimizer,
+            given.rows,
+            given.batch_size,
             schedules or {},
-            accumulate=accumulate,
-            max_gradient_norm=max_gradient_norm,
+            accumulate=given.accumulate,
+            max_gradient_norm=given.max_gradient_norm,
             compile=compile,
             processes=processes,
-            least_rows=needed.rows,
-            patience=patience,
-            settings={
-                "seed": seed,
-                "precision": processes.precision,
-                "rows of validation": None if held_out is None else held_out.rows,
-            },
+            least_rows=given.least_rows,
+            patience=given.patience,
+            validation=given.held_out,
+            settings={"seed": given.seed, "precision": processes.precision},
         )
-        going_on = folder is not None and checkpoints.exists(folder)
-        processes.agree({"run to go on with": going_on})
-        if folder is not None and going_on:
-            with processes.together():
-                run.load(folder)
-        loss_of = CapturedLoss(
-            objective, run.compile, steps=total, batch_size=rows_at_once(size, processes, accumulate)
-        )
+        run.go_on(folder)
+        at_once = rows_at_once(given.batch_size, processes, given.accumulate)
+        loss_of = CapturedLoss(objective, run.compile, steps=total, batch_size=at_once)
         run.compile = loss_of.mode
         history = run.history
         history.folder = folder
         listeners = Listeners(callbacks, objective, history)
-        shown = progress and processes.rank == 0
-        told: list[str] = []  # what was found to be wrong on the way
-
-        def out_of_patience() -> bool:
-            return patience is not None and run.reports_since_best >= patience
+        shown = _Shown(history, total, shown=progress and processes.rank == 0)
 
         def epoch_ended() -> bool:
             (listeners.asked,) = processes.any(listeners.tell("on_epoch_end"))
             return listeners.asked
 
         start = saved = time.perf_counter() - history.seconds
-        bar = tqdm(total=total, initial=history.step, disable=not shown, unit="step", dynamic_ncols=True)
         listeners.tell("on_fit_start")
         try:
-            for batch in () if out_of_patience() else run.batches(total, epoch_ended=epoch_ended):
-                run.take_step(loss_of, batch)
-                bar.update()
+            for batch in () if run.best.out_of_patience else run.batches(total, epoch_ended=epoch_ended):
+                run.begin_step()  # schedules, and whose turn it is
+                run.backward(loss_of, batch)  # the loss, its terms and its gradient
+                run.clip(batch)
+                run.optimizer.step()
+                run.end_step()  # averages move
                 history.seconds = time.perf_counter() - start
+                shown.step()
                 listeners.tell("on_step_end")
-                reported = history.step % interval == 0 or history.step == total
+                # At a report weights are checked and judged, and the best remembered.
+                reported = history.step % given.between_reports == 0 or history.step == total
                 if reported:
-                    run.report(held_out)
-                    bar.set_postfix(run.latest())
-                    if shown and not told and history.collapsed(reports=5):
-                        told = history.diagnose()
-                        bar.write("\n".join(told))
+                    run.report()
+                    shown.report()
                     listeners.tell("on_report")
+                # Now and then the processes agree on whether to stop, and whether to save.
                 if processes.world == 1 or reported or history.step % AGREE == 0:
                     due = folder is not None and history.seconds + start - saved > SAVE_SECONDS
                     cut, listeners.asked, due = processes.any(interrupted.is_set(), listeners.asked, due)
-                    if cut or listeners.asked or out_of_patience():
+                    if cut or listeners.asked or run.best.out_of_patience:
                         break
-                    if due:
-                        assert folder is not None
+                    if folder is not None and due:
                         run.save(folder)
                         saved = time.perf_counter()
-            if out_of_patience() or listeners.asked:
+            if run.best.out_of_patience or listeners.asked:
                 history.ended = "stopped early"
             elif history.step >= total:
                 history.ended = "finished"
@@ -265,19 +215,47 @@ def fit(
             if folder is not None:
                 run.save(folder)
         finally:
-            bar.close()
+            shown.close()
             objective.eval()
     if patience is not None and history.ended != "interrupted":
         run.restore_best()
     listeners.tell("on_fit_end")
     processes.close_loggers(history.ended)
-    if shown and folder is not None:
-        tqdm.write(f"{history.ended} at step {history.step}: the run is in {folder}")
-    if shown:
-        for finding in history.diagnose():
-            if finding not in told:
-                tqdm.write(finding)
+    shown.end()
     return history
+
+
+class _Shown:
+    """What a user sees of a training: a bar while it goes, and in words what its reports show to be wrong."""
+
+    def __init__(self, history: History, total: int, *, shown: bool) -> None:
+        self._history, self._shown = history, shown
+        self._told: list[str] = []
+        form: dict[str, Any] = {"unit": "step", "dynamic_ncols": True}
+        self._bar = tqdm(total=total, initial=history.step, disable=not shown, **form)
+
+    def step(self) -> None:
+        self._bar.update()
+
+    def report(self) -> None:
+        latest = {split: self._history.values("loss", split)[-1:] for split in ("train", "validation")}
+        self._bar.set_postfix({split: f"{values[0]:.4g}" for split, values in latest.items() if values})
+        if self._shown and not self._told and self._history.collapsed(reports=5):
+            self._told = self._history.diagnose()
+            self._bar.write("\n".join(self._told))
+
+    def close(self) -> None:
+        self._bar.close()
+
+    def end(self) -> None:
+        if not self._shown:
+            return
+        if self._history.folder is not None:
+            ended, step = self._history.ended, self._history.step
+            tqdm.write(f"{ended} at step {step}: the run is in {self._history.folder}")
+        for finding in self._history.diagnose():
+            if finding not in self._told:
+                tqdm.write(finding)
 
 
 @contextmanager

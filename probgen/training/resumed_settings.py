@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CyclicLR, LRScheduler, OneCycleLR
 
 from probgen.core import Objective
+from probgen.data.fingerprint import changed
 
 Settings = dict[str, Any]
 """By what a sentence calls them: numbers, strings, None and lists of these."""
@@ -76,6 +77,23 @@ def check_same(folder: Path, *, before: Settings, later: Settings, now: Settings
             "on with another, load its weights (training.checkpoint.load_weights) and fit them in a new "
             "folder"
         )
+
+
+def check_same_data(folder: Path, *, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise where data are seen not to be those of the run in a folder, by their fingerprints.
+
+    Args:
+        folder: the run folder.
+        before, now: by what a sentence calls the data.
+    """
+    for name, old in before.items():
+        found = changed(old, now.get(name) or [])
+        if found is not None:
+            raise ValueError(
+                f"a resumed run should have the {name} of the run in {folder} but got others ({found}): to "
+                "train on with these, load its weights (training.checkpoint.load_weights) and fit them in a "
+                "new folder"
+            )
 
 
 def _of_groups(optimizer: Optimizer, *, leave_out: tuple[str, ...]) -> Settings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
@@ -16,30 +15,31 @@ from torch.optim import Optimizer
 from probgen.capture.captured_loss import CapturedLoss
 from probgen.capture.casts import forget_casts
 from probgen.core import Objective
+from probgen.core.faults import OUTSIDE
 from probgen.data import Source
 from probgen.data.batches import share
+from probgen.data.fingerprint import fingerprint
 from probgen.training import checkpoint as checkpoints
-from probgen.training.applied_schedules import Plan, Planned
 from probgen.training.beside_weights import Beside
+from probgen.training.best_weights import BestWeights
 from probgen.training.frozen import Modes
 from probgen.training.history import History
 from probgen.training.learned import Learned
-from probgen.training.noise import Noise, noise_of, set_noise
 from probgen.training.parameter_groups import clipped
 from probgen.training.processes import Processes
-from probgen.training.resumed_settings import BUFFER, check_same, settings_of
+from probgen.training.resumed_settings import BUFFER, check_same, check_same_data, settings_of
+from probgen.training.schedules_and_turns import Plan, Planned, Turns
 from probgen.training.settings import check_dtype, whole_numbers
 from probgen.training.terms_by_name import Table, Tally, named
-from probgen.training.turns import Turns
 from probgen.training.validation import fault, validate
 from probgen.training.where_not_finite import where_not_finite
-
-logger = logging.getLogger("probgen")
 
 FORM = 3
 """The form of what is saved of a training beside its weights."""
 
 Batch = tuple[Tensor, ...]
+Noise = dict[str, Tensor]
+"""Where torch's random numbers stand, by the kind of device."""
 
 
 class Run:
@@ -47,7 +47,7 @@ class Run:
 
     Args:
         objective, optimizer: what is minimised, by what.
-        data: where its batches come from.
+        data, validation: where its batches come from, and held-out data, where there are any.
         batch_size: rows of a step, over all processes; None where the data have batches of their own.
         schedules: by name, as :func:`probgen.fit` takes them.
         accumulate: into how many parts a process cuts its share of a batch.
@@ -73,23 +73,23 @@ class Run:
         processes: Processes | None = None,
         least_rows: int = 1,
         patience: int | None = None,
+        validation: Source | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.objective = objective
         self.optimizer = optimizer
         self.data = data
+        self.validation = validation
         self.batch_size = batch_size
         self.processes = Processes() if processes is None else processes
         self.compile = compile
         self.history = History()
-        self.reports_since_best = 0
 
         self._planned = Planned(schedules, objective, optimizer)
         self._turns = Turns(objective)
         self._accumulate = accumulate
         self._max_gradient_norm = max_gradient_norm
         self._least_rows = least_rows
-        self._patience = patience
         self._learned = Learned(objective, optimizer)
         self._modes = Modes(objective)
         self._plans, self._given = schedules, settings or {}
@@ -105,11 +105,15 @@ class Run:
         self._taken = 0  # batches taken in this epoch
         self._noise: Noise | None = None  # to put back before the next batch
         self._tally = Tally()  # the terms of each step since the last report
-        self._fault = ""  # what was wrong with the validation data where they were first judged wrong
-        self._best_loss = math.inf
-        self._best_step = 0
-        self._best_weights: dict[str, Any] = {}
+        self.best = BestWeights(
+            objective,
+            self.history,
+            patience=patience,
+            waiting="patience" if patience is not None else self._planned.waits,
+            tells=self.processes.rank == 0,
+        )
         self._last: Batch = ()
+        self._fingerprints: dict[str, Any] = {}  # of the data, where they are saved
         if self.processes.world > 1:
             noise_seed = self.processes.gather(int(torch.randint(2**62, ())))[0]
             torch.manual_seed(noise_seed + self.processes.rank)
@@ -129,7 +133,7 @@ class Run:
                 device=self._device,
             )
             if self._noise is not None:
-                set_noise(self._noise, self._device)
+                _set_noise(self._noise, self._device)
                 self._noise = None
             if self.processes.world > 1 and not self.data.tensors:
                 epoch = self.processes.in_step(epoch, first=not self.history.step)
@@ -146,24 +150,32 @@ class Run:
             if epoch_ended():
                 return
 
-    def take_step(self, loss_of: CapturedLoss, batch: Batch) -> None:
-        """Set what is scheduled, then take one gradient step."""
+    def begin_step(self) -> None:
+        """Set what is scheduled and whose turn it is, and forget the gradient of the step before."""
         self._planned.before_step(self.history.step)
         self._turns.before_step(self.history.step)
-        learned = self._learned.weights
-        for weight in learned:
+        for weight in self._learned.weights:
             weight.grad = None
-        step, rows, first = self.history.step + 1, len(batch[0]), not self._last
+
+    def backward(self, loss_of: CapturedLoss, batch: Batch) -> None:
+        """Compute the loss of each part of a batch and add up the gradients, and average over processes."""
+        rows, first = len(batch[0]), not self._last
         with whole_numbers(batch[0], "data") if first else nullcontext():
             for part in _cut(batch, rows, self._accumulate):
                 self._backward(loss_of, part, len(part[0]) / rows)
         if first:
             self._learned.check()  # what a first forward pass makes
-        self.processes.average_gradients(learned, rows)
+        self.processes.average_gradients(self._learned.weights, rows)
+
+    def clip(self, batch: Batch) -> None:
+        """Scale the gradient down to its largest norm, if one is given, and note the norms before."""
         if self._max_gradient_norm is not None:
             norms = clipped(self.optimizer, self._max_gradient_norm)
-            self._tally.add(step, tuple(norms), torch.stack([*norms.values()]), rows)
-        self.optimizer.step()
+            values = torch.stack([*norms.values()])
+            self._tally.add(self.history.step + 1, tuple(norms), values, len(batch[0]))
+
+    def end_step(self) -> None:
+        """Count the step, and move what moves once a step."""
         forget_casts(self._device)
         self._planned.after_step()
         self._turns.after_step(self.processes)
@@ -181,79 +193,52 @@ class Run:
                 f"but that of step {self.history.step + 1} has {rows}: leave out such a batch "
                 "(DataLoader(..., drop_last=True)) or make batches larger"
             )
-        noise = noise_of(self._device) if self._device.type == "cpu" else None
+        noise = _noise_of(self._device) if self._device.type == "cpu" else None
         with self.processes.autocast():
             names, row = named(*loss_of.backward(*part, scale=share))
-        if noise is not None and not all(
-            map(math.isfinite, numbers := row.tolist())
-        ):  # elsewhere reports look
-            set_noise(noise, self._device)
+        numbers = row.tolist() if noise is not None else []  # on a GPU it would wait: there, reports look
+        if noise is not None and not all(map(math.isfinite, numbers)):
+            _set_noise(noise, self._device)
             self._refuse(dict(zip(names, numbers, strict=True)), self.history.step + 1, part)
         self._last = part
         self._tally.add(self.history.step + 1, names, row, rows)
 
-    def report(self, held_out: Source | None) -> None:
+    def report(self) -> None:
         """Record the means since the last report and the validation terms; remember the best weights."""
         terms = self._check().means()
         self._tally.restart(self.history.step)
         self._record("train", terms)
-        if held_out is not None:
-            terms = self._validate(held_out)
+        if self.validation is not None:
+            terms = self._validate(self.validation)
             self._record("validation", terms)
-        self.reports_since_best += 1
-        try:
-            judged = self.objective.judge(terms)
-        except KeyError as error:
-            raise ValueError(
-                f"{type(self.objective).__name__} is judged by the term {error}, which the report of step "
-                f"{self.history.step} does not have: report it for all data, in evaluation mode too"
-            ) from error
-        if judged is None:
-            self._unjudged()
-            return
-        self._planned.after_report(judged)
-        if not math.isfinite(judged):
-            self._say(f"at step {self.history.step} it is {judged}", "what weights are judged by")
-        elif judged < self._best_loss:
-            self._best_loss, self._best_step, self.reports_since_best = judged, self.history.step, 0
-            self._best_weights = checkpoints.state_of(self.objective)
-
-    def _unjudged(self) -> None:
-        """Raise where something waits for a judgement of the weights, and the objective gives none."""
-        waiting = "patience" if self._patience is not None else self._planned.waits
-        if waiting:
-            raise ValueError(
-                f"{waiting} needs weights that are judged but {type(self.objective).__name__} judges none: "
-                f"leave it out; the last weights are kept{self._last_good()}"
-            )
+        judged = self.best.judge(terms)
+        if judged is not None:
+            self._planned.after_report(judged)
 
     def _validate(self, held_out: Source) -> dict[str, float]:
-        """Return the mean terms over held-out data, and say once where one of them is not finite."""
+        """Return the mean terms over held-out data, and say once where one of them is not finite.
+
+        That may pass as the training goes, where numbers overflow; a row that the law of the data makes
+        impossible is refused, as it is in training.
+        """
         where: dict[str, Any] = {"batch_size": self.batch_size or self.data.batch_size or 128}
         where["device"] = self._device
         self.objective.eval()
         forget_casts(self._device)
         terms = validate(self.objective, held_out, processes=self.processes, **where)
-        if not self._fault:
+        if not self.best.fault:
             found = fault(self.objective, held_out, terms, **where)
+            if found is not None and OUTSIDE in found:
+                raise ValueError(
+                    f"the validation terms should be finite but at step {self.history.step} {found}: leave "
+                    "out such rows, or choose laws that make them possible"
+                    f"{checkpoints.last_good(self.history.folder)}"
+                )
             if found is not None:
-                self._say(f"at step {self.history.step} {found}", "the validation terms")
+                self.best.say(f"at step {self.history.step} {found}", "the validation terms")
         self._modes.train()
         forget_casts(self._device)
         return terms
-
-    def _say(self, found: str, what: str) -> None:
-        """Say once that weights cannot be judged."""
-        if not self._fault and self.processes.rank == 0:
-            logger.warning(
-                "%s should be finite but %s: weights judged by such a number are not the best", what, found
-            )
-        self._fault = self._fault or found
-
-    def latest(self) -> dict[str, str]:
-        """Return the latest loss of each split, for a progress bar."""
-        latest = {split: self.history.values("loss", split)[-1:] for split in ("train", "validation")}
-        return {split: f"{values[0]:.4g}" for split, values in latest.items() if values}
 
     def _check(self) -> Table:
         """Return the terms of each step since the last report, over all processes.
@@ -272,7 +257,7 @@ class Run:
             name = list(weights)[finite.index(False)]
             raise ValueError(
                 f"weights should be finite but after step {self.history.step} {name!r} holds NaN or infinity"
-                f"{self._last_good()}"
+                f"{checkpoints.last_good(self.history.folder)}"
             )
         return table
 
@@ -282,30 +267,20 @@ class Run:
             loss_of.check()
 
     def restore_best(self) -> None:
-        """Put the weights of the best report back; those of a training that was never judged stay.
-
-        Raises:
-            ValueError: where no report could be judged, since its validation loss was not finite.
-        """
-        if self._best_weights:
-            checkpoints.put_back(self.objective, self._best_weights)
-            forget_casts(self._device)
-        elif self.reports_since_best:
-            raise ValueError(
-                "patience keeps the weights of the best validation loss but at none of "
-                f"{self.reports_since_best} reports was it finite ({self._fault}): leave such rows out of "
-                f"the validation data, or leave out patience{self._last_good()}"
-            )
+        """Put the weights of the best report back."""
+        self.best.restore()
+        forget_casts(self._device)
 
     def save(self, folder: Path) -> None:
         """Write the last checkpoint, and the best if there is a new one: the first process does."""
         table = self._check()
-        noise = self.processes.gather(noise_of(self._device))
+        noise = self.processes.gather(_noise_of(self._device))
         beside = self.processes.gather(self._beside.state_dict())
         state = {
             "form": FORM,
             "run": self._settings,
             "now": self._settings_now(),
+            "data": self._fingerprints,
             "compile": self.compile,
             "optimizer": self.optimizer.state_dict(),
             "schedules": self._planned.state_dict(),
@@ -313,18 +288,28 @@ class Run:
             "beside": beside,
             "order": [self._order_state, self._epoch, self._taken],
             "pending": [*table],
-            "best": [self._best_loss, self._best_step, self.reports_since_best, self._fault],
+            "best": self.best.state(),
             "history": [self.history.rows, self.history.step, self.history.seconds],
         }
         sets: dict[str, Any] = {"last": (self.history.step, self.objective.state_dict())}
-        if self._best_weights:
-            sets["best"] = (self._best_step, self._best_weights)
+        if self.best.weights:
+            sets["best"] = (self.best.step, self.best.weights)
         with self.processes.together():  # none goes on before it stands
             if self.processes.rank == 0:
                 checkpoints.save(folder, sets, state)
 
-    def load(self, folder: Path) -> None:
-        """Take up the training where the last checkpoint left it."""
+    def go_on(self, folder: Path | None) -> None:
+        """Take up the training that a folder holds, if it holds one, where its last checkpoint left it."""
+        held = folder is not None and checkpoints.exists(folder)
+        self.processes.agree({"run to go on with": held})
+        sources = {"data": self.data, "validation": self.validation}
+        if folder is not None:
+            self._fingerprints = {what: given and fingerprint(given) for what, given in sources.items()}
+        if folder is not None and held:
+            with self.processes.together():
+                self._load(folder)
+
+    def _load(self, folder: Path) -> None:
         state = checkpoints.load_state(folder)
         if state.get("form") != FORM:
             raise ValueError(
@@ -332,13 +317,15 @@ class Run:
                 "(training.checkpoint.load_weights), but the run cannot go on"
             )
         check_same(folder, before=state["run"], later=state["now"], now=self._settings)
+        check_same_data(folder, before=state.get("data", {}), now=self._fingerprints)
         self._settings = state["run"]
         if self.compile == "auto" and state["compile"] != "cudagraph":  # the bits are those of the mode
             self.compile = state["compile"]
-        self._best_loss, self._best_step, self.reports_since_best, self._fault = state["best"]
-        if self._best_step:
+        best: dict[str, Any] = {}
+        if state["best"][1]:
             checkpoints.load_weights(folder, self.objective, name="best", own=True)
-            self._best_weights = checkpoints.state_of(self.objective)
+            best = checkpoints.state_of(self.objective)
+        self.best.load_state(state["best"], best)
         checkpoints.load_weights(folder, self.objective, name="last", own=True)
         self._beside.load_state_dict(state["beside"][self.processes.rank], folder)
         self.optimizer.load_state_dict(state["optimizer"])
@@ -354,6 +341,7 @@ class Run:
         """Return what a resumed run must have in common with the run that it goes on with."""
         given = {
             "rows": self.data.rows,
+            "rows of validation": self.validation and self.validation.rows,
             "batch_size": self.batch_size,
             "accumulate": self._accumulate,
             "number of processes": self.processes.world,
@@ -373,12 +361,8 @@ class Run:
         site = where_not_finite(self.objective, *batch)
         raise ValueError(
             f"the loss should be finite but at step {step} the term {name!r} "
-            f"is {terms[name]}{f' ({site})' if site else ''}{self._last_good()}"
+            f"is {terms[name]}{f' ({site})' if site else ''}{checkpoints.last_good(self.history.folder)}"
         )
-
-    def _last_good(self) -> str:
-        kept = self.history.folder is not None and checkpoints.exists(self.history.folder)
-        return f"; the last good checkpoint is in {self.history.folder}" if kept else ""
 
 
 def _cut(batch: Batch, rows: int, parts: int) -> Iterator[Batch]:
@@ -389,3 +373,18 @@ def _cut(batch: Batch, rows: int, parts: int) -> Iterator[Batch]:
     for part in range(min(parts, rows)):
         cut = share(rows, (part, min(parts, rows)))
         yield tuple(column[cut] for column in batch)
+
+
+def _noise_of(device: torch.device) -> Noise:
+    """Return the state of torch's generators that a training on the device draws from."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def _set_noise(state: Noise, device: torch.device) -> None:
+    """Put such a state back."""
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and device.type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)

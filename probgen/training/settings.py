@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from inspect import Parameter, signature
 from pathlib import Path
@@ -14,14 +14,104 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.utils.data import DataLoader
 
-from probgen.core import Objective, check_count
+from probgen.core import Objective, check_count, check_seed, takes_missing
 from probgen.data import Source, source
 from probgen.data.batches import share
 from probgen.training import checkpoint as checkpoints
 from probgen.training.frozen import Modes
-from probgen.training.learned import check_held
+from probgen.training.learned import check_held, check_made
 from probgen.training.parameter_groups import pythons
 from probgen.training.processes import Processes
+
+
+class Prepared(NamedTuple):
+    """What a training needs, made of what fit is given and checked."""
+
+    optimizer: Optimizer
+    rows: Source
+    held_out: Source | None
+    batch_size: int | None
+    least_rows: int
+    steps: int
+    between_reports: int
+    accumulate: int
+    max_gradient_norm: float | None
+    patience: int | None
+    seed: int | None
+    folder: Path | None
+
+
+def prepared(
+    processes: Processes,
+    objective: Objective,
+    data: Any,
+    *,
+    epochs: int | None,
+    steps: int | None,
+    batch_size: int | None,
+    optimizer: Optimizer | Callable[[Iterable[nn.Parameter]], Optimizer] | None,
+    validation: Any | None,
+    patience: int | None,
+    accumulate: int,
+    max_gradient_norm: float | None,
+    checkpoint: str | Path | None,
+    resume: bool,
+    seed: int | None,
+    alike: Mapping[str, Any],
+) -> Prepared:
+    """Check what fit is given and make of it what a training needs, in all processes alike.
+
+    ``alike`` are further settings, by name, that the processes must have in common.
+    """
+    with processes.together():
+        # Numbers, and the objective by itself.
+        if not isinstance(objective, Objective):
+            raise TypeError(
+                "objective should be a probgen.Objective, such as SVI(pair), but is a "
+                f"{type(objective).__name__}"
+            )
+        accumulate, seed = check_count("accumulate", accumulate), check_seed(seed)
+        if max_gradient_norm is not None and not max_gradient_norm > 0:
+            raise ValueError(f"max_gradient_norm should be above 0 but got {max_gradient_norm}")
+        if patience is not None:
+            patience = check_count("patience", patience)
+            if validation is None:
+                raise ValueError("patience needs validation data, on which a better loss is judged")
+        check_made(objective)
+        checkpoints.check_state(objective, saved=checkpoint is not None)
+        # Data, and batches of them that are large enough for each part and process.
+        parts = processes.world * accumulate
+        needed, judged = rows_needed(objective), rows_needed(objective, training=False)
+        missing = takes_missing(objective)
+        rows = source(data, least_rows=needed.of(parts), missing=missing)
+        held_out = validation
+        if validation is not None:
+            least = judged.of(processes.world)
+            held_out = source(validation, name="validation", least_rows=least, missing=missing)
+        size = batch_size_of(rows, batch_size)
+        check_rows(data, rows, size, needed, parts, processes.world)
+        total, interval = length(epochs, steps, rows, size)
+        folder = run_folder(checkpoint, resume=resume)
+        # All on one device, and only then an optimizer, which holds the weights that are there.
+        if processes.device is not None:
+            objective.to(processes.device)
+            rows = moved(rows, processes.device, needed.of(parts), missing=missing)
+            held_out = held_out and moved(held_out, processes.device, least, missing=missing)
+        check_alike(objective, rows, "data")
+        check_alike(objective, held_out, "validation")
+        made = optimizer_of(objective, optimizer)
+    processes.agree(
+        in_common(objective, rows, held_out)
+        | {"batch_size": size, "batches in an epoch": rows.steps(size), "steps": total}
+        | {"steps between reports": interval, "accumulate": accumulate, "seed": seed, "patience": patience}
+        | {"max_gradient_norm": max_gradient_norm, "optimizer": type(made).__name__}
+        | {"checkpoint": checkpoint and str(folder), "resume": resume}
+        | dict(alike)
+    )
+    return Prepared(
+        made, rows, held_out, size, needed.rows, total, interval,
+        accumulate, pythons(max_gradient_norm), patience, seed, folder,
+    )  # fmt: skip
 
 
 def batch_size_of(data: Source, batch_size: int | None) -> int | None:

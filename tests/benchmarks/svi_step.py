@@ -154,9 +154,14 @@ def probgen_step(hidden: int, latent: int, batch: int, x: Tensor, mode: str) -> 
     stream = run.batches(10**9)
 
     def step() -> None:
-        run.take_step(loss_of, next(stream))
+        batch = next(stream)
+        run.begin_step()
+        run.backward(loss_of, batch)
+        run.clip(batch)
+        run.optimizer.step()
+        run.end_step()
         if run.history.step % BLOCK == 0:
-            run.report(None)
+            run.report()
 
     return step
 

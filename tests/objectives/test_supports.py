@@ -211,6 +211,17 @@ def test_fit_names_the_value_and_the_rule(name, sentence, device):
         fit(svi, x, epochs=3, batch_size=6, seed=2, progress=False, compile="graph")
 
 
+@pytest.mark.parametrize("validate", [False, True])
+def test_fit_refuses_such_rows_of_validation_data_too(validate, device):
+    law, good, bad = LAWS["Poisson"]
+    x, wrong = data(good, bad, device)
+    svi = SVI(Observed(law)).to(device)
+    rule = "validation terms should .* at step 1 .* its value is 1.5 at row .* of its law's support, Integer"
+    options = {"steps": 2, "validation": wrong, "progress": False, "seed": 0}
+    with pyro.validation_enabled(validate), pytest.raises(ValueError, match="support" if validate else rule):
+        fit(svi, x, **options)
+
+
 def test_what_a_mask_hides_may_be_anything(device):
     def hidden(a):
         seen = torch.arange(6, device=a.device) != 4

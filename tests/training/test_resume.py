@@ -31,7 +31,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(mode, stop_at, tmp_path):
     def train(folder, stop=None, resume=False):
         torch.manual_seed(3)
         objective = SVI(LinearGaussian())
-        count, step = [0], run.Run.take_step
+        count, step = [0], run.Run.end_step
 
         def counted(self, *args):
             step(self, *args)
@@ -40,7 +40,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(mode, stop_at, tmp_path):
                 signal.raise_signal(signal.SIGINT)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(run.Run, "take_step", counted)
+            patch.setattr(run.Run, "end_step", counted)
             history = fit(
                 objective,
                 Binarised(x),

@@ -231,3 +231,17 @@ def test_numbers_may_be_numpys(options, tmp_path):
     train(tmp_path / "parts", Square(), epochs=1, **options)
     train(tmp_path / "parts", parts, epochs=3, **options)
     assert same(whole, parts)
+
+
+def test_other_data_of_as_many_rows_are_refused(tmp_path):
+    x, held_out = x_of(50), x_of(9)
+    options = {"batch_size": 10, "seed": 0, "progress": False, "checkpoint": tmp_path, "resume": True}
+    fit(Square(), x, steps=3, validation=held_out, **options)
+    others = (
+        r"the {} of the run in .* but got others \(other numbers in row 0\): to train on with these, load"
+    )
+    with pytest.raises(ValueError, match=others.format("data")):
+        fit(Square(), x + 1, steps=6, validation=held_out, **options)
+    with pytest.raises(ValueError, match=others.format("validation")):
+        fit(Square(), x, steps=6, validation=2 * held_out, **options)
+    assert fit(Square(), x, steps=6, validation=held_out, **options).step == 6

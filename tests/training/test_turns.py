@@ -9,7 +9,7 @@ from probgen.mmd import RationalQuadratic
 from probgen.models import GMMN
 from probgen.objectives import MMDGAN, Sum
 from probgen.training import Callback
-from probgen.training.turns import Turns
+from probgen.training.schedules_and_turns import Turns
 
 
 class Tag(Objective):
