@@ -2,11 +2,12 @@
 
 from probgen.data.batches import Data, Indexable, batches, check_data
 from probgen.data.catalogue import Entry, fetch, listing, where
-from probgen.data.files import suggest
+from probgen.data.files import fingerprint, suggest
 from probgen.data.images import Images, digits, mnist
 from probgen.data.levels import Binarised, Dequantised, binarise, dequantise, quantise
 from probgen.data.memory_mapped import MemoryMapped
 from probgen.data.ragged import Ragged
+from probgen.data.read import Sequences, Text, read
 from probgen.data.sources import Source, source
 from probgen.data.tables import Table, diabetes, table
 from probgen.data.targets import TARGETS, Target, target
@@ -21,9 +22,11 @@ __all__ = [
     "Indexable",
     "MemoryMapped",
     "Ragged",
+    "Sequences",
     "Source",
     "Table",
     "Target",
+    "Text",
     "batches",
     "binarise",
     "check_data",
@@ -31,9 +34,11 @@ __all__ = [
     "diabetes",
     "digits",
     "fetch",
+    "fingerprint",
     "listing",
     "mnist",
     "quantise",
+    "read",
     "source",
     "suggest",
     "table",

@@ -33,7 +33,7 @@ def read_csv(path: Path) -> tuple[pd.DataFrame, str]:
 
     if not path.is_file():
         raise ValueError(f"there is no file {str(path)!r}")
-    encoding = _encoding(path)
+    encoding = encoding_of(path)
     with path.open(encoding=encoding, newline="") as file:
         head = file.read(HEAD)
     if not head.strip():
@@ -59,7 +59,7 @@ def read_csv(path: Path) -> tuple[pd.DataFrame, str]:
     return frame, f"{shown}, fields separated by {name}{comma}"
 
 
-def _encoding(path: Path) -> str:
+def encoding_of(path: Path) -> str:
     """Return the first encoding by which the whole file can be read."""
     with path.open("rb") as file:
         start = file.read(4)
@@ -69,7 +69,7 @@ def _encoding(path: Path) -> str:
             with path.open(encoding=encoding, newline="") as file:
                 while block := file.read(2**20):
                     if "\0" in block:
-                        raise ValueError(f"{path} should be a CSV, a text, but holds bytes of 0")
+                        raise ValueError(f"{path} should be a text but holds bytes of 0")
         except UnicodeError:
             continue
         return encoding

@@ -16,7 +16,7 @@ class Images(NamedTuple):
     """Pictures with labels.
 
     ``train`` and ``test`` are float32 of shape (n, d), each row a picture read row by row, each value a
-    grey level on the grid 0, 1/(levels-1), ..., 1. The labels are int64 of shape (n,).
+    grey level on the grid 0, 1/(levels-1), ..., 1. The labels are int64 of shape (n,), −1 where missing.
     """
 
     train: Tensor

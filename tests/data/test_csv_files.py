@@ -64,7 +64,7 @@ def test_missing_values_are_missing(tmp_path):
         (b"a,b,c\n1,2,3\n3,4\n5,6,7\n", "should have 3 fields in each line, .* but line 3 has 2"),
         (b"a,b,a\n1,2,3\n", "should have columns of different names but has 'a' twice"),
         (b"1,2\n3,4\n", r"should name its columns in the first line .* \(1, 2\): put a line of names above"),
-        (b"a,b\n1\x00,2\n", "should be a CSV, a text, but holds bytes of 0"),
+        (b"a,b\n1\x00,2\n", "should be a text but holds bytes of 0"),
         (b"a,b\n\x81,2\n", "should be a text in UTF-8, UTF-16 or Windows-1252 but is in neither"),
         (b'a,b\n"1,2\n' + b"3,4\n" * 60000, "cannot be read as a CSV at line .*field larger"),
     ],
