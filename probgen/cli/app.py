@@ -37,7 +37,10 @@ def _main(
 @app.command()
 def compare(
     name: Annotated[
-        str, typer.Argument(help="digits, mnist, a table or a 2-D target; `probgen data list` names them.")
+        str,
+        typer.Argument(
+            help="A data set (`probgen data list`), or your own .csv, .npy or folder of pictures."
+        ),
     ] = "digits",
     methods: Annotated[
         str | None,
@@ -78,7 +81,8 @@ def compare(
 def train(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe; `probgen recipes` lists them.")],
     data: Annotated[
-        str | None, typer.Option(help="Name of a data set; digits if not given, or the resumed run's.")
+        str | None,
+        typer.Option(help="A data set or your own file; digits if not given, or the resumed run's."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps, of each stage.", min=1)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Data per step.", min=1)] = None,

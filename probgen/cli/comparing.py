@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from probgen import data, recipes
-from probgen.cli import classical
+from probgen.cli import classical, classical_tables
 from probgen.compare import Comparison, Fitted, Method, compare
 from probgen.core import Coded, Pair
 from probgen.evaluation import log_likelihoods
@@ -35,8 +35,9 @@ def choose(task: Task, wanted: Sequence[str] | None) -> dict[str, Method]:
     """Return the methods called ``wanted``, or those that are compared by default for such a task."""
     suitable = methods(task)
     if wanted is None:
-        learners = recipes.entries(task.kind)
-        return {n: m for n, m in suitable.items() if n not in learners or learners[n].by_default}
+        entries = recipes.entries(task.kind).values()
+        left_out = {e.name for e in entries if not e.by_default or (task.missing and not e.missing)}
+        return {name: method for name, method in suitable.items() if name not in left_out}
     if not wanted:
         raise ValueError(f"methods should name at least one of {', '.join(suitable)} but names none")
     for name in wanted:
@@ -54,7 +55,7 @@ def methods(task: Task) -> dict[str, Method]:
             "rejection": classical.rejection,
             "metropolis": classical.metropolis,
         },
-        "table": {},
+        "table": {"columns": classical_tables.columns, "copula": classical_tables.copula},
     }
     return {name: make(task) for name, make in known[task.kind].items()} | {
         name: learned(name, task, entry.what) for name, entry in recipes.entries(task.kind).items()
@@ -115,9 +116,9 @@ def pictures(task: Task, result: Comparison) -> tuple[dict[str, Figure], dict[st
     from probgen import plots
 
     reference = task.test.complete[:REFERENCE]
+    if task.table is not None:
+        return _pictures_of_tables(task, result)
     if task.image_shape is None:
-        if task.kind != "plane":
-            return {}, {}
         shown = {"exact draws": reference} | result.draws
         return (
             {"samples": plots.scatter(shown)},
@@ -143,6 +144,21 @@ def pictures(task: Task, result: Comparison) -> tuple[dict[str, Figure], dict[st
     return figures, captions
 
 
+def _pictures_of_tables(task: Task, result: Comparison) -> tuple[dict[str, Figure], dict[str, str]]:
+    from probgen import plots
+
+    assert task.table is not None
+    tables = {"real, held out": task.table.frame(task.to_codes(task.test.x))} | {
+        name: task.table.frame(task.to_codes(draws)) for name, draws in result.draws.items()
+    }
+    figures = {"columns": plots.table_columns(tables), "correlations": plots.correlations(tables)}
+    return figures, {
+        "columns": "The law of each column in its own units: real rows that no method has seen in grey, the "
+        "draws of each method in colour.",
+        "correlations": "How columns go together: rank correlations of real rows and of each method's draws.",
+    }
+
+
 def _with_codes_in_plane(result: Comparison) -> Coded | None:
     """Return the first model with codes in the plane under a standard normal prior, if there is one."""
     for fitted in result.fitted.values():
@@ -161,6 +177,7 @@ def new_folder(name: str, out: Path | None) -> Path:
                 f"--out should be a new or empty folder but {str(out)!r} holds something already"
             )
         return out
+    name = Path(name).resolve().stem if recipes.is_file(name) else name
     folder, number = Path("results") / name, 2
     while folder.exists():
         folder, number = Path("results") / f"{name}-{number}", number + 1

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from probgen.data.images import Images
-from probgen.data.split import by_digest
+from probgen.data.split import shuffled
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm")
 FEW_LEVELS = 32
@@ -71,7 +71,7 @@ def images_of(x: np.ndarray, labels: np.ndarray | None, name: str, test: float) 
     grey = torch.from_numpy(np.round(steps) / top).to(torch.get_default_dtype())
     levels = 2 if bool(((grey == 0) | (grey == 1)).all()) else int(top) + 1
     kinds = torch.full((len(x),), -1) if labels is None else _classes(labels)
-    train, test_rows = map(torch.from_numpy, by_digest(len(x), max(1, round(test * len(x)))))
+    train, test_rows = map(torch.from_numpy, shuffled(len(x), test))
     parts = (grey[train], grey[test_rows], kinds[train], kinds[test_rows])
     return Images(*parts, (x.shape[1], x.shape[2]), levels, name, "1")
 

@@ -16,7 +16,7 @@ from probgen.data.csv_files import encoding_of, read_csv
 from probgen.data.images import Images
 from probgen.data.pictures import images_of, read_folder
 from probgen.data.ragged import Ragged
-from probgen.data.split import by_digest
+from probgen.data.split import shuffled
 from probgen.data.tables import Table, table
 
 SUFFIXES = (".csv", ".tsv", ".npy", ".npz", ".txt")
@@ -67,8 +67,8 @@ def read(
 ) -> Table | Images | Text | Sequences:
     r"""Read data of the user's own from a file or a folder, and split them into train and test.
 
-    Rows, pictures and sequences are test whose place has the smallest SHA-256, a quarter of them; of a text
-    it is the last tenth. Nothing in a file is executed.
+    A quarter of rows, pictures and sequences are test, those that scikit-learn's ``train_test_split`` takes
+    with ``random_state=0``; of a text it is the last tenth. Nothing in a file is executed.
 
     Args:
         path: a table (``.csv``, ``.tsv``) gives a :class:`Table`, and with ``by`` and ``time``
@@ -181,11 +181,11 @@ def _sequences(path: Path, by: str | None, time: str | None) -> Sequences:
             f"{frame[time].iloc[row]}"
         )
     parts = dict(iter(frame.sort_values([by, time]).groupby(by, sort=True)))
-    if len(parts) < 2:
-        raise ValueError(f"{path} should hold at least 2 sequences, to be split, but holds {len(parts)}")
+    if len(parts) < 3:
+        raise ValueError(f"{path} should hold at least 3 sequences, to be split, but holds {len(parts)}")
     ids = list(parts)
     steps = [torch.tensor(parts[key][values].to_numpy(), dtype=torch.get_default_dtype()) for key in ids]
-    train, test = by_digest(len(ids), min(max(1, round(TEST * len(ids))), len(ids) - 1))
+    train, test = shuffled(len(ids), TEST)
     return Sequences(
         Ragged([steps[i] for i in train]),
         Ragged([steps[i] for i in test]),

@@ -20,3 +20,14 @@ def by_digest(rows: int, test: int) -> tuple[np.ndarray, np.ndarray]:
     digests = b"".join(hashlib.sha256(b"%d" % row).digest()[:8] for row in range(rows))
     order = np.frombuffer(digests, ">u8").argsort(kind="stable")
     return np.sort(order[test:]), np.sort(order[:test])
+
+
+def shuffled(rows: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows to learn from and those to test on, each in its order, as scikit-learn splits them.
+
+    They are those of ``sklearn.model_selection.train_test_split(..., test_size=share, random_state=0)``, at
+    least two to learn from and one to test on.
+    """
+    test = min(max(1, int(np.ceil(share * rows))), rows - 2)
+    order = np.random.RandomState(0).permutation(rows)  # noqa: NPY002, a stream that NumPy keeps
+    return np.sort(order[test:]), np.sort(order[:test])

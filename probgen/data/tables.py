@@ -15,7 +15,7 @@ from torch import Tensor
 from probgen.core.kinds import Kind
 from probgen.data.columns import Column, described
 from probgen.data.csv_files import read_csv
-from probgen.data.split import by_digest
+from probgen.data.split import by_digest, shuffled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +119,8 @@ def table(
         source: the path of a CSV, a DataFrame, an array (n, columns), or a mapping from names to arrays (n,).
         kinds: by column name, in the place of kinds found: "real", "positive", "count", "binary",
             "categorical"; None leaves a column out.
-        test: the share of rows that are test: those whose place has the smallest SHA-256.
+        test: the share of rows that are test: those that scikit-learn's ``train_test_split`` takes with
+            ``random_state=0``.
         name: of the data, the file's where not given.
         dtype: of the numbers, torch's default where not given.
 
@@ -130,10 +131,10 @@ def table(
     >>> people.kinds
     {'age': 'positive', 'town': ('categorical', 3)}
     >>> people.frame(people.train).round(3)
-         age town
-    0  31.50    A
-    1  44.00    B
-    2  12.25    C
+        age town
+    0  31.5    A
+    1  44.0    B
+    2  71.0    A
     """
     if not 0 < test < 1:
         raise ValueError(f"test should be a share between 0 and 1 but got {test}")
@@ -141,8 +142,8 @@ def table(
     name = name or (Path(source).stem if isinstance(source, str | Path) else "table")
     if len(frame) < 4:
         raise ValueError(f"a table should have at least 4 rows, to be split, but {name!r} has {len(frame)}")
-    halves = by_digest(len(frame), min(max(1, round(test * len(frame))), len(frame) - 2))
-    rule = f"{len(halves[1])} rows, those whose place has the smallest SHA-256, are test"
+    halves = shuffled(len(frame), test)
+    rule = f"{len(halves[1])} rows are test, as by scikit-learn's train_test_split with random_state=0"
     return split_table(frame, halves, kinds or {}, name=name, facts=read | {"split": rule}, dtype=dtype)
 
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from probgen.data import Table
+from probgen.data.normal_scores import from_normal_scores, normal_scores
 from probgen.models.gmmn import GMMN
 from probgen.nets import MLP
 
@@ -98,10 +99,7 @@ class TabularGMMN(GMMN):
             if column.levels:
                 parts.append(one_hot(x.long(), len(column.levels)).double())
                 continue
-            low, high = (torch.searchsorted(seen, x.contiguous(), side=side) for side in ("left", "right"))
-            share = torch.rand(len(x), dtype=torch.float64, generator=generator)
-            rank = (low + share * (high - low - 1).clamp(min=0)).clamp(0, len(seen) - 1)
-            parts.append(torch.special.ndtri((rank + 0.5) / len(seen)).unsqueeze(1))
+            parts.append(normal_scores(x, seen, generator=generator).unsqueeze(1))
         return torch.cat(parts, 1).to(self.low)
 
     def as_rows(self, x: Tensor) -> Tensor:
@@ -112,11 +110,7 @@ class TabularGMMN(GMMN):
             if column.levels:
                 columns.append(part.argmax(1).double())
                 continue
-            place = (torch.special.ndtr(part[:, 0]) * len(seen) - 0.5).clamp(0, len(seen) - 1)
-            below = place.floor().long()
-            above = (below + 1).clamp(max=len(seen) - 1)
-            found = torch.lerp(seen[below], seen[above], place - below)
-            columns.append(found.round() if column.kind == "count" else found)
+            columns.append(from_normal_scores(part[:, 0], seen, between=column.kind != "count"))
         return torch.stack(columns, 1).to(x)
 
     def frame(self, n: int, *context: Tensor, seed: int | None = None) -> pd.DataFrame:

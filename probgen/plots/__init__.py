@@ -3,9 +3,19 @@
 from probgen.plots.latent import latent_map, manifold
 from probgen.plots.metrics import intervals
 from probgen.plots.samples import image_grid, scatter
+from probgen.plots.tables import correlations, table_columns
 from probgen.plots.training import history
 
-__all__ = ["history", "image_grid", "intervals", "latent_map", "manifold", "scatter"]
+__all__ = [
+    "correlations",
+    "history",
+    "image_grid",
+    "intervals",
+    "latent_map",
+    "manifold",
+    "scatter",
+    "table_columns",
+]
 
 
 def __dir__() -> list[str]:

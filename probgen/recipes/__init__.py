@@ -2,7 +2,7 @@
 
 from probgen.recipes.registry import Entry, Recipe, Stage, entries, make, recipe
 from probgen.recipes.task import Budget, Rows, Task
-from probgen.recipes.tasks import load
+from probgen.recipes.tasks import is_file, load
 from probgen.recipes.training import restore, stage_folder, train
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Stage",
     "Task",
     "entries",
+    "is_file",
     "load",
     "make",
     "recipe",

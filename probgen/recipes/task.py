@@ -122,6 +122,11 @@ class Task:
         return self.train.x.shape[1]
 
     @property
+    def missing(self) -> bool:
+        """Whether some values of a table are missing."""
+        return self.table is not None and bool(self.table.train.isnan().any())
+
+    @property
     def device(self) -> torch.device:
         """Where the data lie."""
         return self.train.x.device

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,19 +17,77 @@ TARGET_TRAIN = 10_000
 """Exact draws that methods learn a two-dimensional target from."""
 
 
-def load(name: str, *, device: torch.device | str = "cpu", seed: int = 0) -> Task:
-    """Return the data set called ``name`` as a task on a device.
+MOST_PIXELS = 64 * 64
+"""Most pixels of a user's own pictures: the nets here are fully connected."""
+
+MOST_LEVELS = 33
+"""Grey levels beyond which a user's own pictures are rounded to 17."""
+
+
+def load(name: str | Path, *, device: torch.device | str = "cpu", seed: int = 0) -> Task:
+    """Return the data set called ``name``, or a file or folder of the user's own, as a task on a device.
+
+    A file is read by :func:`probgen.data.read`. Of a table with missing values only whole rows are compared,
+    while models that can learn from all rows; pictures of more than 33 grey levels are rounded to 17.
 
     MNIST is binarised, x ~ Bernoulli(grey): the test images and the training images that are compared once,
     with the same noise each time; models learn from fresh noise. The ``seed`` is that of the exact draws of a
-    two-dimensional target. Raises ValueError for a name that is not known.
+    two-dimensional target. Raises ValueError for a name that is not known and no file, and for data that no
+    recipe suits.
     """
     where = torch.device(device)
+    if is_file(name):
+        return _own(Path(name), where)
+    name = str(name)
     if name in data.TARGETS:
         return _plane(data.target(name), where, seed)
     if name not in _REAL:
-        raise ValueError(f"there is no data set {name!r}: {data.suggest(name, [*_REAL, *data.TARGETS])}")
+        hint = data.suggest(name, [*_REAL, *data.TARGETS])
+        raise ValueError(f"there is no data set {name!r}: {hint}, or name a file")
     return _REAL[name](where)
+
+
+def is_file(name: str | Path) -> bool:
+    """Say whether ``name`` means a file or folder of the user's own, and no data set."""
+    if str(name) in _REAL or str(name) in data.TARGETS:
+        return False
+    return Path(name).suffix != "" or Path(name).name != str(name) or Path(name).exists()
+
+
+def _own(path: Path, device: torch.device) -> Task:
+    """Return a user's own data as a task."""
+    found = data.read(path)
+    about = {"file": str(path.resolve()), "SHA-256": data.fingerprint(path)}
+    if isinstance(found, data.Table):
+        task = _table(found, device)
+        if len(task.train.complete) < 8 or len(task.test.complete) < 8:
+            raise ValueError(
+                f"{path} should have 8 whole rows to learn from and 8 to test on, to be compared, but has "
+                f"{len(task.train.complete)} and {len(task.test.complete)}"
+            )
+        return replace(task, facts=about | task.facts)
+    if not isinstance(found, data.Images):
+        kind = "text" if isinstance(found, data.Text) else "sequences"
+        raise ValueError(f"{path} holds {kind}, which no recipe suits yet: read it with data.read")
+    return _pictures(found, device, about)
+
+
+def _pictures(images: data.Images, device: torch.device, about: dict[str, Any]) -> Task:
+    height, width = images.image_shape
+    if height * width > MOST_PIXELS:
+        raise ValueError(
+            f"pictures should have at most {MOST_PIXELS:,} pixels but those of {images.name!r} have "
+            f"{width}x{height}: make them smaller"
+        )
+    levels, said = images.levels, f"{images.levels} grey levels"
+    if levels > MOST_LEVELS:
+        levels, said = 17, f"{levels} grey levels, rounded to 17"
+        images = images._replace(train=(images.train * 16).round() / 16, test=(images.test * 16).round() / 16)
+    train, test = (
+        Rows(x.to(device), labels=labels.to(device) if bool((labels >= 0).all()) else None)
+        for x, labels in ((images.train, images.train_labels), (images.test, images.test_labels))
+    )
+    return _images(images, train, test, about | {"pixels": said, "size": f"{width}x{height}"}, levels)
 
 
 def _digits(device: torch.device) -> Task:
@@ -66,8 +126,19 @@ def _table(table: data.Table, device: torch.device) -> Task:
     facts = {
         "data": f"{table.name}, version {table.version}",
         "distances": "numbers in standard deviations of the training rows, categories one-hot",
+        "likelihood": "of rows as coded: real numbers in standard deviations, positive in geometric means",
     }
-    return Task(table.name, "table", train, test, facts=facts | table.facts, table=table)
+    said = {k: _listed(v) if isinstance(v, dict) else v for k, v in table.facts.items()}
+    if train.codes is not None and bool(train.codes.isnan().any()):
+        said["compared"] = (
+            f"the {len(train.complete)} and {len(test.complete)} rows of train and test in which nothing is "
+            "missing; models that can learn from all"
+        )
+    return Task(table.name, "table", train, test, facts=facts | said, table=table)
+
+
+def _listed(facts: dict[str, Any]) -> str:
+    return "; ".join(f"{key}: {value}" for key, value in facts.items())
 
 
 def _plane(target: Target, device: torch.device, seed: int) -> Task:

@@ -130,7 +130,7 @@ def long(**changes):
         ),
         ("x.csv", long(x=[1, None, 2, 3]), {"by": "who", "time": "when"}, "in each row but 'x' misses some"),
         ("x.csv", long(when=0), {"by": "who", "time": "when"}, "one step at a time but 'a' has two at 0"),
-        ("x.csv", long(who="a", when=range(4)), {"by": "who", "time": "when"}, "at least 2 sequences"),
+        ("x.csv", long(who="a", when=range(4)), {"by": "who", "time": "when"}, "at least 3 sequences"),
         ("x.csv", long(when=[*"wxyz"]), {"by": "who", "time": "when"}, "'when' should hold numbers or dates"),
     ],
 )
