@@ -29,5 +29,5 @@ def shuffled(rows: int, share: float) -> tuple[np.ndarray, np.ndarray]:
     least two to learn from and one to test on.
     """
     test = min(max(1, int(np.ceil(share * rows))), rows - 2)
-    order = np.random.RandomState(0).permutation(rows)  # noqa: NPY002, a stream that NumPy keeps
+    order = np.random.RandomState(0).permutation(rows)  # a stream that NumPy keeps
     return np.sort(order[test:]), np.sort(order[:test])
