@@ -72,6 +72,7 @@ def compare(
     n, repeats = check_count("n", n), check_count("repeats", repeats)
     seed = check_count("seed", seed, least=0)
     baselines = [HALVES] if train is None else [MEMORISER, FLOOR]
+    # All seeds come from one, by method and repeat, so that another method changes none of them.
     names = [*methods, *baselines]
     seeds = {name: [seeds_of(seed, repeat, name) for repeat in range(repeats)] for name in names}
     rows: list[tuple[str, str, int, float]] = []
@@ -85,6 +86,7 @@ def compare(
                 bar.set_description(f"repeat {repeat + 1} of {repeats}, {name}")
                 own = seeds[name][repeat]
                 with naming(name):
+                    # A method is fitted and drawn from afresh at each repeat; a baseline only has draws.
                     if name in methods:
                         fitted, trial = attempt(methods[name], reference, train, n, own, nll="nll" in chosen)
                         values = measure(trial, chosen)
@@ -97,6 +99,7 @@ def compare(
                 bar.update()
     if not rows:
         raise ValueError(f"metrics should have one that some method has but has only {', '.join(chosen)}")
+    # What is needed to do the same again, or to know why it came out otherwise.
     record = {
         "facts": dict(protocol or {}),
         "methods": {name: getattr(method, "about", "") for name, method in methods.items()},

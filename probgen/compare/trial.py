@@ -32,6 +32,7 @@ def attempt(
     fit_seconds = None
     if isinstance(method, Method):
         assert train is not None
+        # Learning, drawing and measuring have seeds of their own, and the first two are timed.
         start = _now(reference)
         with seeded(seeds["fit"]):
             fitted = method.fit(train, seeds["fit"])
@@ -47,6 +48,7 @@ def attempt(
     check_like("draws", draws, reference)
     if len(draws) != n:
         raise ValueError(f"draws should be {n} points but are {len(draws)}")
+    # A likelihood of the reference, where the method has one and a metric asks for it.
     log_probs = None
     if nll and fitted.log_prob is not None:
         with seeded(seeds["measure"]), torch.no_grad():

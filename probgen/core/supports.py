@@ -235,6 +235,7 @@ def _of_transformed(law: Any) -> Constraint:
 def _image(support: Constraint, transform: Any) -> Constraint | None:
     """Return the image of the support of one element, or of one event, under a transform; None if unknown."""
     domain, codomain = element_support(transform.domain), element_support(transform.codomain)
+    # The whole line, or the whole domain, goes to the whole codomain.
     same = type(support) is type(domain) and _ends(support) == (None, None)
     if same or isinstance(support, REAL):
         return codomain
@@ -244,6 +245,8 @@ def _image(support: Constraint, transform: Any) -> Constraint | None:
         return None
     (lower, upper), limits = _ends(support), _ends(codomain)
     first, last = _ends(domain)
+    # Of an interval the ends are mapped; one at which the domain ends, too, goes to an end of the codomain,
+    # to which one the sign of the derivative tells.
     whole = [end is None or _equal(end, limit) for end, limit in ((lower, first), (upper, last))]
     if all(whole):
         return codomain

@@ -94,6 +94,7 @@ def mmd2_profile(
             raise ValueError(f"{name} should hold at least 4 points for a standard error but has {size}")
     weighted = not (weights_x is None and weights_y is None)
     a, b = checked_share("weights_x", weights_x, x), checked_share("weights_y", weights_y, y)
+    # All that is needed are sums over rows of k and k², against the indicators of both samples: one pass.
     right = pooled.indicators()
     if weighted:
         both = torch.cat([a, b])[:, None]
@@ -105,6 +106,7 @@ def mmd2_profile(
 
     sums, squares = symmetric_product(values_and_squares, right)
     diagonal = pooled.diagonal()
+    # The weight of pairs within a sample; by weights w it has the effective size 1 / Σ w².
     inner_x, inner_y = (
         inner_weight(estimator, size if not weighted else 1 / float(shares.square().sum()))
         for size, shares in ((pooled.n, a), (pooled.m, b))

@@ -76,6 +76,7 @@ def ksd_test(
     chains, length = 0, 1
     if method == "block":
         (chains, length), x = _flattened(x)
+    # Of the target only the score ∇ log p is needed, at the points.
     points, scores = points_and_scores(x, target)
     n = len(points)
     if n < 4:
@@ -90,6 +91,7 @@ def ksd_test(
     def block(rows: slice, columns: slice) -> Tensor:
         return torch.stack([kernel.block(rows, columns) for kernel in stein])
 
+    # Random signs on whole units: on points where these are independent, on stretches of chains else.
     if chains:
         units = blocks_of_chains("x", points.unflatten(0, (chains, length)))
         shares = membership(units, points)
@@ -97,6 +99,7 @@ def ksd_test(
     else:
         count, (forms, _) = n, quadratic_forms(block, random_signs(n, bootstraps, points, generator))
     statistics = forms / (n * (n - 1))
+    # Sums that agree but for rounding are ties, and a few units have few arrangements of signs.
     largest = torch.stack([kernel.diagonal().abs().amax() for kernel in stein])
     rounding = 8 * n * torch.finfo(torch.float64).eps * largest
     arrangements = 2.0 ** (count - 1) if count < 1000 else float("inf")

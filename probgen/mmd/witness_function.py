@@ -61,6 +61,7 @@ def witness(x: Tensor, y: Tensor, kernel: Kernel | None = None, *, at: Tensor | 
         check_near(matrices, f"the features of {name}")
     of_x, of_y = features[:2]
     n, m = len(x), len(y)
+    # At the samples' own points each is left out of the mean over its own sample, as in the unbiased MMD².
     if at is None:
         points = tuple(torch.cat(both) for both in zip(of_x, of_y, strict=True))
         own = pair_kernel.diagonal(points)

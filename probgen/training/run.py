@@ -124,6 +124,8 @@ class Run:
         self._modes.train()
         looked = False
         while self.history.step < total:
+            # The order of an epoch is drawn from a state of its own: an epoch that was cut is drawn again,
+            # and what had been taken is skipped.
             self._order.set_state(self._order_state)
             epoch = self.data.batches(
                 self.batch_size,
@@ -132,6 +134,7 @@ class Run:
                 skip=self._taken,
                 device=self._device,
             )
+            # After a resume, the noise goes on where it was; the data may have drawn some in beginning again.
             if self._noise is not None:
                 _set_noise(self._noise, self._device)
                 self._noise = None

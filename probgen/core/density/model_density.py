@@ -63,6 +63,7 @@ class ModelDensity(Density):
         self._story = Story(*self._given)
         self._data = dict(data or {})
         rows = [len(value) for value in self._data.values()][:1]
+        # A few runs of the story tell its sites, and which of them have laws that others move.
         starts = self._started()
         first, sites = starts[0], sample_sites(starts[0].trace)
         self._dependent = _dependent(starts) | self._story.scored
@@ -80,6 +81,7 @@ class ModelDensity(Density):
             dtype=self._widest(first),
             device=next(iter(first.values.values())).device,
         )
+        # Sites whose log-density is known at positions, which have digits where values have none.
         placed = {n: log_prob_at(law, first.positions[n]) is not None for n, law in laws.items()}
         self._placed = frozenset(name for name, known in placed.items() if known)
         self.enumerates = self._story.enumerates
@@ -302,6 +304,7 @@ class ModelDensity(Density):
         """Say whether vmap gives what single runs give."""
         batch = len(self.batch_shape)
         data = {name: value[[0, -1]] for name, value in self._data.items()}
+        # Few positions, with the first and the last datum: one by one, twice, and together under vmap.
         positions = {
             name: torch.stack([start.positions[name].detach().to(self.dtype) for start in starts])
             for name in self.names

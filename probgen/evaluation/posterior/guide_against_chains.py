@@ -121,14 +121,18 @@ def guide_against_chains(
             f"x should be the tensor of the rows whose posterior was sampled but is a {type(x).__name__}"
         )
     check_data((x, *context), name="x")
+    # Draws z ~ q(z | x) with their log p(z, x) and log q, and draws of the chains thinned to be independent.
     with torch.no_grad(), seeded(seed), evaluating(pair):
         guide, log_p, log_q = weighted_draws(pair, (x, *context), particles)
     _check_chains(chains, guide)
     posterior = _independent(chains)
     _check_weights(log_p, log_q)
+    # Weights p / q: their tail and their effective number say whether q covers p; magnitudes bound the
+    # rounding in their logarithms.
     log_weights, magnitude = log_p - log_q, (log_p.abs() + log_q.abs()).nan_to_num(posinf=0.0).mean(0)
     k_hat, shares = pareto_k(log_weights, magnitude=magnitude), log_weights.double().softmax(0)
     ess = 1 / (particles * shares.square().sum(0))
+    # Row by row, a two-sample test of q against the chains, in units of the posterior's spread.
     generator = torch.Generator(x.device).manual_seed(seed)
     count = max(1000, 200 * len(x)) if permutations is None else permutations
     p_values = [

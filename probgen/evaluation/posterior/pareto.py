@@ -57,6 +57,7 @@ def pareto_k(log_weights: Tensor, *, magnitude: Tensor | None = None) -> Tensor:
         raise ValueError(f"log_weights should hold at least 25 draws but hold {draws}")
     if log_weights.isnan().any() or (log_weights == torch.inf).any():
         raise ValueError("log_weights should be below +inf but some are NaN or +inf")
+    # The tail: the largest weights, about 3 √S of S.
     size = math.ceil(min(draws / 5, 3 * math.sqrt(draws)))
     ordered = log_weights.detach().to(torch.float64).sort(0).values
     largest = ordered[-1]
@@ -64,6 +65,8 @@ def pareto_k(log_weights: Tensor, *, magnitude: Tensor | None = None) -> Tensor:
         raise ValueError("log_weights should not all be -inf: no draw of the proposal is in the target")
     noise = _rounding(ordered, log_weights.dtype, magnitude)
     tail, cutoff = ordered[-size:], ordered[-size - 1]
+    # Excesses over the cutoff, in units of the largest weight. Ties with it are none, so that rows differ in
+    # how many they have.
     above = (tail - largest).exp() - (cutoff - largest).exp()
     exceeding = (tail > cutoff).sum(0)
     k = torch.full_like(largest, torch.inf)
@@ -72,6 +75,7 @@ def pareto_k(log_weights: Tensor, *, magnitude: Tensor | None = None) -> Tensor:
         if length >= _FEWEST:
             k[some] = _shape(above[-length:, some])
             k[some] = torch.where(largest[some] - tail[-length, some] <= noise[some], torch.inf, k[some])
+    # Weights that are equal but for rounding have no tail: the proposal is the target.
     spread = largest - ordered[0]
     exact = (spread <= noise) | ((k == torch.inf) & (spread <= _NEARLY * noise))
     return torch.where(exact, -torch.inf, k)

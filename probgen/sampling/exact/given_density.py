@@ -261,6 +261,8 @@ class GivenDensity:
         """Find the panels and what they overlooked; raise unless an independent quadrature confirms them."""
         target = self._target
         for searches in range(_SEARCHES + 1):
+            # Integrate on panels, then look where mass may have been passed over; what is found is a hint for
+            # the next search.
             mesh = meshed(target)
             found = masses(self._height, mesh)
             soundness.check_mass(target, mesh, found, self._evaluated)
@@ -277,6 +279,7 @@ class GivenDensity:
                     f"{target.way_out('see points=')}"
                 )
             target = target._replace(hints=torch.cat([target.hints, places]))
+        # A second rule on other points; panels on which the two disagree are cut.
         again = accuracy.integrated_again(target, mesh, found)
         for _ in range(_SPLITS):
             finer = split(target, mesh, found.panels, again.panels)
@@ -284,10 +287,12 @@ class GivenDensity:
                 break
             mesh, found = finer, masses(self._height, finer)
             again = accuracy.integrated_again(target, mesh, found)
+        # The promise is held against the errors in u and in the constant as they were measured.
         self._errors = accuracy.measured(target, mesh, found, again, tabulated(mesh, found))
         promise, errors = _PROMISE * self._target.looseness, self._errors
         if not (errors.u <= promise and errors.normaliser <= promise):
             beside = mesh.panels.take(mesh.pieces)
+            # A pole away from 0, beside which x itself has no digits, is another fault than a missed kink.
             rounds = (found.power.mass > promise * found.total) & (beside.origin != 0)
             way_out = "where it has a pole, a kink or a spike, name the place by points="
             if rounds.any():

@@ -109,6 +109,8 @@ def of_moves(
     """Say which chains are stuck, and whether the acceptance is what it was tuned for."""
     found = []
     log_prob = statistics["log_prob"]
+    # Stuck: where it started, all along. Halted: where it ended, for half the run. Flat: moving, at one
+    # height.
     stuck = _where(log_prob, draws, 0).all(1)
     halted = _where(log_prob, draws, -1)[:, log_prob.shape[1] // 2 :].all(1) & ~stuck
     flat = (log_prob == log_prob[:, :1]).all(1) & ~stuck
@@ -127,6 +129,7 @@ def of_moves(
             f"The log-density is the same at all draws of {int(flat.sum())} of {flat.numel()} chains, though "
             f"they move. It is flat there: {_IMPROPER}."
         )
+    # A tuned scale is judged by what it was tuned for, another by what is usual.
     acceptance = float(statistics["acceptance"].to(torch.float64).mean())
     if target is not None and not target / 2 < acceptance < (1 + target) / 2:
         found.append(
@@ -216,6 +219,7 @@ def of_draws(draws: Mapping[str, Tensor], settled: Mapping[str, Tensor]) -> list
         x = value.detach().to(torch.float64).flatten(2) if value.dim() > 2 else value.double().unsqueeze(-1)
         if not x.isfinite().all():
             continue
+        # The same number in all chains, unless the support leaves no choice.
         constant = (x == x[:1, :1]).all(0).all(0)
         stuck = constant & ~settled[name].flatten() if name in settled else constant
         if stuck.any():
@@ -228,6 +232,7 @@ def of_draws(draws: Mapping[str, Tensor], settled: Mapping[str, Tensor]) -> list
             found.append(
                 f"{name} is as far out as {farthest:.2g}: {_IMPROPER}, or write {name} in larger units."
             )
+        # Chains of an improper or unfinished run widen: the spread of the last third against the first.
         third = x.shape[1] // 3
         if third < 10:
             continue

@@ -71,6 +71,7 @@ def run(
     """
     draws = check_count("draws", draws)
     thin = check_count("thin", thin)
+    # Where the chains stand: at the end of an earlier run, with its random numbers, or at given positions.
     if isinstance(init, RunState):
         state, device = init.state, init.state.position.device
         _require_own(transition, state)
@@ -87,10 +88,12 @@ def run(
     generator = source_of(generator, None, device)
     require_finite(density, state)
 
+    # Chains that do not look at one another move in pieces that fit into the cache.
     by_chain = isinstance(transition.step, ByChain)
     places = pieces(state.position) if by_chain else [slice(0, len(state.position))]
     states = [state] if len(places) == 1 else [cut(state, rows) for rows in places]
     kept, statistics = _Kept(density, keep, draws), _Statistics(draws, thin, len(state.position))
+    # State and generator of the last whole draw: an interrupted run can go on from there.
     reached = RunState(state, generator.get_state())
     interrupted = False
     agreement = Agreement() if progress else None

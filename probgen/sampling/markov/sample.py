@@ -159,6 +159,7 @@ def sample(
     method = None if method is None else _known(method)
     if isinstance(warmup, str) and warmup != "auto":
         raise ValueError(f"warmup should be a number of steps or 'auto' but got {warmup!r}")
+    # The target, and where the chains start.
     chains = check_count("chains", chains)
     draws = check_count("draws", draws)
     thin = check_count("thin", thin)
@@ -170,12 +171,14 @@ def sample(
         position = initial_positions(density, chains, start=init or "normal", generator=generator)
     else:
         position = given_positions(density, init, chains)
+    # The method: what the target's form allows, unless it is named.
     smooth = has_gradient(density, position)
     if method is None:
         method = "component_wise" if density.cells is not None else "hmc" if smooth else "random_walk"
     warm_up, gradient, calls, shape = METHODS[method]
     if gradient and not smooth:
         raise ValueError(f"method {method!r} needs a log_prob with gradients: use method='random_walk'")
+    # Warm-up finds scale and shape of the steps, which are then fixed: draws are from a Markov chain.
     if target_acceptance is not None:
         warm_up = partial(warm_up, target=target_acceptance)
     if warmup == "auto":
@@ -184,6 +187,7 @@ def sample(
         warm_up, expected = partial(warm_up, steps=warmup), warmup
     if shape:
         warm_up = partial(warm_up, covariance="dense" if density.dim <= DENSE else "diagonal")
+    # Whether compiling pays depends on how many steps are to come, in all pieces.
     transition, position, acceptance = warm_up(
         density,
         position,

@@ -108,9 +108,11 @@ def _enclosed(
     """Return a mode, its log_prob, and a place beside it that is at most 1 lower."""
     top, best = value.max(-1, keepdim=True)
     mode = x.gather(-1, best)
+    # The highest place that was seen: a peak, unless it is the last one before infinity.
     outermost = ((best == 0) & (first < -1e300)) | ((best == x.shape[-1] - 1) & (last > 1e300))
     if outermost.any():
         raise ValueError(f"log_prob should fall towards infinity but is largest {line.at(mode, outermost)}")
+    # Narrow the interval about it, 17 places at a time, until a neighbour is at most 1 lower.
     (left, _), (right, _) = _beside(x, mode)
     left, right = torch.maximum(left, first), torch.minimum(right, last)
     share = torch.linspace(0, 1, 17, dtype=torch.float64, device=x.device)
@@ -128,6 +130,7 @@ def _enclosed(
         left, right = (torch.where(beside.isfinite(), beside, place) for beside, _ in sides)
         if found.all():
             break
+    # A peak should be wide for the numbers there: over 64 of them log_prob should hardly change.
     ulp = torch.nextafter(mode.abs(), torch.full_like(mode, torch.inf)) - mode.abs()
     places = torch.cat([torch.maximum(mode - 64 * ulp, first), torch.minimum(mode + 64 * ulp, last)], -1)
     drop = torch.where(places == mode, torch.inf, top - line(places)).amin(-1, keepdim=True)
@@ -157,6 +160,7 @@ def _reach(
         return top - line(place) >= 1
 
     reach = torch.full_like(mode, torch.nan)
+    # By doubling, outward, until log_prob has fallen by 1 or the end is reached.
     for start in range(-64, 256, 32):
         away = torch.arange(start, start + 32, dtype=torch.float64, device=mode.device).exp2() * step
         away = torch.minimum(away, room)
@@ -172,6 +176,7 @@ def _reach(
             f"{line.at(mode, flat)}: its integral is infinite"
         )
     reach = torch.where(reach.isnan(), room, reach)
+    # Then the place itself between the last two, 32 parts at a time.
     near, share = reach / 2, torch.linspace(0, 1, 33, dtype=torch.float64, device=mode.device)[1:]
     for _ in range(5):
         away = near + (reach - near) * share

@@ -142,6 +142,7 @@ class AcceptReject(TorchDistribution, ABC):
         for _ in range(self._max_rounds):
             if draws is not None and bool((filled >= n).all()):
                 break
+            # As many proposals as the missing draws need at the share that was accepted so far.
             share = (filled + 1.0) / (proposed + 1.0 / self._first_guess)
             missing = n - filled.clamp(max=n)
             x, accepted, log_envelope = propose(self._block(n, missing, share))
@@ -151,6 +152,7 @@ class AcceptReject(TorchDistribution, ABC):
                 found = x[accepted][: int(missing)]
                 draws[int(filled) : int(filled) + len(found), 0] = found
             else:
+                # The r-th proposal of a law that is accepted is its r-th draw.
                 rank = accepted.cumsum(0).add_(filled.to(x.device) - 1)
                 trial, row = (accepted & (rank < n)).nonzero(as_tuple=True)
                 draws[rank[trial, row], row] = x[trial, row]

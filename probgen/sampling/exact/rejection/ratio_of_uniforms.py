@@ -119,6 +119,7 @@ def _rectangle(line: Line, bulk: Bulk, places: Tensor) -> tuple[Tensor, Tensor, 
 
     They are sought about a mode and at places, rows x n.
     """
+    # Places in eighths of octaves about the mode: what matters may be near it or far out.
     first, last = bulk.first[:, None], bulk.last[:, None]
     share = torch.arange(-160, 480, dtype=torch.float64, device=line.device).div(8).exp2()
     scale = torch.maximum(bulk.left, bulk.right)[:, None]
@@ -134,11 +135,13 @@ def _rectangle(line: Line, bulk: Bulk, places: Tensor) -> tuple[Tensor, Tensor, 
     for side in (-1, 1):
         x = around(mode)
 
+        # |v| = |x − m| √f(x), relative to √f at the top.
         def reach(x: Tensor, log_prob: Tensor, side: int = side) -> Tensor:
             distance = side * (x - mode)
             return torch.where(distance > 0, distance.log() + (log_prob - top) / 2, -torch.inf)
 
         _, bound = _highest(line, everywhere(x), reach)
+        # Over the outermost octave it should fall; where it rises the area is not bounded.
         edge, octave = (x[:, :9] if side < 0 else x[:, -9:].flip(-1)), 8
         outer = reach(edge, line(edge))
         heavy = (outer[:, :1] - outer[:, octave:] > _MARGIN) & (edge[:, :1] != edge[:, octave:])

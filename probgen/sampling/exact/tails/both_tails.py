@@ -191,6 +191,7 @@ def _mixture(law: td.MixtureSameFamily) -> Tails:
     def of(x: Tensor) -> tuple[Tensor, Tensor]:
         x = x.unsqueeze(-1)
         low, high = ends_of(parts, x)
+        # A part is asked only inside of its own support; beyond its tails are 0 and 1.
         inside = (x > low) & (x < high)
         logs = known.of(torch.where(inside, x, somewhere(low, high)))
         outside = (torch.where(x <= low, -torch.inf, 0.0), torch.where(x <= low, 0.0, -torch.inf))
@@ -209,6 +210,8 @@ def _mixture(law: td.MixtureSameFamily) -> Tails:
             below, above = of(x)
             return torch.where(lower, below - log_lower, log_upper - above)
 
+        # Bisection of the tail that is smaller, in which no digits cancel; then the implicit derivative −∂F /
+        # f, with f relative to that tail.
         with torch.no_grad():
             x = first_reaching(excess, torch.zeros_like(log_lower), low, high)
         if not torch.is_grad_enabled():

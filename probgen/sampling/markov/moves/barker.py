@@ -61,9 +61,11 @@ def barker_kernel(density: Density, *, wrap: Wrap = as_written) -> Kernel:
         signs: Tensor,
         uniform: Tensor,
     ) -> tuple[Tensor, ...]:
+        # A symmetric step z keeps its sign with probability σ(z ∂ log π): more often uphill, by coordinate.
         pull = scaled(scale, gradient, batch, transposed=True)
         z = torch.where(signs < torch.sigmoid(noise * pull), noise, -noise)
         proposal = evaluate(position + scaled(scale, z, batch))
+        # log q(x | y) − log q(y | x): the step back is −z, and has the sign of its own with σ(−z ∂ log π(y)).
         pull_back = scaled(scale, proposal.gradient, batch, transposed=True)
         correction = (softplus(-z * pull) - softplus(z * pull_back)).sum(-1)
         info = judge(proposal.log_prob - log_prob + correction, proposal.log_prob, uniform)

@@ -112,16 +112,19 @@ def sweeper(density: Density, blocks: Tensor, scan: Scan, wrap: Wrap) -> Sweep:
         return (*choose(info.accepted, State(proposal, proposed), State(position, log_prob)), *info)
 
     def sweep(state: State, scale: Tensor, generator: torch.Generator) -> tuple[State, Swept]:
+        # One increment for each coordinate: normal on the line, a whole number of cells on integers.
         increment = scale * standard_normal(state.position, generator)
         if cells is not None:
             whole = integer_steps(state.position, scale, cells, generator)
             increment = torch.where(cells[0].isnan(), increment, whole)
         shape, device = (*state.log_prob.shape, many), state.position.device
         uniform = torch.rand(shape, dtype=torch.float64, device=device, generator=generator)
+        # Blocks in turn, or in an order drawn anew for each chain, which makes the sweep reversible.
         order = torch.arange(many, device=device)
         if scan == "random":
             order = torch.rand(shape, device=device, generator=generator).argsort(-1)
         infos = []
+        # Each block is judged by itself, from where the one before has left the chain.
         for i in range(many):
             position, log_prob, *info = propose_and_judge(
                 *state, increment, blocks[order[..., i]], uniform[..., i]

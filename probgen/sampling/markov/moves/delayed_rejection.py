@@ -67,16 +67,20 @@ def delayed_rejection_kernel(density: Density, *, shrink: float = SHRINK, wrap: 
     def propose_and_judge(
         position: Tensor, log_prob: Tensor, scale: Tensor, noise: Tensor, uniform: Tensor
     ) -> tuple[Tensor, ...]:
+        # A long step y and a short one z are proposed at once; z counts where y is refused.
         bold, timid = noise[0], shrink * noise[1]
         steps = scaled(scale, torch.stack([bold, timid]), density.batch_shape)
         proposals = position + steps
         first_log_prob, second_log_prob = density.unconstrained_log_prob(proposals).unbind(0)
         first = judge(first_log_prob - log_prob, first_log_prob, uniform[0])
 
+        # For z the way back passes the same y: log q(y | z) − log q(y | x), and the probabilities that y is
+        # refused on both ways, [1 − α(z, y)] / [1 − α(x, y)] (Tierney and Mira, 1999).
         height = first_log_prob.where(~first.not_finite, -torch.inf)
         back = ((bold**2).sum(-1) - ((bold - timid) ** 2).sum(-1)) / 2
         log_ratio = second_log_prob - log_prob + back
         log_ratio = log_ratio + _log_refused(height - second_log_prob) - _log_refused(height - log_prob)
+        # Where y is not lower it cannot have been refused.
         log_ratio = log_ratio.where(height < log_prob, -torch.inf)
         second = judge(log_ratio, second_log_prob, uniform[1])
 

@@ -50,6 +50,7 @@ def ensemble_kernel(
     def moved(
         position: Tensor, log_prob: Tensor, others: Tensor, scale: Tensor, noise: Tensor
     ) -> tuple[Tensor, ...]:
+        # Where a proposal stretches space, or is not symmetric, log_factor makes up for it.
         proposal, log_factor = propose(position, others, scale, noise[1:])
         proposed = density.unconstrained_log_prob(proposal)
         info = judge(proposed - log_prob + log_factor, proposed, noise[0])
@@ -57,6 +58,7 @@ def ensemble_kernel(
 
     @wrap
     def both_halves(position: Tensor, log_prob: Tensor, scale: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+        # Two halves at random: each moves by the other as it stands, the second by the first as moved.
         order, noise = noise[0].argsort(0), noise[1:]
         half = len(order) // 2
         position, log_prob = taken(position, order), log_prob.gather(0, order)

@@ -69,9 +69,12 @@ def metropolis_hastings(density: Density, proposal: Proposal) -> Transition:
     def step(state: ValueState, generator: torch.Generator) -> tuple[ValueState, Info]:
         leading = state.log_prob.shape
         present = density.constrain(state.position)
+        # Propose x' ~ q(x' | x), for all chains at once.
         forward = laws_at(present, leading)
         with drawing_from(generator):
             drawn = {name: law.sample() for name, law in forward.items()}
+        # What is outside of the support counts as density 0; the present value stands in, so that the
+        # log-density can be computed.
         inside = _all(support.check(drawn[name]) for name, support in supports.items())
         values = {
             name: torch.where(
@@ -81,6 +84,8 @@ def metropolis_hastings(density: Density, proposal: Proposal) -> Transition:
             )
             for name, shape in density.shapes.items()
         }
+        # log p(x') + log q(x | x') − log p(x) − log q(x' | x): laws of values, so without the volumes of the
+        # map to positions.
         proposed = evaluate(density.unconstrain(values).to(state.position.dtype), values)
         log_prob = proposed.log_prob.where(inside, -torch.inf)
         log_ratio = (log_prob - proposed.log_volume) - (state.log_prob - state.log_volume)

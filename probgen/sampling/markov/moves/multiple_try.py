@@ -68,6 +68,7 @@ def multiple_try_kernel(density: Density, *, tries: int = TRIES, wrap: Wrap = as
         position: Tensor, log_prob: Tensor, scale: Tensor, noise: Tensor, uniform: Tensor
     ) -> tuple[Tensor, ...]:
         steps = scaled(scale, noise, density.batch_shape)
+        # Of k symmetric proposals take one with probability π(y_i) / Σ π(y_j), by the Gumbel trick.
         proposals = position + steps[:tries]
         proposed, wrong = heights(proposals)
         weight = proposed.logsumexp(0)
@@ -76,6 +77,7 @@ def multiple_try_kernel(density: Density, *, tries: int = TRIES, wrap: Wrap = as
         one = proposals.gather(0, chosen.unsqueeze(-1).expand(1, *position.shape))[0]
         proposal = State(one, proposed.gather(0, chosen)[0])
 
+        # From there k − 1 more, and the present point: accept by Σ π(y_j) / Σ π(x_j).
         references, also_wrong = heights(one + steps[tries:])
         weight_back = torch.cat([references, log_prob.unsqueeze(0)]).logsumexp(0)
         info = judge(weight - weight_back, proposal.log_prob, uniform[0])

@@ -86,6 +86,8 @@ def pcn_kernel(
     def propose_and_judge(
         position: Tensor, log_prob: Tensor, scale: Tensor, noise: Tensor, uniform: Tensor
     ) -> tuple[Tensor, ...]:
+        # √(1 − s²)(x − m) + s (ξ − m) leaves the prior N(m, C) as it is, so that only the likelihood is
+        # judged.
         proposal = init(mean + (1 - scale**2).sqrt() * (position - mean) + scale * (noise - mean))
         info = judge(proposal.log_prob - log_prob, proposal.log_prob, uniform)
         return (*choose(info.accepted, proposal, State(position, log_prob)), *info)

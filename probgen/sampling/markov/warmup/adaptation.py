@@ -125,6 +125,7 @@ def tune(
     batch, dim = density.batch_shape, density.dim
     state = init(position)
     require_finite(density, state)
+    # At first every coordinate has scale 1, and a step the size that suits that.
     shape = torch.ones(*batch, dim, dtype=position.dtype, device=position.device)
     shape = torch.diag_embed(shape) if covariance == "dense" else shape
     correlated = 5.0 if "gradient" in state._fields else 5.0 * dim
@@ -136,15 +137,19 @@ def tune(
         pyro.validation_enabled(False),
     ):
         for share in WINDOWS:
+            # In a window the shape is held, and the size follows the acceptance by dual averaging.
             end, early = round(share * steps), share <= EARLY
             moments = Moments(dense=covariance == "dense")
             sizes = DualAveraging(first, target)
             half = (start + end) // 2
             for t in range(start, end):
+                # Chains that were left behind go on from the place of one of the better half, before moments
+                # are taken.
                 if t == half and not early:
                     state = catch_up(state, 50 + 10 * dim, generator)
                 state, acceptance = move(state, shape, sizes.size, generator)
                 sizes.update(acceptance)
+                # Moments are of the second half: of the better chains while some are still on their way.
                 if t >= half:
                     moments.add(better_half(state) if early else state)
             if end == 0:
@@ -152,6 +157,7 @@ def tune(
             bar.update(end - start)
             if early and end > 0:
                 state = catch_up(state, 50 + 10 * dim, generator)
+            # The next window steps in the shape that this one has seen.
             if covariance != "none" and end < steps and (end == 0 or end > start):
                 found = moments.shape(correlated=correlated if end else 1.0)
                 if found is None and not early:

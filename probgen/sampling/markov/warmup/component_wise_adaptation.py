@@ -42,6 +42,8 @@ def adapt_component_wise(
     blocks, target = blocks_of(density, by), usual_acceptance(density, by) if target is None else target
     sweep = sweeper(density, blocks, scan, wrap)
 
+    # The scale of each coordinate is that of its block; of whole numbers it is neither below one cell's reach
+    # nor beyond the farthest.
     def scale(size: Tensor) -> Tensor:
         if density.cells is not None:
             whole = (~density.cells[0].isnan()).to(blocks.dtype) @ blocks.mT > 0
@@ -50,6 +52,7 @@ def adapt_component_wise(
 
     def move(state: State, _: Tensor, size: Tensor, generator: torch.Generator) -> tuple[State, Tensor]:
         state, swept = sweep(state, scale(size), generator)
+        # Acceptances come in the order of the sweep and go back to their blocks.
         by_block = swept.acceptance.gather(-1, swept.order.argsort(-1).expand(swept.acceptance.shape))
         return state, by_block.to(torch.float64).mean(0)
 

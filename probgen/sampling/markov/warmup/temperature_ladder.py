@@ -76,6 +76,7 @@ def adapt_tempered(
         raise ValueError(f"warm-up of parallel tempering should have at least 250 steps but got {steps}")
     require_finite(density, State(position, density.unconstrained_log_prob(position)))
     make_kernel = make_kernel or _default_kernel(density, position)
+    # One target for each power β of the ladder, the flatter the smaller β is.
     powers = checked_ladder(density, default_ladder(density.dim) if ladder is None else ladder)
     position = on_levels(density, position, len(powers))
     left = steps
@@ -85,6 +86,7 @@ def adapt_tempered(
         kernel = make_kernel(family, wrap=wrap if last else as_written)
         target = kernel.target if target is None else target
         swaps = _Swaps(kernel, powers, swapping(kernel.init, powers, density, reference))
+        # In each round the steps are tuned on every level by itself, while neighbours swap.
         many = left if last else round(share * steps)
         try:
             shape, size, position = tune(
@@ -104,6 +106,8 @@ def adapt_tempered(
             raise
         _refuse_runaways(powers, position)
         left -= many
+        # Powers move so that all pairs of neighbours refuse equally often: no step of the ladder is the one
+        # that holds up the passage.
         if not last:
             powers = equal_swaps(powers, swaps.refused(many // 2))
     scale = sized(shape, size, family.batch_shape)
