@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from probgen.capture.quick_calls import call_quickly
 from probgen.capture.simplified import simplified
 
 logger = logging.getLogger("probgen")
@@ -33,9 +34,9 @@ Wrap = Callable[[Function], Function]
 MODES = ("auto", "eager", "graph", "compile")
 RECORD_CALLS = 500
 """Calls from which "auto" records: making a graph costs what about two hundred calls save."""
-NODE_SECONDS, NUMBER_SECONDS = 3e-6, 8e-10
+NODE_SECONDS, NUMBER_SECONDS = 2.5e-6, 8e-10
 """What "auto" takes an operation of a graph to cost, and each number that it computes."""
-COMPILE_SECONDS, COMPILE_NODE_SECONDS = 4.0, 0.024
+COMPILE_SECONDS, COMPILE_NODE_SECONDS = 4.5, 0.01
 """What "auto" takes compilation to cost, once and for each operation."""
 SAVED = 0.7
 """The share of an operation's cost that compilation saves, about."""
@@ -126,6 +127,7 @@ class Recorded:
                 graph = self._open.pop(form, None)
                 if graph is None:
                     graph = simplified(make_fx(lambda *inputs: tuple(self._function(*inputs)))(*args), args)
+                    call_quickly(graph)
                 if self._mode == "compile" or (self._mode == "auto" and _pays(graph, self._to_come)):
                     from torch import _inductor
 

@@ -12,11 +12,15 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_map
 
+from probgen.capture.sums_of_slices import add_at_places
+
 _aten = torch.ops.aten
 _SAME = (_aten.detach.default, _aten.alias.default, _aten.lift_fresh_copy.default)
 """Operations that return the values of their argument."""
 _RESHAPED = (_aten.view.default, _aten.expand.default, _aten.reshape.default, _aten.permute.default)
 """Operations that do so where the shape stays as it is."""
+_VIEWS = (_aten.view.default, _aten.reshape.default, _aten.unsqueeze.default, _aten.squeeze.dim)
+"""Operations that do so in another shape."""
 _FILLED = {
     _aten.ones_like.default: 1,
     _aten.zeros_like.default: 0,
@@ -29,8 +33,9 @@ _FILLED = {
 def simplified(module: GraphModule, inputs: Sequence[Tensor]) -> GraphModule:
     """Drop what only renames a tensor, what is computed twice, and what does not depend on the inputs.
 
-    Operations that write to a tensor are first replaced by those that make a new one. A graph that writes
-    to its inputs, or draws, is returned as it is.
+    A tensor that changes its shape several times changes it once, and gradients of slices are added at their
+    places (:func:`add_at_places`). Operations that write to a tensor are first replaced by those that make a
+    new one. A graph that writes to its inputs, or draws, is returned as it is.
     """
     given = module
     if _has_effects(module):
@@ -38,7 +43,7 @@ def simplified(module: GraphModule, inputs: Sequence[Tensor]) -> GraphModule:
         if _has_effects(module):
             return given
     for node in _functions(module):
-        if (other := _same(node)) is not None:
+        if (other := _same(node) or _reshaped_once(module, node)) is not None:
             _replace(node, other)
     for number, node in enumerate(_functions(module)):
         if (value := _known(module, node)) is not None:
@@ -53,6 +58,7 @@ def simplified(module: GraphModule, inputs: Sequence[Tensor]) -> GraphModule:
         call = f"{node.target} {node.args} {node.kwargs}"
         if done.setdefault(call, node) is not node:
             _replace(node, done[call])
+    add_at_places(module)
     module.graph.eliminate_dead_code()
     module.recompile()
     return module
@@ -78,19 +84,45 @@ def _has_effects(module: GraphModule) -> bool:
 
 
 def _same(node: Node) -> Node | None:
-    """Return the argument whose values an operation returns."""
+    """Return the argument whose values, in their shape, an operation returns."""
     first = node.args[0] if node.args else None
     if not isinstance(first, Node):
         return None
     if node.target in _SAME:
         return first
-    if node.target not in _RESHAPED:
-        return None
     before, after = first.meta.get("val"), node.meta.get("val")
     if not isinstance(before, Tensor) or not isinstance(after, Tensor) or before.shape != after.shape:
         return None
+    if node.target is _aten.pow.Tensor_Scalar:
+        return first if node.args[1] == 1 and before.dtype == after.dtype else None
     turned = node.target is _aten.permute.default and node.args[1] != list(range(before.dim()))
-    return None if turned else first
+    return first if node.target in _RESHAPED and not turned else None
+
+
+def _reshaped_once(module: GraphModule, node: Node) -> Node | None:
+    """Return a tensor reshaped from what it was before it was reshaped several times."""
+    root = node
+    while (inner := _before_reshape(root)) is not None:
+        root = inner
+    if root in (node, node.args[0]) or not root.meta["val"].is_contiguous():
+        return None
+    if root.meta["val"].shape == node.meta["val"].shape:
+        return root
+    with module.graph.inserting_before(node):
+        view = module.graph.call_function(_aten.view.default, (root, list(node.meta["val"].shape)))
+    view.meta = dict(node.meta)
+    return view
+
+
+def _before_reshape(node: Node) -> Node | None:
+    """Return what a tensor is a reshape of, or a sum over dimensions of size 1: the same numbers in order."""
+    first = node.args[0] if node.args else None
+    if not isinstance(first, Node) or node.target not in (*_VIEWS, _aten.sum.dim_IntList):
+        return None
+    before, after = first.meta.get("val"), node.meta.get("val")
+    if not isinstance(before, Tensor) or not isinstance(after, Tensor):
+        return None
+    return first if before.numel() == after.numel() and before.dtype == after.dtype else None
 
 
 def _known(module: GraphModule, node: Node) -> Tensor | None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from probgen.capture.quick_calls import call_quickly
 from probgen.capture.simplified import simplified
 from probgen.core import Density
 from probgen.sampling.markov.moves.hmc import leapfrog
@@ -85,3 +86,78 @@ def test_one_of_several_known_results_is_known():
     graph = simplified(make_fx(function)(x), [x])
     assert torch.equal(graph(x)[0], function(x)[0])
     assert len([node for node in graph.graph.nodes if node.op == "call_function"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("function", "padded"),
+    [
+        (lambda x: torch.cat([x[:2], x[2:] + 0.5 * x[:-2]]), 0),
+        (lambda x: torch.cat([x[:1].exp(), x[1:] ** 2 + x[:-1]]), 6),
+        (lambda x: x + torch.cat([x[4:] ** 2, x[:4]]), 0),
+        (lambda x: torch.cat([x[1:] * x[:-1], x[:1]]), 6),
+        (lambda x: torch.cat([x[:2], x[2:]]), 0),
+    ],
+    ids=["recurrence", "no two make the whole", "permuted", "overlapping", "taken apart"],
+)
+def test_gradients_of_slices_are_added_at_their_places(function, padded, generator):
+    """What autograd pads and adds is added unpadded where one addend is whole, to the same bits."""
+
+    def gradient(x):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            return torch.autograd.grad((function(function(x)) ** 2).sum(), x)
+
+    x, other = torch.randn(2, 6, generator=generator, dtype=torch.float64)
+    graph, found = recorded(gradient, x), simplified(recorded(gradient, x), (x,))
+    assert torch.equal(found(other)[0], graph(other)[0])
+    assert torch.equal(found(other)[0], gradient(other)[0])
+    assert sum("slice_backward" in str(node.target) for node in graph.graph.nodes) >= 4
+    assert sum("slice_backward" in str(node.target) for node in found.graph.nodes) == padded
+
+
+def test_a_shape_that_changes_several_times_changes_once():
+    def function(x):
+        return (
+            x.exp().view(6).unsqueeze(0).sum([0]).view(3, 2) * x.pow(1).unsqueeze(0).squeeze(0).view(3, 2),
+        )
+
+    x = torch.randn(2, 3)
+    graph = simplified(recorded(function, x), (x,))
+    assert count(graph) == 4
+    assert torch.equal(graph(-x)[0], function(-x)[0])
+
+
+@pytest.mark.parametrize("name", ["gamma", "dirichlet", "funnel"])
+def test_called_by_functions_of_torch_a_graph_has_the_same_bits(name, generator):
+    density = target(name, torch.float64, torch.device("cpu")).density
+    leap = leapfrog(density)
+    x = torch.randn(5, density.dim, generator=generator, dtype=torch.float64)
+    inputs = (x, x.flip(0), torch.zeros_like(x), torch.ones(density.dim, dtype=torch.float64), x[:, :1])
+    graph = simplified(recorded(leap, *inputs), inputs)
+    expected = graph(*inputs)
+    call_quickly(graph)
+    slow = [node for node in graph.graph.nodes if isinstance(node.target, torch._ops.OpOverload)]
+    assert all(torch.equal(a, b) for a, b in zip(graph(*inputs), expected, strict=True))
+    assert len(slow) < 0.5 * count(graph)
+
+
+def test_operations_that_are_called_quickly_take_their_arguments():
+    """One graph of every operation of the table that the targets above may lack, to the bit."""
+
+    def function(x):
+        y = x.clamp(-1, 1).expand(3, 2, 3)
+        flags = (x >= 0.5) & (x < y[0]) | (x.sigmoid() == 0.5).logical_and(x > 0)
+        parts = x.abs().split([1, 2], 1)
+        more = [parts[0].lgamma(), parts[1].digamma(), x.log1p(), x.sgn(), 1 - x, x.cumsum(1), x.abs().sqrt()]
+        z = torch.cat([*more, x.transpose(0, 1).mm(x)[:2], x.narrow(1, -2, 2)], 1)
+        return (torch.where(flags, x, -x), z.sum([1], True), y.sum([0, 1]), z.masked_fill(z > 1, -torch.inf))
+
+    x = torch.randn(2, 3, dtype=torch.float64)
+    graph = simplified(recorded(function, x), (x,))
+    call_quickly(graph)
+    for given in (x, x / 3, -x):
+        assert all(map(_same_bits, graph(given), function(given)))
+
+
+def _same_bits(a, b):
+    return a.dtype == b.dtype and torch.equal(a.nan_to_num(7), b.nan_to_num(7))

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _WIDENING = 1.5
 """How much wider than in their first third chains may lie in their last."""
+_INSIDE = 0.35
+"""The share of their last third that is then within the quartiles of their first, about, instead of half."""
 
 _SELDOM = 0.1
 """The share of swaps below which two levels of tempered chains hardly meet."""
@@ -212,7 +214,9 @@ def of_values(draws: Mapping[str, Tensor]) -> list[str]:
 def of_draws(draws: Mapping[str, Tensor], settled: Mapping[str, Tensor]) -> list[str]:
     """Say which sites never vary, or spread as the chains go on.
 
-    ``settled`` says by site which numbers the support leaves no choice, as the zeros of a Cholesky factor.
+    Next to an end of a support, where logarithms vary by tens, a range varies by chance: chains spread only
+    where less of their last third lies within the quartiles of the first, too. ``settled`` says by site which
+    numbers the support leaves no choice, as the zeros of a Cholesky factor.
     """
     found = []
     for name, value in draws.items():
@@ -236,8 +240,11 @@ def of_draws(draws: Mapping[str, Tensor], settled: Mapping[str, Tensor]) -> list
         third = x.shape[1] // 3
         if third < 10:
             continue
-        first, last = _spread(x[:, :third]), _spread(x[:, -third:])
-        widening = torch.where(constant, 1.0, last / first).nan_to_num(1.0).max()
+        first, last = (part.flatten(0, 1) for part in (x[:, :third], x[:, -third:]))
+        (low, high), (lower, higher) = _quartiles(first), _quartiles(last)
+        wider = torch.where(constant, 1.0, (higher - lower) / (high - low)).nan_to_num(1.0)
+        inside = ((last >= low) & (last <= high)).double().mean(0)
+        widening = torch.where(inside < _INSIDE, wider, 1.0).max()
         if widening > _WIDENING:
             found.append(
                 f"{name} spreads as the chains go on: in their last third it lies {float(widening):.1f} "
@@ -301,10 +308,10 @@ def _real(draws: Tensor) -> torch.dtype:
     return draws.dtype if draws.is_floating_point() else torch.float64
 
 
-def _spread(x: Tensor) -> Tensor:
-    """Return the range of the middle half of all draws, (coordinates,)."""
-    ordered = x.flatten(0, 1).sort(0).values
-    return ordered[3 * len(ordered) // 4] - ordered[len(ordered) // 4]
+def _quartiles(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the first and the third quartile of draws (n, coordinates)."""
+    ordered = x.sort(0).values
+    return ordered[len(ordered) // 4], ordered[3 * len(ordered) // 4]
 
 
 def _where(log_prob: Tensor, draws: Mapping[str, Tensor], index: int) -> Tensor:

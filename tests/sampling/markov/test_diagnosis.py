@@ -199,6 +199,8 @@ def test_chains_that_run_away_in_the_warm_up_are_told(generator):
     [
         (1e13 * torch.randn(8, 300), "x is as far out as"),
         (torch.randn(100, 300).cumsum(1), "x spreads as the chains go on"),
+        (torch.randn(100, 300).cumsum(1).abs(), "x spreads as the chains go on"),
+        (torch.randn(100, 300).double().cumsum(1).exp(), "x spreads as the chains go on"),
         (torch.ones(8, 300), "x has the same value in all draws of all chains, in 1 of 1"),
         (torch.full((8, 300), math.nan), "x is not finite in 2400 places"),
     ],
@@ -212,6 +214,14 @@ def test_nothing_is_found_in_independent_draws():
     for _ in range(20):
         energy = torch.randn(8, 200)
         assert chains_of({"x": torch.randn(8, 200)}, energy=energy).diagnose() == []
+
+
+@pytest.mark.parametrize("at_end", [lambda x: x, lambda x: 1 - x, lambda x: x.float()])
+def test_draws_next_to_an_end_do_not_spread(at_end, generator):
+    """Of independent draws of Beta(0.005, 1) quartiles differ e-fold between thirds by chance alone."""
+    u = torch.rand(20, 64, 300, generator=generator, dtype=torch.float64)
+    for draws in at_end(u**200):
+        assert not [finding for finding in chains_of({"x": draws}).diagnose() if "spreads" in finding]
 
 
 def test_the_zeros_of_a_cholesky_factor_are_no_finding(generator):
