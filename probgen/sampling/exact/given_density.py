@@ -89,6 +89,7 @@ class GivenDensity:
         self._tables: dict[Resolution, QuantileTable] = {}
         self._errors: accuracy.Errors | None = None
         self.narrowest = torch.full((self.shape.numel(),), torch.nan, dtype=torch.float64, device=self.device)
+        self.narrowest_beyond = torch.nan
         low, high = (end.to(self.device).expand(self.shape).reshape(-1) for end in (low, high))
         has_low, has_high = (bound is not None for bound in bounds)
         ends = [end for end, is_there in ((low, has_low), (high, has_high)) if is_there]
@@ -106,7 +107,7 @@ class GivenDensity:
         looseness = 1.0 if self._evaluated(somewhere.expand(3, -1)).dtype == torch.float64 else 1e6
         many = copies(probe)
         self._target = Target(
-            self._height, low, high, poles, poles[:0], somewhere, not validate, looseness, many
+            self._height, low, high, poles, poles, poles[:0], somewhere, not validate, looseness, many
         )
 
     def quantile(self, u: Tensor) -> Tensor:
@@ -259,14 +260,15 @@ class GivenDensity:
     @torch.no_grad()
     def _checked(self) -> tuple[Mesh, Masses]:
         """Find the panels and what they overlooked; raise unless an independent quadrature confirms them."""
-        target = self._target
+        target = self._target = self._target.without_smooth_poles(self._evaluated)
         for searches in range(_SEARCHES + 1):
             # Integrate on panels, then look where mass may have been passed over; what is found is a hint for
             # the next search.
             mesh = meshed(target)
             found = masses(self._height, mesh)
             soundness.check_mass(target, mesh, found, self._evaluated)
-            places, self.narrowest = soundness.unseen_hills(target, mesh, found)
+            table = tabulated(mesh, found)
+            places, self.narrowest, self.narrowest_beyond = soundness.unseen_hills(target, mesh, found, table)
             if not len(places):
                 missed = soundness.overlooked(target, mesh, found)
                 if missed is None:
@@ -286,9 +288,11 @@ class GivenDensity:
             if finer is None:
                 break
             mesh, found = finer, masses(self._height, finer)
+            table = tabulated(mesh, found)
             again = accuracy.integrated_again(target, mesh, found)
         # The promise is held against the errors in u and in the constant as they were measured.
-        self._errors = accuracy.measured(target, mesh, found, again, tabulated(mesh, found))
+        self._table = table
+        self._errors = accuracy.measured(target, mesh, found, again, table)
         promise, errors = _PROMISE * self._target.looseness, self._errors
         if not (errors.u <= promise and errors.normaliser <= promise):
             beside = mesh.panels.take(mesh.pieces)
@@ -336,7 +340,7 @@ class GivenDensity:
             if least > self._inner[0] and most < self._inner[1]:
                 return None
         outside = (x <= target.low) | (x >= target.high)
-        if len(self.points):
+        if len(target.poles) and len(self.points):
             outside = outside | (x == poles_beside(target.poles, x)).any(0)
         return outside
 

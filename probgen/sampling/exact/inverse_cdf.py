@@ -38,8 +38,10 @@ class InverseReport(NamedTuple):
     nodes. ``x_error`` is the largest error of a quantile in the tails (u from 2⁻⁵² to 0.01 from either end),
     relative to its distance from the median. ``log_normaliser`` is log ∫ exp(log_prob), one number per law,
     and ``log_normaliser_error`` its largest error. Between the quantiles at 0.001 and 0.999 log_prob was
-    looked at ``narrowest`` apart (one number per law): a mode that dominates on a shorter stretch may be
-    missing from all numbers. With validation off nothing was verified: all are NaN but ``log_normaliser``.
+    looked at ``narrowest`` apart (one number per law); outside, as far as a million times half that range,
+    every ``narrowest_beyond`` times the distance from its middle. A mode that dominates on a shorter stretch,
+    or lies farther out, may be missing from all numbers if it was not named. With validation off nothing was
+    verified: all are NaN but ``log_normaliser``.
     """
 
     u_error: float
@@ -49,6 +51,7 @@ class InverseReport(NamedTuple):
     log_normaliser: Tensor | None = None
     log_normaliser_error: float = torch.nan
     narrowest: Tensor | None = None
+    narrowest_beyond: float = torch.nan
 
 
 class InverseCDF(TorchDistribution):
@@ -70,14 +73,14 @@ class InverseCDF(TorchDistribution):
 
     What is found: all modes that a lattice shows, up to 4096; it becomes finer around each, and goes on
     beyond them, until it shows no more. So a comb or a kernel estimate is found whole where log_prob rises
-    towards each tooth from halfway to the next, as a sum of normals does. Features on flat ground, or on
-    none, are found at an end, at 0 or at a mode, however narrow; between the quantiles at 0.001 and 0.999
-    down to ``report().narrowest``, about 10⁻⁵ of that stretch; elsewhere down to 1/1000 of their distance
-    from an end, from 0 or from a mode, where width is that of the stretch on which they dominate log_prob. Of
-    several, equal ones are looked for, half the width of the narrowest apart, and the law is refused if that
-    takes more than two million steps. A narrower one is not found, and nothing tells of it: name its place,
-    and poles inside the support, by ``points``. Of a thousand laws at once, a batch or chains under vmap, the
-    widths are 1/256 and 1/10; with validation off the five highest modes count.
+    towards each tooth from halfway to the next, as a sum of normals does. A feature on flat ground, or on
+    none, is found where it dominates log_prob on a stretch wide enough: at an end, at 0 or at a mode on any;
+    beside one or two of these on 1/700 of the distance; between the quantiles at 0.001 and 0.999 on
+    ``report().narrowest``, about 10⁻⁵ of the range; outside, as far as a million times half that range, on
+    ``report().narrowest_beyond``, 1/4000, of the distance from its middle. Of several, equal ones are looked
+    for, half the width of the narrowest apart, and the law is refused if that takes more than two million
+    steps. Nothing tells of a narrower one: name it, and poles inside the support, by ``points``. Of a
+    thousand laws at once the shares are 1/256 and 1/9; with validation off the five highest modes count.
 
     ``mean``, ``variance`` and ``entropy()`` are integrated on the panels, with gradients; ``sf`` and ``isf``
     know the upper tail as ``cdf`` and ``icdf`` the lower one. Beside a CDF or a quantile function a
@@ -102,13 +105,12 @@ class InverseCDF(TorchDistribution):
     bisection. The latter is as exact as u can tell: to a relative 1e-16 / (1 − F(x)) in the upper tail;
     beyond 1 − 1e-16 it raises (NaN where validation is off). A ``log_prob`` beside is exact, and faster.
 
-    With validation on each draw is checked, and each new law verified, which takes part of a millisecond from
-    a quantile function, some from a CDF, and 20 to 40 from a log-density; more where that is slow, as 1.2
-    million values are asked for. ``validate_args=False`` leaves that out; then nothing has control flow that
-    depends on data, and ``make_fx`` can capture ``sample``, ``rsample`` and ``log_prob`` of a law that has a
-    ``log_prob``, and ``rsample`` of any with ``icdf``. The panels of a log-density are then found anew at
-    each call, by a fixed number of steps; a law whose integral they do not give to 1e-6 is NaN. Derivatives
-    by autograd cannot be captured, and say so.
+    With validation on each draw is checked, and each new law verified: in part of a millisecond from a
+    quantile function, some from a CDF, 20 to 40 from a log-density, of which a million values are asked for.
+    ``validate_args=False`` leaves that out; then no control flow depends on data, and ``make_fx`` can capture
+    ``sample``, ``rsample`` and ``log_prob`` of a law that has a ``log_prob``, and ``rsample`` of any with
+    ``icdf``. The panels of a log-density are then found anew at each call, by a fixed number of steps; a law
+    whose integral they do not give to 1e-6 is NaN. Derivatives by autograd cannot be captured, and say so.
 
     Args:
         log_prob: the log-density, of float64 x in the support, maybe unnormalised; or, beside ``cdf`` or
@@ -271,10 +273,9 @@ class InverseCDF(TorchDistribution):
         """Measure the law on a grid of quantiles; see :class:`InverseReport`."""
         if isinstance(self._source, GivenDensity):
             u_error, worst_u, _, x_error, normaliser = self._source.errors()
-            total, narrowest = self._source.log_normaliser().detach(), self._source.narrowest
-            return InverseReport(
-                u_error, worst_u, torch.nan, x_error, total, normaliser, narrowest.reshape(self._source.shape)
-            )
+            total, beyond = self._source.log_normaliser().detach(), self._source.narrowest_beyond
+            narrowest = self._source.narrowest.reshape(self._source.shape)
+            return InverseReport(u_error, worst_u, torch.nan, x_error, total, normaliser, narrowest, beyond)
         u, x = self._grid()
         error = worst = density = torch.nan
         if isinstance(self._source, GivenCdf):

@@ -135,19 +135,21 @@ def mixture(seed):
     k = random.integers(3, 13)
     mean, sd = random.uniform(-1000, 1000, k), 10 ** random.uniform(-5, 2, k)
     weight = random.dirichlet(np.ones(k))
-    return mean, kernels(mean, sd, np.log(weight / sd) - 0.5 * math.log(2 * math.pi))[0]
+    return mean, sd, weight, kernels(mean, sd, np.log(weight / sd) - 0.5 * math.log(2 * math.pi))[0]
 
 
 @pytest.mark.parametrize("seed", [2, 3, 5])
 def test_modes_of_very_different_widths(seed):
-    _, log_prob = mixture(seed)
+    """All that dominate on a stretch as wide as the report says have their mass."""
+    _, sd, weight, log_prob = mixture(seed)
     report = InverseCDF(log_prob=log_prob, dtype=float64).report()
-    assert float(report.log_normaliser) == pytest.approx(0.0, abs=1e-10)
+    mass = math.exp(float(report.log_normaliser))
+    assert weight[8 * sd > float(report.narrowest)].sum() - 1e-10 < mass < 1 + 1e-10
 
 
 @pytest.mark.parametrize("seed", [6, 7])
 def test_modes_too_narrow_to_look_for_more_are_refused_but_with_their_places(seed):
-    mean, log_prob = mixture(seed)
+    mean, _, _, log_prob = mixture(seed)
     with pytest.raises(ValueError, match="more mass may be there than can be seen; name places of all"):
         InverseCDF(log_prob=log_prob, dtype=float64)
     report = InverseCDF(log_prob=log_prob, points=np.sort(mean), dtype=float64).report()
@@ -231,4 +233,15 @@ def test_a_formula_that_is_inf_beside_its_pole():
     law = InverseCDF(log_prob=kumaraswamy(0.2, 0.9), support=constraints.unit_interval, dtype=float64)
     assert float(law.report().log_normaliser) == pytest.approx(-math.log(0.18), abs=1e-12)
     with pytest.raises(ValueError, match=r"rounds beside the pole at 1\.0, shift or reflect the line"):
-        InverseCDF(log_prob=kumaraswamy(0.2, 0.3), support=constraints.unit_interval)
+        InverseCDF(log_prob=kumaraswamy(0.2, 0.1), support=constraints.unit_interval)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0.2, 0.3), (0.2, 0.5), (2.0, 0.1), (2.0, 0.3), (5.0, 0.2)])
+def test_a_formula_that_rounds_beside_its_pole(a, b):
+    """There the law of the pole is fitted farther out, where it rounds less."""
+    law = InverseCDF(log_prob=kumaraswamy(a, b), support=constraints.unit_interval, dtype=float64)
+    assert float(law.report().log_normaliser) == pytest.approx(-math.log(a * b), abs=5e-11)
+    upper = torch.logspace(-9, -1, 33, dtype=float64)  # 1 - x, to some digits of itself
+    x = 1 - upper
+    exact = (-((1 - x).neg().log1p() * a).expm1()) ** b  # 1 - x^a, without rounding
+    torch.testing.assert_close(law.sf(x), exact, rtol=1e-9, atol=5e-11)

@@ -19,6 +19,7 @@ LOG_TAIL = -28.0
 FarOut = list[tuple[Tensor, Tensor, Tensor]]
 
 _FAR_OUT = 10.0 ** np.arange(12, 300, 6)
+_OCTAVES, _FARTHER = 2.0 ** np.arange(5), 2.0 ** np.arange(0, 10, 3)
 _STEPS = np.array([0.0, 0.7, 1.5, 2.5, 4.0, 7.0, 13.0, 30.0, 90.0, 300.0, 1500.0])
 
 
@@ -121,4 +122,23 @@ def _power_up_to(target: Target, origin: Tensor, sign: Tensor, reach: Tensor, po
         height, log_r = target.log_prob(x.flatten(0, 1)).unflatten(0, x.shape[:2]), (x - origin).abs().log()
         bend = (height.diff(dim=0) / log_r.diff(dim=0)).diff(dim=0)[0].abs()
         near = torch.where((bend > most) & (near > least), (near / 64).maximum(few), near)
+    near = _best_fitted(target, origin, sign, near, reach, pole)
     return (origin + sign * near - origin).abs()  # without rounding from here on
+
+
+def _best_fitted(
+    target: Target, origin: Tensor, sign: Tensor, near: Tensor, reach: Tensor, pole: Tensor
+) -> Tensor:
+    """Return a distance, from ``near`` on, where C r^(power − 1) (1 + c r) fits best.
+
+    Beside a pole that is not at 0 the formula may round, as 1 − x^a does: farther out it rounds less.
+    """
+    r = (near * series.column(_FARTHER, near)).minimum(torch.maximum(near, reach * 2.0**-10))
+    x = torch.where(pole, origin + sign * r * series.column(_OCTAVES, r), target.somewhere)
+    height = target.log_prob(x.flatten(0, 2)).unflatten(0, x.shape[:3])
+    slope = height.diff(dim=0) / (x - origin).abs().log().diff(dim=0)
+    bend = slope.diff(dim=0)  # small and in proportion to r, if the law fits
+    off = (bend[1:] - 2 * bend[:-1]).abs().amax(0) + (100 * bend[0]).square()
+    share = (r / near) ** (1 + slope[-1]).clamp(0, 1)  # of the mass
+    best = (off * share).nan_to_num(torch.inf).argmin(0, keepdim=True)
+    return torch.where(origin == 0, near, r.gather(0, best)[0])

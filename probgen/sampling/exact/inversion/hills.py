@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from probgen.sampling.exact.inversion import chebyshev_series as series
-from probgen.sampling.exact.inversion.target import FAR, Target, zoomed
+from probgen.sampling.exact.inversion.target import EXACT, FAR, Target, poles_beside, zoomed
 
+_ROUGHLY = 2.0**-16  # of its bracket: where a mode is only looked around
 _DIP = 0.3  # in log_prob, between two modes that are told apart
 _FIXED_MODES = 5
-_POINTS, _FINE_POINTS = 2**14, 2**16  # of a lattice: first, and once something was seen
-_EVEN_POINTS = 2**17  # between modes
+_POINTS, _FINE_POINTS = 2**14, 3 * 2**15  # of a lattice: first, and once something was seen
+_EVEN_POINTS = 2**16  # between modes
 _LEAST_POINTS, _MOST_POINTS = 12, 512  # a decade for each law; the most at first
 _ROUNDS, _MOST_MODES = 16, 2**12
 _ASKED, _CLOSE_POINTS = 64, 2**21  # modes whose width is asked for; places between them
 _ALIKE, _FALLING = 8.0, 0.05  # times as wide; the least fall of log_prob over an octave of the distance
 _LIGHT = 90.0  # the logarithm of how small a share of the mass a hill may hold to be left out
+_SEVERAL = 64  # tops, that are passed over one by one
 _NOISE = 2.0**-42  # of log_prob: a dip may be rounding
 
 
@@ -33,7 +36,7 @@ def modes(target: Target, anchors: Tensor) -> Tensor:
     if target.fixed:
         found = _highest(target, anchors)
         return _highest(target, torch.cat([anchors, found]))
-    found = seen(target, lattice(target, anchors, _POINTS, _MOST_POINTS), anchors)
+    found = seen(target, lattice(target, anchors, _POINTS, _MOST_POINTS), anchors, part=_ROUGHLY)
     closely: Tensor | None = None
     for _ in range(_ROUNDS):
         before = len(found)
@@ -70,31 +73,34 @@ def reach(target: Target, origins: Tensor) -> tuple[Tensor, Tensor]:
 def lattice(target: Target, origins: Tensor, points: int, most: int | None = None) -> Tensor:
     """Return places around the origins, from left to right, so many a decade of the distance from them.
 
-    About twice ``points`` are laid in all.
+    About so many ``points`` are laid in all.
     """
     origins = origins.sort(0).values
-    share = points // (18 * origins.numel())
-    decade = max(share if most is None else min(share, most), _LEAST_POINTS)
-    sides = []
-    for sign, radius in zip((-1, 1), reach(target, origins), strict=True):
-        outer, inner = (series.column(distances, radius) for distances in _decades(decade, sign))
-        if not target.fixed and (radius >= FAR).all():
-            sides.append(outer.expand(-1, *radius.shape))
-        else:
-            sides.append(torch.where(radius < FAR, radius * inner, outer))
-    offsets = torch.cat([sides[0], torch.zeros_like(origins)[None], sides[1]])
-    return (origins + offsets).transpose(0, 1).flatten(0, 1)
+    endless = [target.low.isinf(), target.high.isinf()]
+    goes_on = [target.fixed or bool(side.any()) for side in endless]
+    if not target.fixed and origins.shape[1] == 1:
+        origins = origins.unique(dim=0)
+    share = points // (18 * max(1, 2 * len(origins) - 2 + sum(goes_on)))
+    beyond, within = _decades(max(share if most is None else min(share, most), _LEAST_POINTS))
+    inner, outer = (torch.as_tensor(part, device=origins.device)[:, None] for part in (within, beyond))
+    left, half = origins[:-1, None], (origins.diff(dim=0) / 2)[:, None]
+    between = torch.cat([left, left + half * inner, origins[1:, None] - half * inner.flip(0)], 1)
+    parts = [between.flatten(0, 1), origins[-1:]]
+    if goes_on[0]:
+        parts = [origins[:1] - outer.flip(0) * endless[0], *parts]
+    if goes_on[1]:
+        parts = [*parts, origins[-1:] + outer * endless[1]]
+    return torch.cat(parts)
 
 
 @functools.lru_cache(maxsize=16)
-def _decades(points: int, sign: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return places beside an origin, from left to right: on an endless side; on others, as shares of it."""
+def _decades(points: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return distances from an origin: on an endless side; and on others, as shares of how far they go."""
     around = np.concatenate(
         [np.arange(-300, -9, 3), np.linspace(-9, 9, 18 * points + 1), np.arange(12, 301, 3)]
     )
-    sparse = np.arange(-300, -18, 3)
-    within = np.concatenate([sparse, np.linspace(-18, 0, len(around) - len(sparse))])
-    return sign * 10.0 ** around[::sign], sign * 10.0 ** within[::sign]
+    within = np.concatenate([np.arange(-300, -18, 3), np.linspace(-18, 0, 18 * points + 1)])
+    return 10.0**around, 10.0**within
 
 
 def _together(lattice: Tensor, more: Tensor) -> Tensor:
@@ -125,9 +131,10 @@ def _closely(target: Target, found: Tensor) -> Tensor | None:
     """
     batch = found.shape[1]
     found = found[:_ASKED]
-    named = torch.where(target.poles.isfinite(), target.poles, found[:1])[:_ASKED]
+    named = torch.where(target.named.isfinite(), target.named, found[:1])[:_ASKED]
     tops = torch.cat([found, named])
-    within = _seen_within(target, tops)
+    rises, width = rises_and_widths(target, tops)
+    within = isolated(tops, rises)
     narrowest = within.amin(0)
     if not (narrowest < torch.inf).any():
         return None
@@ -142,6 +149,7 @@ def _closely(target: Target, found: Tensor) -> Tensor | None:
     many = count > _CLOSE_POINTS / batch
     again = found == found[:1]
     again[0] = False
+    again |= are_named(target, tops, rises, width)[: len(found)]
     refused = many & ((alike[: len(found)] & ~again).sum(0) > 1)
     if refused.any():
         place = tops.gather(0, within.argmin(0, keepdim=True))[0]
@@ -157,11 +165,6 @@ def _closely(target: Target, found: Tensor) -> Tensor | None:
     return torch.where(here & (x < high), x, found[:1])
 
 
-def _seen_within(target: Target, tops: Tensor) -> Tensor:
-    """Return from how far log_prob rises towards each top; inf where that is much of the way to the next."""
-    return isolated(tops, rises_from(target, tops))
-
-
 def isolated(tops: Tensor, within: Tensor) -> Tensor:
     """Return from how far tops are seen, inf where that is much of the way to the next."""
     ordered, order = tops.sort(0)
@@ -173,9 +176,10 @@ def isolated(tops: Tensor, within: Tensor) -> Tensor:
     return torch.where(within < nearest / _ALIKE, within, torch.inf)
 
 
-def rises_from(target: Target, tops: Tensor) -> Tensor:
-    """Return from how far log_prob rises towards each top, to an octave; inf where that does not end."""
-    return rises_and_widths(target, tops)[0]
+def are_named(target: Target, tops: Tensor, within: Tensor, width: Tensor) -> Tensor:
+    """Say which tops, that rise from ``within``, are those of places that were named."""
+    beside = torch.where(within < torch.inf, within, width / 8)
+    return ((tops - poles_beside(target.named, tops)).abs() <= beside).any(0)
 
 
 def rises_and_widths(target: Target, tops: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,17 +198,43 @@ def rises_and_widths(target: Target, tops: Tensor) -> tuple[Tensor, Tensor]:
     return within, width
 
 
-def seen(target: Target, x: Tensor, anchors: Tensor) -> Tensor:
-    """Return the modes in hills that the lattice x shows and that may hold mass."""
+def seen(target: Target, x: Tensor, anchors: Tensor, *, part: float = EXACT) -> Tensor:
+    """Return the modes, to a part of their brackets, that the lattice x shows and that may hold mass."""
+    tops = shown(target, x)
+    if tops is None:
+        return anchors[:1]
+    low, high = (torch.where(tops.some, end, target.somewhere) for end in (tops.low, tops.high))
+    found, top = zoomed(target.log_prob, low, high, part=part)
+    found = torch.where(tops.some, found, anchors[:1])
+    return found if len(found) == 1 else _heavy(found, top, x, tops.height)
+
+
+class Tops(NamedTuple):
+    """Tops on a lattice, (n, batch), each law's highest first and again where it has fewer.
+
+    They are at ``x``, between the places ``low`` and ``high``; ``some`` says which laws have any, and
+    ``height`` is log_prob on the lattice.
+    """
+
+    low: Tensor
+    x: Tensor
+    high: Tensor
+    some: Tensor
+    height: Tensor
+
+
+def shown(target: Target, x: Tensor) -> Tops | None:
+    """Return the tops, with dips between them, that the lattice x shows; None if there are none."""
     inside = target.inside(x)
-    if inside.all():
+    everywhere = bool(inside.all())
+    if everywhere:
         height = target.log_prob(x)
     else:
         height = torch.where(inside, target.log_prob(torch.where(inside, x, target.somewhere)), -torch.inf)
-    values, within = (part.T.contiguous().cpu().numpy() for part in (height, inside))
-    law, index = _tops(values, within, target.looseness)
+    values = height.T.contiguous().cpu().numpy()
+    law, index = _tops(values, None if everywhere else inside.T.contiguous().cpu().numpy(), target.looseness)
     if len(law) == 0:
-        return anchors[:1]
+        return None
     # columns of tops, each law's highest first and again where it has fewer
     batch = x.shape[1]
     tallest = np.lexsort((-values[law, index], law))
@@ -219,19 +249,15 @@ def seen(target: Target, x: Tensor, anchors: Tensor) -> Tensor:
     table[:, law[rank == 0]] = index[rank == 0]
     table[rank, law] = index
     place = torch.as_tensor(table, device=x.device)
-    has_top = torch.as_tensor(some, device=x.device)
-    low, high = (x.gather(0, place + side) for side in (-1, 1))
-    low, high = (torch.where(has_top, end, target.somewhere) for end in (low, high))
-    found, top = zoomed(target.log_prob, low, high)
-    found = torch.where(has_top, found, anchors[:1])
-    return found if len(found) == 1 else _heavy(found, top, x, height)
+    low, top, high = (x.gather(0, place + side) for side in (-1, 0, 1))
+    return Tops(low, top, high, torch.as_tensor(some, device=x.device), height)
 
 
 def _heavy(found: Tensor, top: Tensor, x: Tensor, height: Tensor) -> Tensor:
     """Leave out modes that cannot hold mass: not if all between their neighbours were as high."""
     lower = torch.minimum(height[1:], height[:-1])
-    peak = lower.amax(0).clamp(min=-FAR)
-    least = peak + ((lower - peak).exp_() * x.diff(dim=0)).sum(0).log()
+    enough = lower.amax(0).clamp(min=-FAR) - 1
+    least = enough + torch.where(lower >= enough, x.diff(dim=0), 0.0).sum(0).log()
     ordered, order = found.sort(0)
     beyond = torch.full_like(ordered[:1], FAR)
     width = torch.cat([ordered[1:], beyond]) - torch.cat([-beyond, ordered[:-1]])
@@ -247,25 +273,31 @@ def _heavy(found: Tensor, top: Tensor, x: Tensor, height: Tensor) -> Tensor:
     return torch.where(again.gather(0, kept), found[:1], found.gather(0, kept))
 
 
-def _tops(height: np.ndarray, inside: np.ndarray, looseness: float) -> tuple[np.ndarray, np.ndarray]:
+def _tops(height: np.ndarray, inside: np.ndarray | None, looseness: float) -> tuple[np.ndarray, np.ndarray]:
     """Return of which laws and where on the lattice are tops with dips between them, from left to right.
 
-    Rows are laws. Where the support or a stretch beside a pole ends, the density may be higher: no top.
+    Rows are laws; all is ``inside`` where that is None. Where the support or a stretch beside a pole ends,
+    the density may be higher: no top.
     """
     rises = height[:, 1:] > height[:, :-1]
-    top, edge = np.zeros_like(inside), inside.copy()
-    top[:, 1:-1] = rises[:, :-1] & ~rises[:, 1:]
-    if inside.all():
-        edge[:, 1:-1] = False
-    else:
+    top = np.zeros(height.shape, dtype=bool)
+    np.greater(rises[:, :-1], rises[:, 1:], out=top[:, 1:-1])
+    if not top.any():
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+    edge = np.zeros_like(top)
+    edge[:, [0, -1]] = True
+    if inside is not None:
         amid = inside[:, :-2] & inside[:, 2:]
         top[:, 1:-1] &= amid
-        edge[:, 1:-1] &= ~amid
-    place = np.flatnonzero((top | edge) & (height > -np.inf))
+        edge[:, 1:-1] = ~amid
+        edge &= inside
+    place = np.flatnonzero(top | edge)
+    place = place[height.ravel()[place] > -np.inf]
     if len(place) == 0:
         return place, place
     values, is_top = height.ravel(), top.ravel()
-    place = _without_ripples(values, place, height.shape[1])
+    if len(place) > _SEVERAL:
+        place = _without_ripples(values, place, height.shape[1])
     valleys = np.minimum.reduceat(values, place)
     law, index = np.divmod(place, height.shape[1])
     chosen: list[int] = []

@@ -30,7 +30,7 @@ from probgen.sampling.exact.inversion.quadrature_panels import (
 from probgen.sampling.exact.inversion.target import Target
 
 _NEWTON_STEPS, _NEAR = 5, 1e-7  # a step so short is the last: its error is a multiple of its square
-_HEAD = 9
+_HEAD = 10
 """How many of a table's fields are not coefficients."""
 
 _CHEBYSHEV = slice(_HEAD, _HEAD + series.ORDER + 1)
@@ -72,9 +72,9 @@ class Masses(NamedTuple):
 class Table(NamedTuple):
     r"""The CDFs of a batch of laws on their panels and pieces, from left to right.
 
-    ``fields`` has one column per law and panel: origin, sign, log width, start, stop and power (NaN but for
-    pieces), the probabilities to the left, to the right and inside, then the coefficients of the CDF and of
-    the density in ξ, and the CDF on the ladder.
+    ``fields`` has one column per law and panel: origin, sign, log width, start, stop, power and bend (NaN but
+    for pieces), the probabilities to the left, to the right and inside, then the coefficients of the CDF and
+    of the density in ξ, and the CDF on the ladder.
     """
 
     fields: Tensor  # (field, batch * panels)
@@ -149,9 +149,12 @@ def tabulated(mesh: Mesh, found: Masses) -> Table:
     panels, total = mesh.panels, found.total
     inside = found.panels / total
     before, after = cumulated(inside)
-    power = torch.full_like(inside, torch.nan).scatter(0, mesh.pieces, found.power.power)
+    power, bend = (
+        torch.full_like(inside, torch.nan).scatter(0, mesh.pieces, of_pieces)
+        for of_pieces in (found.power.power, _bend(found.power))
+    )
     matrices = np.concatenate([series.ANTIDERIVATIVE, series.COEFFICIENTS, series.LEVELS])
-    heads = torch.cat([panels.fields[:5], torch.stack([power, before, after, inside])])
+    heads = torch.cat([panels.fields[:5], torch.stack([power, bend, before, after, inside])])
     heads, values = (part.transpose(1, 2).flatten(1) for part in (heads, found.values / total))
     fields = torch.cat([heads, series.apply(matrices, values)])
 
@@ -167,20 +170,24 @@ def tabulated(mesh: Mesh, found: Masses) -> Table:
     )
 
 
-def quantile(table: Table, z: Tensor) -> Tensor:
-    """Return quantiles at signed tail probabilities z (n, batch): u up to ½, u − 1 beyond."""
+def quantile(table: Table, z: Tensor, *, steps: int = _NEWTON_STEPS) -> Tensor:
+    """Return quantiles at signed tail probabilities z (n, batch): u up to ½, u − 1 beyond.
+
+    Without Newton ``steps`` they are right to some hundredths of a panel.
+    """
     lower, tail = z > 0, z.abs()
     keys = tail.T.contiguous()
     from_left = _searched(table.below, keys).sub(1).clamp(min=0)
     from_right = table.above.shape[1] - _searched(table.above, keys).clamp(min=1)
     found = looked_up(table.fields, torch.where(lower, from_left.T, from_right.T))
-    origin, sign, log_width, start, stop, power, before, after, inside = found[:_HEAD]
+    origin, sign, log_width, start, stop, power, bend, before, after, inside = found[:_HEAD]
     left = torch.where(lower, tail - before, inside - (tail - after))
     right = torch.where(lower, inside - (tail - before), tail - after)
     target = torch.where(sign > 0, left, right)  # the probability between the panel's start and x
 
-    t = (start + stop) / 2 + (stop - start) / 2 * _solved(found, target)
-    beside_pole = (log_width + (target / inside).log() / power).exp()
+    t = (start + stop) / 2 + (stop - start) / 2 * _solved(found, target, steps)
+    share = (target / inside).log()  # of the piece: t^power (1 + bend (t − 1)), to first order in bend
+    beside_pole = (log_width + (share - bend * (share / power).expm1()) / power).exp()
     x = origin + sign * torch.where(power.isnan(), distance(log_width, t)[0], beside_pole)
     return x.maximum(table.first).minimum(table.last)  # where it was rounded to an open end
 
@@ -188,15 +195,22 @@ def quantile(table: Table, z: Tensor) -> Tensor:
 def tails(table: Table, x: Tensor) -> tuple[Tensor, Tensor]:
     """Return F(x) and 1 − F(x), each to its own relative precision, at x of shape (n, batch)."""
     found = looked_up(table.fields, panel_of(table, x))
-    origin, sign, log_width, start, stop, power, before, after, inside = found[:_HEAD]
+    origin, sign, log_width, start, stop, power, bend, before, after, inside = found[:_HEAD]
     r = (x - origin).abs()
     xi = (2 * argument(log_width, r) - start - stop) / (stop - start)
     of_panel = (found[_CHEBYSHEV] * series.basis(xi.nan_to_num(0.0).clamp(-1, 1))).sum(0)
     is_panel = power.isnan()
-    share = (torch.where(is_panel, 1.0, power) * (r.log() - log_width).clamp(-1e4, 0.0)).exp()
-    mass = torch.where(is_panel, of_panel, inside * share)
+    power, bend = torch.where(is_panel, 1.0, power), torch.where(is_panel, 0.0, bend)  # gradients are safe
+    log_t = (r.log() - log_width).clamp(-1e4, 0.0)
+    of_piece = inside * (power * log_t).exp() * (1 + bend * log_t.expm1())
+    mass = torch.where(is_panel, of_panel, of_piece)
     rest = inside - mass
     return before + torch.where(sign > 0, mass, rest), after + torch.where(sign > 0, rest, mass)
+
+
+def _bend(power: Power) -> Tensor:
+    """Return b in the law of the share of a piece, t^power (1 + b (t − 1)), where t is that of its width."""
+    return power.bend * power.power / (power.power + 1)
 
 
 def cumulated(inside: Tensor) -> tuple[Tensor, Tensor]:
@@ -228,7 +242,7 @@ def looked_up(fields: Tensor, panel: Tensor) -> Tensor:
     return fields.index_select(1, index.flatten()).unflatten(1, panel.shape)
 
 
-def _solved(found: Tensor, target: Tensor) -> Tensor:
+def _solved(found: Tensor, target: Tensor, steps: int) -> Tensor:
     """Return ξ in [−1, 1] at which the panel's CDF has the target value, by Newton steps inside a bracket."""
     ladder = series.column(series.LADDER, target).expand_as(found[_LADDER])
     reached = (found[_LADDER] <= target).sum(0, keepdim=True).clamp(1, series.ORDER)
@@ -236,7 +250,7 @@ def _solved(found: Tensor, target: Tensor) -> Tensor:
     under, over = (found[_LADDER].gather(0, reached - side)[0] for side in (1, 0))
     xi = low + (high - low) * ((target - under) / (over - under)).nan_to_num(0.5).clamp(0, 1)
     may_ask = target.device.type == "cpu" and get_proxy_mode() is None and not is_mapped(target, found)
-    for _ in range(_NEWTON_STEPS):
+    for _ in range(steps):
         basis = series.basis(xi)
         excess = (found[_CHEBYSHEV] * basis).sum(0) - target
         low, high = torch.where(excess <= 0, xi, low), torch.where(excess >= 0, xi, high)

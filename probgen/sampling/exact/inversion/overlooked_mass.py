@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,12 +16,12 @@ from probgen.sampling.exact.inversion.ends_poles_modes import LOG_TAIL, far_out,
 from probgen.sampling.exact.inversion.numerical_inversion import (
     Masses,
     Mesh,
+    Table,
     panel_of,
     quantile,
-    tabulated,
 )
 from probgen.sampling.exact.inversion.quadrature_panels import LogDensity, argument, distance, places
-from probgen.sampling.exact.inversion.target import Target, poles_beside, zoomed
+from probgen.sampling.exact.inversion.target import Target, zoomed
 from probgen.sampling.exact.verification import first
 
 _POINTS, _LEAST_POINTS = 2**19, 2**11  # in all, and for each law
@@ -28,6 +32,8 @@ _LOOKS = 8
 _BEND, _GAP = 1e-6, 1e-6
 _EVEN_POINTS, _LEAST_EVEN = 2**17, 2**8  # evenly spaced ones, in all and for each law
 _MOST_EVEN = 2**21  # in all, where modes are narrow
+_PART = 2**16  # of them, looked at together
+_OUT = 1e6  # times half the stretch that is looked at evenly: how far out it is looked beyond
 _UNLIKE = 100  # times as wide as another
 _SHARE = 1e-3  # of the mass, beyond either end of the stretch that is looked at evenly
 _NO_MASS = 1e-11  # of the total: what a feature may be off in the density in ξ, whose range is 2
@@ -110,29 +116,41 @@ def overlooked(target: Target, mesh: Mesh, found: Masses) -> Tensor | None:
     return torch.where(wrong > 0, place, torch.nan)[0]
 
 
-@torch.no_grad()
-def unseen_hills(target: Target, mesh: Mesh, found: Masses) -> tuple[Tensor, Tensor]:
-    """Look at evenly spaced places, in panels of little mass too, for modes that the panels do not hold.
+class Look(NamedTuple):
+    """Modes that the panels do not hold, as columns, NaN where there are no more, and where it was looked.
 
-    Places lie between the quantiles at 0.001 and 0.999, 2¹⁷ of them for a single law; where it has modes on
-    flat ground, that show from nearby only, as close as half the distance from which the narrowest shows.
-    Returns columns of modes, NaN where there are no more, and the spacing for each law. Raises where two
-    modes or more are so narrow that this needs too many places, and not all of them are named.
+    ``narrowest`` is the spacing, for each law, of the places between the quantiles at 0.001 and 0.999;
+    ``beyond`` that of those outside, as a share of the distance from the middle of that stretch.
+    """
+
+    modes: Tensor
+    narrowest: Tensor
+    beyond: float
+
+
+@torch.no_grad()
+def unseen_hills(target: Target, mesh: Mesh, found: Masses, table: Table) -> Look:
+    """Look at places in panels of little mass too, for modes that the panels do not hold.
+
+    Between the quantiles at 0.001 and 0.999 they are evenly spaced, 2¹⁷ of them for a single law; where it
+    has modes on flat ground, that show from nearby only, as close as half the distance from which the
+    narrowest shows. Outside, 2¹⁶ on either side, they are spaced in proportion to the distance, up to 10⁶
+    times half the stretch. Raises where two modes or more are so narrow that this needs too many places, and
+    not all of them are named.
     """
     batch = mesh.x.shape[1]
-    table = tabulated(mesh, found)
     ends = torch.full_like(mesh.peak, _SHARE)
-    low, high = quantile(table, torch.stack([ends, -ends]))
+    low, high = quantile(table, torch.stack([ends, -ends]), steps=0)
     origins = mesh.panels.take(mesh.pieces[::2]).origin
     # where there are several modes of very different widths, all places that can be afforded
     within, width = hills.rises_and_widths(target, origins)
-    beside = torch.where(within < torch.inf, within, width / 8)
-    named = ((origins - poles_beside(target.poles, origins)).abs() <= beside).any(0)
+    named = hills.are_named(target, origins, within, width)
     narrow = torch.where(named, torch.inf, hills.isolated(origins, within))
     few, many = (max(points // batch, _LEAST_EVEN) for points in (_EVEN_POINTS, _MOST_EVEN))
     width = torch.where(named, torch.nan, width)
     unlike = width.nan_to_num(0.0, 0.0).amax(0) > _UNLIKE * width.nan_to_num(torch.inf).amin(0)
-    step = (high - low) / torch.where(unlike | _several(origins, narrow < torch.inf), many, few)
+    closely = unlike | _several(origins, narrow < torch.inf)
+    step = (high - low) / torch.where(closely, many, few)
     # as close as the narrowest mode shows that is not named
     narrowest, which = torch.where(named, torch.inf, within).min(0, keepdim=True)
     closest = narrowest[0] / 2
@@ -147,17 +165,50 @@ def unseen_hills(target: Target, mesh: Mesh, found: Masses) -> tuple[Tensor, Ten
         )
     step = torch.where(beyond, step, step.minimum(closest))
     count = int(((high - low) / step).max()) + 1
-    step = (high - low) / count
-    x = low + step * series.column(np.arange(count) + 0.5, low)
-    modes = hills.seen(target, x, origins)
+    share, grown = _growing(many // 4 if closely.any() else few // 2)
+    tops = _tops(target, low, high, count, grown)
     # those that the panels' series do not hold, on either side: at a jump a panel ends
-    missed = torch.zeros_like(modes, dtype=torch.bool)
-    for side in (-1, 1):
-        x = modes + side * step * 2.0**-12
-        x = torch.where(target.inside(x), x, target.somewhere)
-        gap, excess = _gap(target, mesh, found, panel_of(table, x), x)
-        missed |= (gap.abs() > _GAP * target.looseness) & (excess > _NO_MASS * target.looseness * found.total)
-    return torch.where(missed, modes, torch.nan)[missed.any(1)], step
+    near = (tops[2] - tops[0]) * 2.0**-13
+    x = torch.cat([tops[1] - near, tops[1] + near])
+    x = torch.where(target.inside(x), x, target.somewhere)
+    gap, excess = _gap(target, mesh, found, panel_of(table, x), x)
+    missed = (gap.abs() > _GAP * target.looseness) & (excess > _NO_MASS * target.looseness * found.total)
+    missed = missed.unflatten(0, (2, -1)).any(0)
+    modes = tops[1, missed.any(1)]
+    if len(modes):
+        found_at, _ = zoomed(target.log_prob, *tops[::2, missed.any(1)])
+        modes = torch.where(missed[missed.any(1)], found_at, torch.nan)
+    return Look(modes, (high - low) / count, share)
+
+
+def _tops(target: Target, low: Tensor, high: Tensor, count: int, grown: np.ndarray) -> Tensor:
+    """Return, for all tops seen, the place before, that of the top and the one after: (3, n, batch).
+
+    So many places lie evenly between low and high, and others, as far as the support goes, at the ``grown``
+    distances below and above, in units of half the stretch.
+    """
+    half, somewhere = (high - low) / 2, target.somewhere.expand(3, 1, -1)
+    room = [float((room / half).nan_to_num(0.0).max()) for room in (low - target.low, target.high - high)]
+    below, above = (grown[: np.searchsorted(grown, distance)] for distance in room)
+    ends = len(below), len(below) + count, len(below) + count + len(above)
+    part = max(_PART // len(half), _LEAST_EVEN)
+    tops = [somewhere]
+    for start in range(0, ends[2], part):
+        stop = min(start + part + 2, ends[2])  # parts overlap: a top is between two others
+        even = np.arange(max(start, ends[0]), min(stop, ends[1])) - ends[0] + 0.5
+        beyond = above[max(start - ends[1], 0) : max(stop - ends[1], 0)]
+        units = np.concatenate([-below[::-1][start:stop], even * (2 / count), 2 + beyond])
+        shown = hills.shown(target, torch.addcmul(low, half, series.column(units, half)))
+        if shown is not None:
+            tops.append(torch.where(shown.some, torch.stack(shown[:3]), somewhere))
+    return torch.cat(tops, 1)
+
+
+@lru_cache(maxsize=16)
+def _growing(points: int) -> tuple[float, np.ndarray]:
+    """Return a share, and distances from 0, up to 10⁶, that are that share of those from −1 apart."""
+    share = math.log1p(_OUT) / points
+    return share, np.expm1(share * (np.arange(points) + 0.5))
 
 
 def _several(tops: Tensor, which: Tensor) -> Tensor:

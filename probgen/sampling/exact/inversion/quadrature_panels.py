@@ -123,11 +123,12 @@ def in_chunks(function: Callable[[Panels], Tensor], panels: Panels, nodes: int) 
 
 
 class Power(NamedTuple):
-    """The law C r^(power − 1) in each piece, of shape (segment, batch)."""
+    """The law C r^(power − 1) (1 + c r) in each piece, (segment, batch); ``bend`` is c times its width."""
 
     mass: Tensor
     error: Tensor
     power: Tensor
+    bend: Tensor
 
 
 BESIDE = np.array([1.0, 2.0, 4.0])
@@ -154,7 +155,7 @@ def power_law(log_mass: Tensor, log_r: Tensor) -> Power:
     power = 2 * slope[0] - slope[1]
     bend = (slope[1] - slope[0]) * math.log(2)  # c r at the first r
     mass = torch.where(some, log_mass[0].exp() / power * (1 - bend / (power + 1)), 0.0)
-    return Power(mass, mass.abs() * (100 * bend / power).square(), power)
+    return Power(mass, mass.abs() * (100 * bend / power).square(), power, torch.where(some, bend, 0.0))
 
 
 def refined(
