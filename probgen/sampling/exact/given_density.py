@@ -290,8 +290,8 @@ class GivenDensity:
             mesh, found = finer, masses(self._height, finer)
             table = tabulated(mesh, found)
             again = accuracy.integrated_again(target, mesh, found)
-        # The promise is held against the errors in u and in the constant as they were measured.
         self._table = table
+        # The promise is held against the errors in u and in the constant as they were measured.
         self._errors = accuracy.measured(target, mesh, found, again, table)
         promise, errors = _PROMISE * self._target.looseness, self._errors
         if not (errors.u <= promise and errors.normaliser <= promise):
