@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 
 from probgen.core.counts import check_count
 from probgen.core.density.density import Density
+from probgen.core.density.normal_scores import refuse_atoms
 from probgen.core.randomness import seeded
 from probgen.core.supports import support_of
 from probgen.core.traces import evaluating, log_joint_prob, plate_nesting, sample_sites, shared_values
@@ -227,6 +228,7 @@ def _latent_sites(trace: Any, name_of_pair: str, rows: int) -> dict[str, Any]:
                 f"but has {tuple(law.batch_shape)}; of a site that all rows share Density.from_model knows "
                 "the posterior"
             )
+        refuse_atoms(law, f"site {name!r}")
         if law.support.is_discrete:
             raise ValueError(
                 f"site {name!r} should be continuous for a density to walk on but its support is discrete: "

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from probgen.core import Pair, evaluating
-from probgen.priors import StandardNormal
+from probgen.priors import Given, StandardNormal
 
 
 class VAE(Pair):
@@ -26,8 +26,8 @@ class VAE(Pair):
     Args:
         encoder: x of shape (\*batch, \*event) to q(z | x), with event shape (latent,).
         decoder: z of shape (\*batch, latent) to p(x | z), with the event shape of x.
-        prior: a module that returns p(z); by default the standard normal on the encoder's ``outputs``
-            coordinates.
+        prior: p(z), a distribution or a module that returns one; by default the standard normal on the
+            encoder's ``outputs`` coordinates. A law of one number stands for all coordinates.
 
     >>> from probgen import nets
     >>> vae = VAE(encoder=nets.NormalHead(nets.MLP(64, 2)), decoder=nets.BernoulliHead(nets.MLP(2, 64)))
@@ -35,13 +35,17 @@ class VAE(Pair):
     torch.Size([3, 64])
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, prior: nn.Module | None = None) -> None:
+    def __init__(
+        self, encoder: nn.Module, decoder: nn.Module, prior: nn.Module | Distribution | None = None
+    ) -> None:
         super().__init__()
+        size = getattr(encoder, "outputs", None)
         if prior is None:
-            size = getattr(encoder, "outputs", None)
             if size is None:
                 raise TypeError(f"prior should be given, as {type(encoder).__name__} has no size ``outputs``")
             prior = StandardNormal(size)
+        if not isinstance(prior, nn.Module):
+            prior = Given(prior, dim=size)
         self.encoder = encoder
         self.decoder = decoder
         self.prior = prior

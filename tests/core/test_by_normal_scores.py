@@ -45,6 +45,10 @@ def test_the_log_density_is_that_of_the_score():
     x = density.constrain(z)["x0"]
     upper = torch.special.log_ndtr(z[:, 0]) - torch.special.log_ndtr(-z[:, 0])
     torch.testing.assert_close(x, upper, rtol=1e-7, atol=1e-9)
+    far = torch.tensor([[-30.0]], dtype=torch.float64)
+    torch.testing.assert_close(
+        density.constrain(far)["x0"], torch.special.log_ndtr(far[:, 0]), rtol=1e-12, atol=0
+    )
     expected = NORMAL.log_prob(z[:, 0]) + dist.Normal(x, 1.0).log_prob(data)
     torch.testing.assert_close(density.unconstrained_log_prob(z), expected, rtol=1e-12, atol=1e-12)
     # the density of values is still that of the law, and positions are found from values

@@ -16,6 +16,7 @@ from torch.distributions.transforms import Transform, identity_transform
 from probgen.core.density.at_positions import log_prob_at
 from probgen.core.density.bijectors import at_ends, bijector_of, innermost
 from probgen.core.density.mapped import tolerant
+from probgen.core.density.normal_scores import refuse_atoms
 from probgen.core.density.whole_number_cells import Cells
 from probgen.core.randomness import seeded
 from probgen.core.supports import support_of
@@ -100,6 +101,7 @@ class Density:
     @classmethod
     def from_distribution(cls, law: Distribution, *, name: str = "x") -> Density:
         """Return the density of a torch or Pyro distribution, its parameters' dtype and device kept."""
+        refuse_atoms(law, f"the target {name!r}")
         support = support_of(law)
         try:
             with seeded(0):  # of its dtype and device alone

@@ -67,7 +67,7 @@ class Starter(Messenger):
             _check_enumerable(name, law)
             self.discrete[name] = law
             return
-        scores = None if self.discrete else from_scores(message)
+        scores = from_scores(message, after_discrete=bool(self.discrete))
         transform = bijector(name, law) if scores is None else scores
         try:
             draw = drawn(law)

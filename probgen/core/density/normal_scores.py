@@ -6,6 +6,7 @@ the law is the standard normal one, and x takes one evaluation.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -20,7 +21,8 @@ class FromScores(Transform):
     r"""x = Q(Φ(z)), which turns standard normal z into draws of a law.
 
     Args:
-        law: with ``placed``, which gives quantiles in a dtype, and ``cdf``; of numbers that are independent.
+        law: of independent numbers, with ``at_normal_scores`` and ``normal_scores``, which map z to x and x
+            to z; or else with ``placed``, which gives quantiles in a dtype, and ``cdf``.
     """
 
     domain = constraints.real
@@ -32,22 +34,43 @@ class FromScores(Transform):
         self._law = _of_numbers(law)
 
     def _call(self, x: Tensor) -> Tensor:
-        return self._law.placed(torch.special.ndtr(x.to(torch.float64)), x.dtype)
+        if hasattr(self._law, "at_normal_scores"):
+            return self._law.at_normal_scores(x)
+        u = torch.special.erfc(-math.sqrt(0.5) * x.to(torch.float64)) / 2  # Φ(z), to all digits of a low tail
+        return self._law.placed(u, x.dtype)
 
     def _inverse(self, y: Tensor) -> Tensor:
+        if hasattr(self._law, "normal_scores"):
+            return self._law.normal_scores(y)
         return torch.special.ndtri(self._law.cdf(y.to(torch.float64))).to(y.dtype)
 
 
-def from_scores(site: Any) -> FromScores | None:
+def from_scores(site: Any, *, after_discrete: bool) -> FromScores | None:
     """Return the map from normal scores to the values of a site, where its law is best known by it.
 
-    None for other laws, and where the site is scaled or masked: p(x)^s is no power of the score's density.
+    None for other laws, and where the site is scaled or masked, as p(x)^s is no power of the score's density,
+    or comes after a discrete site that is summed out, on which its quantiles may hang.
+
+    Raises:
+        ValueError: for a law with atoms where x cannot be found by its score: chains would not be there.
     """
-    masked = site["mask"] is not None and site["mask"] is not True
-    if masked or isinstance(site["scale"], Tensor) or site["scale"] != 1:
+    law = _of_numbers(site["fn"])
+    if not getattr(law, "best_by_scores", False):
         return None
-    by_scores = getattr(_of_numbers(site["fn"]), "best_by_scores", False)
-    return FromScores(site["fn"]) if by_scores else None
+    masked = site["mask"] is not None and site["mask"] is not True
+    if after_discrete or masked or isinstance(site["scale"], Tensor) or site["scale"] != 1:
+        refuse_atoms(site["fn"], f"site {site['name']!r}, scaled, masked or after a discrete site,")
+        return None
+    return FromScores(site["fn"])
+
+
+def refuse_atoms(law: Distribution, what: str) -> None:
+    """Raise for a law with atoms, at which chains that walk on its values never are."""
+    if getattr(_of_numbers(law), "has_atoms", False):
+        raise ValueError(
+            f"{what} should have a density everywhere but its law, {type(_of_numbers(law)).__name__}, has an "
+            f"atom, which chains find in a plain site of Density.from_model alone; or give it a narrow spike"
+        )
 
 
 def log_prob_of_scores(law: Distribution, z: Tensor) -> Tensor:
