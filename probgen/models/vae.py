@@ -9,6 +9,8 @@ Source: Kingma and Welling (2014), Auto-encoding variational Bayes; Rezende, Moh
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
 import torch
 from torch import Tensor, nn
@@ -39,13 +41,11 @@ class VAE(Pair):
         self, encoder: nn.Module, decoder: nn.Module, prior: nn.Module | Distribution | None = None
     ) -> None:
         super().__init__()
-        size = getattr(encoder, "outputs", None)
-        if prior is None:
-            if size is None:
-                raise TypeError(f"prior should be given, as {type(encoder).__name__} has no size ``outputs``")
-            prior = StandardNormal(size)
         if not isinstance(prior, nn.Module):
-            prior = Given(prior, dim=size)
+            size: Any = getattr(encoder, "outputs", None)
+            if size is None and prior is None:
+                raise TypeError(f"prior should be given, as {type(encoder).__name__} has no size ``outputs``")
+            prior = StandardNormal(size) if prior is None else Given(prior, dim=size)
         self.encoder = encoder
         self.decoder = decoder
         self.prior = prior
