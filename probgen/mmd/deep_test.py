@@ -14,6 +14,7 @@ from probgen.mmd.feature_kernels import Deep
 from probgen.mmd.kernels import Gaussian
 from probgen.mmd.pairwise import check_finite, squared_distances
 from probgen.mmd.result import TestResult
+from probgen.mmd.scaling import Scale, scaled
 from probgen.mmd.two_sample import mmd_test
 
 _SHALLOW = 0.1  # the share of the kernel that is the plain Gaussian
@@ -30,6 +31,7 @@ def deep_kernel_test(
     steps: int = 100,
     learning_rate: float = 1e-3,
     permutations: int = 1000,
+    scale: Scale = "auto",
     generator: torch.Generator | None = None,
 ) -> TestResult:
     r"""Test whether two samples of independent points come from one law, under a kernel that is learned.
@@ -52,6 +54,8 @@ def deep_kernel_test(
             costs power.
         learning_rate: of Adam.
         permutations: as for :func:`mmd_test`.
+        scale: as for :func:`mmd_test`, by the pooled sample of both parts; by default where no network is
+            given, as one that is given takes the points as they are.
         generator: of the split, the default network, the batches and the permutations, on the device of the
             samples.
 
@@ -67,9 +71,11 @@ def deep_kernel_test(
     0.01
     """
     check_finite(x=x, y=y)
-    x, y = x.detach(), y.detach()
-    if network is None:  # of digits enough to learn
-        x, y = (z.to(torch.promote_types(z.dtype, torch.float32)) for z in (x, y))
+    dtype = torch.promote_types(x.dtype, torch.float32)  # of digits enough to learn
+    (x, y), choice = scaled(scale, own_units=network is not None, x=x, y=y)
+    if network is None:
+        centre = torch.cat([x, y]).double().mean(0)
+        x, y = ((z - centre).to(dtype) for z in (x, y))
     if not 0 < share < 1:
         raise ValueError(f"share should be between 0 and 1 but got {share}")
     steps = check_count("steps", steps)
@@ -79,7 +85,10 @@ def deep_kernel_test(
     learner = _default_network(torch.cat([u, v]), generator) if network is None else copy.deepcopy(network)
     kernel = Deep(learner, Gaussian(1.0)) * (1 - _SHALLOW) * shallow + _SHALLOW * shallow
     _maximise_power(kernel, learner, u, v, steps=steps, learning_rate=learning_rate, generator=generator)
-    return mmd_test(held_x, held_y, kernels=kernel, permutations=permutations, generator=generator)
+    found = mmd_test(
+        held_x, held_y, kernels=kernel, permutations=permutations, scale=None, generator=generator
+    )
+    return found._replace(scale=choice)
 
 
 def _split(

@@ -15,6 +15,7 @@ from probgen.mmd.bandwidths import default_gaussian
 from probgen.mmd.kernels import Energy
 from probgen.mmd.pairwise import symmetric_product
 from probgen.mmd.pooled import Pooled, checked_share
+from probgen.mmd.scaling import Scale, scaled
 from probgen.mmd.spread import any_weights, equal_weights, standard_error
 
 Estimator = Literal["unbiased", "biased"]
@@ -28,6 +29,7 @@ def mmd2(
     estimator: Estimator = "unbiased",
     weights_x: Tensor | None = None,
     weights_y: Tensor | None = None,
+    scale: Scale = "auto",
 ) -> Estimate:
     r"""Estimate MMD² between the laws of two samples, with its standard error.
 
@@ -52,6 +54,8 @@ def mmd2(
             one kernel: name it where several samples are compared.
         estimator: "unbiased" or "biased".
         weights_x, weights_y: of the points, shapes (n,) and (m,), not negative; they need not sum to 1.
+        scale: as for :func:`mmd_test`: by default columns are divided by their standard deviations in the
+            pooled sample, but for images and where a kernel is given, whose widths are in the samples' units.
 
     Raises:
         TypeError, ValueError: for samples that are too small, not finite or not alike, for weights that are
@@ -63,6 +67,7 @@ def mmd2(
     >>> round(mmd2(x, x + 1, Energy(), estimator="biased").value, 6)
     0.5
     """
+    (x, y), _ = scaled(scale, own_units=kernel is not None, x=x, y=y)
     kernels = [default_gaussian(x, y) if kernel is None else kernel]
     (found,) = mmd2_profile(x, y, kernels, estimator=estimator, weights_x=weights_x, weights_y=weights_y)
     return found
@@ -79,7 +84,7 @@ def mmd2_profile(
 ) -> list[Estimate]:
     r"""Estimate MMD² under each of several kernels in one pass over the pairs: at which scale do laws differ?
 
-    Arguments and errors are those of :func:`mmd2`.
+    Arguments and errors are those of :func:`mmd2`; samples are taken as they are.
 
     >>> from probgen.mmd import Gaussian
     >>> x = torch.arange(40.0)
@@ -125,19 +130,21 @@ def mmd2_profile(
     return estimates
 
 
-def energy_distance(x: Tensor, y: Tensor) -> Estimate:
+def energy_distance(x: Tensor, y: Tensor, *, scale: Scale = "auto") -> Estimate:
     r"""Estimate the energy distance 2 E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖ without bias, with its standard error.
 
-    It is in the units of the data, 0 only where the laws agree, and not square-rooted; in one dimension it is
-    2 ∫ (F − G)². Arguments and errors are those of :func:`mmd2`.
+    It is 0 only where the laws agree, and not square-rooted; in one dimension it is 2 ∫ (F − G)². By default
+    it is in standard deviations of the pooled sample, for images in the units of the data; ``scale`` and the
+    errors are those of :func:`mmd2`.
 
     Source: Székely and Rizzo (2013).
 
     >>> x = torch.tensor([0.0, 1.0, 2.0, 3.0])
-    >>> round(energy_distance(x, x + 10).value, 6)
+    >>> round(energy_distance(x, x + 10, scale=None).value, 6)
     16.666667
     """
-    return mmd2(x, y, Energy())
+    (x, y), _ = scaled(scale, x=x, y=y)
+    return mmd2(x, y, Energy(), scale=None)
 
 
 def confidence_interval(estimate: Estimate, *, level: float = 0.95) -> tuple[float, float]:

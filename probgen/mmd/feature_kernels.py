@@ -94,8 +94,10 @@ class Deep(PairKernel):
         self.matrices = self.kernel.matrices
 
     def features(self, samples: Sequence[Tensor], dtype: torch.dtype) -> list[Features]:
-        """Return the features of the network's output, computed for all the samples at once."""
+        """Return the features of the network's output, computed for all the samples at once, in its dtype."""
         points = torch.cat(list(samples))
+        if isinstance(self.network, torch.nn.Module):
+            points = points.to(next((p.dtype for p in self.network.parameters()), points.dtype))
         found = self.network(points)
         if found.dim() == 0 or len(found) != len(points):
             raise ValueError(

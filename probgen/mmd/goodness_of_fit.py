@@ -16,7 +16,8 @@ from probgen.mmd.blocks import blocks_of_chains, membership, random_signs, signe
 from probgen.mmd.kernels import InverseMultiquadric
 from probgen.mmd.pairwise import quadratic_forms
 from probgen.mmd.result import TestResult, drawn_result
-from probgen.mmd.stein import SteinKernel, Target, points_and_scores, smooth
+from probgen.mmd.scaling import Scale
+from probgen.mmd.stein import SteinKernel, Target, in_units, points_and_scores, smooth
 
 
 def ksd_test(
@@ -26,6 +27,7 @@ def ksd_test(
     kernels: Kernel | Sequence[Kernel] | None = None,
     method: Literal["independent", "block"] = "independent",
     bootstraps: int = 1000,
+    scale: Scale = "auto",
     generator: torch.Generator | None = None,
 ) -> TestResult:
     r"""Test whether draws come from a density, known up to its constant, by KSD² and a wild bootstrap.
@@ -50,6 +52,8 @@ def ksd_test(
             inverse multiquadrics of each width of :func:`bandwidth_grid` of x.
         method: "independent" or "block".
         bootstraps: B.
+        scale: as for :func:`ksd2`: by default, and where no kernel is given, columns are divided by their
+            standard deviations in the draws, and the density is that of what is divided.
         generator: of the signs, on the device of the draws.
 
     Returns:
@@ -78,6 +82,7 @@ def ksd_test(
         (chains, length), x = _flattened(x)
     # Of the target only the score ∇ log p is needed, at the points.
     points, scores = points_and_scores(x, target)
+    points, scores, choice = in_units(points, scores, scale, own_units=kernels is not None)
     n = len(points)
     if n < 4:
         raise ValueError(f"x should hold at least 4 points but has {n}")
@@ -104,8 +109,10 @@ def ksd_test(
     rounding = 8 * n * torch.finfo(torch.float64).eps * largest
     arrangements = 2.0 ** (count - 1) if count < 1000 else float("inf")
     if len(chosen) > 1:
-        return by_smallest_p_value(statistics, rounding, arrangements=arrangements)
-    return drawn_result(statistics[0], float(rounding[0]), arrangements=arrangements)
+        found = by_smallest_p_value(statistics, rounding, arrangements=arrangements)
+    else:
+        found = drawn_result(statistics[0], float(rounding[0]), arrangements=arrangements)
+    return found._replace(scale=choice)
 
 
 def _flattened(x: Any) -> tuple[tuple[int, int], Any]:

@@ -13,18 +13,23 @@ from probgen.mmd.algebra import Kernel
 from probgen.mmd.bandwidths import default_gaussian
 from probgen.mmd.pairwise import check_finite, symmetric_product
 from probgen.mmd.pooled import Pooled
+from probgen.mmd.scaling import Scale, scaled
 
 
 class RelativeResult(NamedTuple):
-    """MMD²(x, reference) − MMD²(y, reference), its standard error, and the p-value of "x is no farther"."""
+    """MMD²(x, reference) − MMD²(y, reference), its standard error, and the p-value of "x is no farther".
+
+    ``scale`` says what the columns were divided by, as in :class:`TestResult`.
+    """
 
     difference: float
     stderr: float
     p_value: float
+    scale: str | None = None
 
 
 def relative_mmd_test(
-    x: Tensor, y: Tensor, reference: Tensor, *, kernel: Kernel | None = None
+    x: Tensor, y: Tensor, reference: Tensor, *, kernel: Kernel | None = None, scale: Scale = "auto"
 ) -> RelativeResult:
     r"""Test whether y is closer to a reference than x is, by MMD: of two models, which draws more like data?
 
@@ -39,6 +44,8 @@ def relative_mmd_test(
         x, y, reference: samples of shape (n, \*event), (m, \*event) and (l, \*event), of at least 4 points.
         kernel: chosen without a look at the samples' differences. By default the mean of Gaussians over
             :func:`bandwidth_grid` of all three pooled.
+        scale: as for :func:`mmd_test`; by default columns are divided by their standard deviations in all
+            three samples together, where no kernel is given.
 
     Raises:
         TypeError, ValueError: for samples that are too small, not finite or not alike, for a kernel that
@@ -55,6 +62,7 @@ def relative_mmd_test(
     for name, sample in (("x", x), ("y", y), ("reference", reference)):
         if len(sample) < 4:
             raise ValueError(f"{name} should hold at least 4 points but has {len(sample)}")
+    (x, y, reference), choice = scaled(scale, own_units=kernel is not None, x=x, y=y, reference=reference)
     both = torch.cat([x, y])
     pooled = Pooled([default_gaussian(both, reference) if kernel is None else kernel], both, reference)
     n, m, size = len(x), len(y), len(reference)
@@ -72,4 +80,4 @@ def relative_mmd_test(
         raise ValueError("kernel should tell some of the points apart but does not vary over the samples")
     stderr = math.sqrt(variance)
     p_value = NormalDist().cdf(-float(difference) / stderr)
-    return RelativeResult(float(difference), stderr, p_value)
+    return RelativeResult(float(difference), stderr, p_value, choice)

@@ -17,6 +17,8 @@ class TestResult(NamedTuple):
         null: the statistic's values under the null hypothesis, such as those under the permutations.
         smallest_p_value: that the test can return; no level below it can be reached.
         kernel_p_values: of aggregated kernels, the p-value of each, adjusted for their number.
+        scale: what the columns were divided by: "pooled", their standard deviations in all samples together,
+            "given", or None, nothing.
     """
 
     statistic: float
@@ -24,6 +26,7 @@ class TestResult(NamedTuple):
     null: Tensor
     smallest_p_value: float = 0.0
     kernel_p_values: tuple[float, ...] = ()
+    scale: str | None = None
 
     def rejects(self, level: float = 0.05) -> bool:
         """Say whether the test rejects at a level.
@@ -47,11 +50,12 @@ class TestResult(NamedTuple):
 
     def __repr__(self) -> str:
         """Show the result in a line, with how many values of the null there are."""
+        unit = "" if self.scale is None else f", scale={self.scale!r}"
         each = ", ".join(f"{p:.3g}" for p in self.kernel_p_values)
         return (
             f"TestResult(statistic={self.statistic:.6g}, p_value={self.p_value:.4g}, "
             f"null=<{len(self.null)} values>, smallest_p_value={self.smallest_p_value:.3g}, "
-            f"kernel_p_values=({each}))"
+            f"kernel_p_values=({each}){unit})"
         )
 
 

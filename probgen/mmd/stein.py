@@ -15,6 +15,7 @@ from probgen.mmd.estimators import Estimator, inner_weight
 from probgen.mmd.kernels import InverseMultiquadric
 from probgen.mmd.pairwise import accurate_squared_distances, centred, check_finite, symmetric_product
 from probgen.mmd.pooled import checked_share
+from probgen.mmd.scaling import Scale, units_of
 from probgen.mmd.spread import standard_error, variance_within
 
 Target: TypeAlias = Density | Callable[[Tensor], Tensor]
@@ -61,6 +62,7 @@ def ksd2(
     *,
     estimator: Estimator = "unbiased",
     weights: Tensor | None = None,
+    scale: Scale = "auto",
 ) -> Estimate:
     r"""Estimate the squared kernel Stein discrepancy between a sample's law and a density, with its error.
 
@@ -73,6 +75,10 @@ def ksd2(
     much mass far modes have. For a density with a bounded support, points and score are those on the
     unconstrained scale. Memory is O(n), time O(n²).
 
+    A score has the inverse of its column's units, so that narrow columns outweigh wide ones. By default
+    columns are divided by their standard deviations u in the draws, and what is estimated is the discrepancy
+    between the laws of z = x / u, whose score is u ∇ log p(u z): the density is scaled with the draws.
+
     Args:
         x: draws of shape (n, \*event), n at least 4, on the constrained scale, or a mapping of such by site.
         target: a :class:`Density`, or its score ∇ log p, a function from points (n, d) to (n, d).
@@ -80,6 +86,9 @@ def ksd2(
             multiquadric at the median bandwidth of x.
         estimator: "unbiased" or "biased".
         weights: of the draws, shape (n,), not negative; they need not sum to 1.
+        scale: "pooled" for the standard deviations of the draws, a tensor of shape (d,), None for the units
+            of the density, or "auto": None where a kernel is given, whose width is in these, else "pooled".
+            Compare values of several samples under one kernel and scale.
 
     Raises:
         TypeError, ValueError: for draws that are too few, not finite or outside the support, a score that is
@@ -96,6 +105,7 @@ def ksd2(
     True
     """
     points, scores = points_and_scores(x, target)
+    points, scores, _ = in_units(points, scores, scale, own_units=kernel is not None)
     n = len(points)
     if n < 4:
         raise ValueError(f"x should hold at least 4 points for a standard error but has {n}")
@@ -147,6 +157,14 @@ def points_and_scores(x: Tensor | Mapping[str, Tensor], target: Target) -> tuple
         where = int((~finite).nonzero()[0])
         raise ValueError(f"the score should be finite but is {scores[where].tolist()} at point {where} of x")
     return points, scores.double()
+
+
+def in_units(
+    points: Tensor, scores: Tensor, scale: Scale, *, own_units: bool
+) -> tuple[Tensor, Tensor, str | None]:
+    """Return z = x / u and the score of its law, u ∇ log p(x), and the choice of u in a word."""
+    units, choice = units_of(scale, own_units=own_units, x=points)
+    return (points, scores, None) if units is None else (points / units, scores * units, choice)
 
 
 def smooth(kernel: Kernel, points: Tensor) -> Radial:

@@ -19,6 +19,7 @@ from probgen.mmd.null_laws import gamma_test, spectral_test
 from probgen.mmd.pairwise import quadratic_forms
 from probgen.mmd.pooled import Pooled
 from probgen.mmd.result import TestResult, drawn_result
+from probgen.mmd.scaling import Scale, scaled
 
 Method = Literal["permutation", "aggregated", "fuse", "block", "gamma", "spectral"]
 
@@ -32,6 +33,7 @@ def mmd_test(
     weights_x: Tensor | None = None,
     weights_y: Tensor | None = None,
     permutations: int = 1000,
+    scale: Scale = "auto",
     generator: torch.Generator | None = None,
 ) -> TestResult:
     r"""Test whether two samples come from one law, by permutations of unbiased MMD².
@@ -40,6 +42,12 @@ def mmd_test(
     to rounding, count), so that P(p ≤ α) ≤ α where the laws agree, for any sizes and any number of
     permutations. All permutations are taken in one pass over the distances, under all kernels; memory is
     O((n + m) B). The points of each sample should be independent, but for "block".
+
+    Distances are between columns in units of their own, or else wide columns would hide what narrow ones have
+    to say: ``scale="pooled"`` divides each by its standard deviation in the pooled sample, which does not
+    depend on which point came from where, so that levels hold. That is so by default, but for images (events
+    of three dimensions or more), whose numbers have one unit, and where ``kernels`` are given, whose widths
+    are in the units of the samples: with these say ``scale="pooled"`` where widths are in deviations.
 
     With one kernel (``"permutation"``) the statistic is MMD². Laws that differ at one scale only are seen
     best under a kernel of this scale, which must not be chosen by a look at the samples' difference: give
@@ -70,6 +78,8 @@ def mmd_test(
         method: "permutation", "aggregated", "fuse" or "block"; "gamma" or "spectral" to approximate.
         weights_x, weights_y: of the points, with "block" only: not negative, shapes (chains, draws) or (m,).
         permutations: B, the number of permutations, of vectors of signs or of draws from the limit.
+        scale: what columns are divided by: "pooled", a tensor of positive numbers, shape event, None for
+            nothing, or "auto", as said above.
         generator: of these, on the device of the samples.
 
     Returns:
@@ -79,9 +89,9 @@ def mmd_test(
 
     Raises:
         TypeError, ValueError: for samples that are too small, not finite or not alike, fewer than one
-            permutation, another method, no kernel or more than the method takes, a kernel that returns NaN
-            or infinite values, weights that the method does not take, and for too few draws to make 8
-            blocks.
+            permutation, another method or scale, no kernel or more than the method takes, a kernel that
+            returns NaN or infinite values, weights that the method does not take, and for too few draws to
+            make 8 blocks.
 
     Source: Gretton et al. (2012); Phipson and Smyth (2010) for the p-value; Westfall and Young (1993) and
     Schrab, Kim, Albert, Laurent, Guedj and Gretton (2023) for aggregated tests, here with one set of
@@ -98,12 +108,33 @@ def mmd_test(
     ... )
     >>> found.rejects(0.01)
     True
+    >>> narrow = torch.tensor([1000.0, 0.001])  # the samples differ in the narrow column only
+    >>> both = torch.randn(2, 100, 2, generator=rng) * narrow + torch.tensor([[[0.0, 0.0]], [[0.0, 0.001]]])
+    >>> mmd_test(*both, permutations=99, generator=rng).p_value
+    0.01
     """
     permutations = check_count("permutations", permutations)
     _check_method(method, weights_x, weights_y)
     if method == "block":
         shares = block_shares(x, y, weights_x, weights_y, generator)
         x, y = x.flatten(0, 1), y.flatten(0, 1) if y.dim() == x.dim() else y
+    else:
+        shares = None
+    (x, y), choice = scaled(scale, own_units=kernels is not None, x=x, y=y)
+    found = _tested(x, y, kernels, method, shares, permutations, generator)
+    return found._replace(scale=choice)
+
+
+def _tested(
+    x: Tensor,
+    y: Tensor,
+    kernels: Kernel | Sequence[Kernel] | None,
+    method: Method,
+    shares: Tensor | None,
+    permutations: int,
+    generator: torch.Generator | None,
+) -> TestResult:
+    """Return the result of a test of samples as they are; ``shares`` are those of draws in blocks."""
     chosen = _chosen(kernels, method, x, y)
     pooled = Pooled(chosen, x, y)
     n, m = pooled.n, pooled.m
@@ -116,7 +147,7 @@ def mmd_test(
         return gamma_test(pooled)
     if method == "spectral":
         return spectral_test(pooled, permutations, generator)
-    if method == "block":
+    if shares is not None:
         statistics = signed_statistics(pooled, shares, permutations, generator)
         arrangements = 2 ** (shares.shape[1] - 1)
     else:

@@ -11,6 +11,7 @@ from probgen.mmd.algebra import Features, Kernel, PairKernel, as_pair_kernel, ro
 from probgen.mmd.bandwidths import default_gaussian
 from probgen.mmd.pairwise import accurate_squared_distances, check_finite, check_near, row_spans
 from probgen.mmd.processes import summed, turns
+from probgen.mmd.scaling import Scale, scaled, units_of
 
 
 class Extremes(NamedTuple):
@@ -23,7 +24,14 @@ class Extremes(NamedTuple):
 
 
 @torch.no_grad()
-def witness(x: Tensor, y: Tensor, kernel: Kernel | None = None, *, at: Tensor | None = None) -> Tensor:
+def witness(
+    x: Tensor,
+    y: Tensor,
+    kernel: Kernel | None = None,
+    *,
+    at: Tensor | None = None,
+    scale: Scale = "auto",
+) -> Tensor:
     r"""Return the witness function f(z) = mean k(x_i, z) − mean k(y_j, z): how much denser x is around z.
 
     The mean of f over x less that over y is MMD². Where f is positive, x has more mass at the scale of the
@@ -34,6 +42,7 @@ def witness(x: Tensor, y: Tensor, kernel: Kernel | None = None, *, at: Tensor | 
         kernel: as for :func:`mmd2`, by default the mean of Gaussians over :func:`bandwidth_grid`.
         at: where, shape (k, \*event); by default at the points of x and then of y, each of which is left out
             of the mean over its own sample, so that it does not speak for itself.
+        scale: as for :func:`mmd_test`, by the pooled sample of x and y.
 
     Returns:
         float64 values, shape (k,) or (n + m,).
@@ -55,6 +64,9 @@ def witness(x: Tensor, y: Tensor, kernel: Kernel | None = None, *, at: Tensor | 
     for name, sample in (("x", x), ("y", y)):
         if len(sample) < 2:
             raise ValueError(f"{name} should hold at least 2 points but has {len(sample)}")
+    units, _ = units_of(scale, own_units=kernel is not None, x=x, y=y)
+    (x, y), _ = scaled(units, x=x, y=y)
+    samples = {"x": x, "y": y} if at is None else {"x": x, "y": y, "at": scaled(units, at=at)[0][0]}
     pair_kernel = as_pair_kernel(default_gaussian(x, y) if kernel is None else kernel)
     features = pair_kernel.features(tuple(samples.values()), torch.float64)
     for name, matrices in zip(samples, features, strict=True):
@@ -79,11 +91,13 @@ def witness(x: Tensor, y: Tensor, kernel: Kernel | None = None, *, at: Tensor | 
     return found
 
 
-def most_different(x: Tensor, y: Tensor, kernel: Kernel | None = None, *, number: int = 10) -> Extremes:
+def most_different(
+    x: Tensor, y: Tensor, kernel: Kernel | None = None, *, number: int = 10, scale: Scale = "auto"
+) -> Extremes:
     r"""Return the points of the two samples where the witness is largest, and those where it is smallest.
 
     Args:
-        x, y, kernel: as for :func:`witness`.
+        x, y, kernel, scale: as for :func:`witness`.
         number: how many points of either kind.
 
     Returns:
@@ -101,7 +115,7 @@ def most_different(x: Tensor, y: Tensor, kernel: Kernel | None = None, *, number
     check_finite(x=x, y=y)
     if not 1 <= number <= len(x) + len(y):
         raise ValueError(f"number should be between 1 and the {len(x) + len(y)} points but got {number}")
-    values = witness(x, y, kernel)
+    values = witness(x, y, kernel, scale=scale)
     points = torch.cat([x, y])
     most, least = (values.topk(number, largest=largest) for largest in (True, False))
     return Extremes(points[most.indices], points[least.indices], most.values, least.values)

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from probgen.evaluation import classifier_two_sample
-from probgen.mmd import Gaussian, deep_kernel_test, ksd_test, mmd_test, relative_mmd_test
+from probgen.mmd import Energy, Gaussian, deep_kernel_test, ksd_test, mmd_test, relative_mmd_test
 from tests.benchmarks.results import record
 
 LEVEL = 0.05
+DECADES = torch.logspace(-3, 3, 5)
 Draw = Callable[[torch.Generator], tuple[Tensor, Tensor]]
 
 
@@ -72,6 +73,25 @@ def opposite(x: Tensor, y: Tensor, rng: torch.Generator) -> float:
     """Both samples are as far from the reference, which is the edge of the null hypothesis."""
     reference = normal(100, x.shape[1], rng)
     return relative_mmd_test(x + 0.7, y - 0.7, reference, kernel=Gaussian(1.5)).p_value
+
+
+def opposite_in_deviations(x: Tensor, y: Tensor, rng: torch.Generator) -> float:
+    """As `opposite`, where the columns have other units."""
+    reference = normal(100, x.shape[1], rng) * DECADES
+    x, y, kernel = x + 0.7 * DECADES, y - 0.7 * DECADES, Gaussian(1.5)
+    return relative_mmd_test(x, y, reference, kernel=kernel, scale="pooled").p_value
+
+
+def energy(x: Tensor, y: Tensor, rng: torch.Generator) -> float:
+    return mmd_test(x, y, kernels=Energy(), scale="pooled", permutations=199, generator=rng).p_value
+
+
+def whole_chains(x: Tensor, y: Tensor, rng: torch.Generator) -> float:
+    return mmd_test(x[:, None], y, method="block", permutations=199, generator=rng).p_value
+
+
+def ksd_in_decades(x: Tensor, _: Tensor, rng: torch.Generator) -> float:
+    return ksd_test(x, lambda x: -x / DECADES**2, bootstraps=199, generator=rng).p_value
 
 
 def ksd(method: str) -> Callable[..., float]:
@@ -135,6 +155,16 @@ CLASSIFIER_POINTS: dict[str, Draw] = {
     "100 and 300 points, d = 10": lambda rng: (normal(100, 10, rng), normal(300, 10, rng)),
     "ties: 50 and 50 points of {−1, 1}³": lambda rng: (normal(50, 3, rng).sign(), normal(50, 3, rng).sign()),
 }
+UNITS = "60 and 40 points, columns of sds 0.001, 0.03, 1, 30 and 1000"
+IN_UNITS: dict[str, Callable[..., float]] = {
+    **{name: independent(name) for name in ("permutation", "aggregated", "fuse", "gamma", "spectral")},
+    "energy distance": energy,
+    "block": whole_chains,
+    "deep kernel": learned,
+    "relative, at equal distance": opposite_in_deviations,
+    "KSD independent": ksd_in_decades,
+    "classifier": classifier,
+}
 HUNDRED = "100 and 80 points, d = 2"
 WARNINGS = {"permutation of draws": as_points, "wild bootstrap, length 20": wild_bootstrap}
 OTHERS = {
@@ -161,6 +191,10 @@ LEVELS: dict[tuple[str, str], tuple[Callable[..., float], Draw]] = {
     **{("KSD independent", case): (ksd("independent"), draw) for case, draw in KSD_POINTS.items()},
     **{("KSD block", case): (ksd("block"), draw) for case, draw in KSD_CHAINS.items()},
     **{("classifier", case): (classifier, draw) for case, draw in CLASSIFIER_POINTS.items()},
+    **{
+        (name, UNITS): (test, lambda rng: (normal(60, 5, rng) * DECADES, normal(40, 5, rng) * DECADES))
+        for name, test in IN_UNITS.items()
+    },
 }
 
 

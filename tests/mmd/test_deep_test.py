@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import stats
 
-from probgen.mmd import Gaussian, deep_kernel_test, deep_test, mmd2
+from probgen.mmd import Gaussian, TestResult, deep_kernel_test, deep_test, mmd2
 
 
 def test_the_level_holds_however_much_the_kernel_overfits(device, dtype, generator):
@@ -39,6 +39,7 @@ def test_it_learns_where_to_look(device, generator, monkeypatch):
 
     def spy(held_x, held_y, *, kernels, **_):
         seen.update(kernel=kernels, held=(held_x, held_y))
+        return TestResult(0.0, 1.0, held_x)
 
     monkeypatch.setattr(deep_test, "mmd_test", spy)
     network = torch.nn.Linear(20, 1).to(x)

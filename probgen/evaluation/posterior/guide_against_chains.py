@@ -136,7 +136,9 @@ def guide_against_chains(
     generator = torch.Generator(x.device).manual_seed(seed)
     count = max(1000, 200 * len(x)) if permutations is None else permutations
     p_values = [
-        mmd_test(*_standardised(posterior, guide, row), permutations=count, generator=generator).p_value
+        mmd_test(
+            *_standardised(posterior, guide, row), permutations=count, scale=None, generator=generator
+        ).p_value
         for row in range(len(x))
     ]
     rows = pd.DataFrame({"k_hat": k_hat.tolist(), "ess": ess.tolist(), "p_value": p_values})
