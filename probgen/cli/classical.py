@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, constraints
 
 from probgen import data, sampling
 from probgen.compare import Fitted, Method
@@ -16,7 +16,11 @@ from probgen.core import Density, seeded
 from probgen.recipes import Task
 
 CHAINS = 256
-"""Chains that warm up and are diagnosed; the draws come from one chain each, so that they are independent."""
+"""Chains that warm up, are diagnosed, and then go on, so far between draws that these are independent."""
+
+WARM_UP, DRAWS = 2000, 400
+THINS = (4, 16, 64)
+"""Steps of tuning, and draws a chain by which they are diagnosed, so many steps apart: until they agree."""
 
 EM_ROWS = 10_000
 """Most training images that a mixture is fitted to."""
@@ -48,45 +52,45 @@ def pixels(task: Task) -> Method:
     )
 
 
-def mixture(task: Task, *, components: int = 40, steps: int = 1000) -> Method:
-    """A Gaussian mixture fitted to dequantised images, drawn by random-walk Metropolis–Hastings."""
+def mixture(task: Task, *, components: int = 40) -> Method:
+    """A Gaussian mixture fitted to dequantised images, drawn exactly."""
     levels = task.levels
 
     def fit(train: Tensor, seed: int) -> Fitted:
-        noise = torch.Generator(train.device).manual_seed(seed)
-        spread = data.dequantise(train.double(), levels, generator=noise)
-        density = Density(
-            _fit_mixture(spread, components, seed),
-            support=constraints.real_vector,
-            event_shape=train.shape[1:],
-            dtype=spread.dtype,
-            device=train.device,
-        )
-
-        def start(n: int, noise: torch.Generator) -> Tensor:
-            return spread[torch.randint(len(spread), (n,), generator=noise, device=train.device)]
-
-        draw, notes = _chains(density, start, steps, noise, covariance="diagonal")
+        law = _fit_mixture(_dequantised(train, levels, seed), components, seed)
 
         def sample(n: int, *, seed: int) -> Tensor:
-            y = draw(n, torch.Generator(train.device).manual_seed(seed))
-            inside = y.clamp(0, 1)  # the outer levels take what lies beyond them
-            return data.quantise(inside, levels).to(train.dtype)
+            with seeded(seed):
+                return _as_images(law.sample((n,)), levels).to(train.dtype)
 
-        def log_prob(x: Tensor) -> Tensor:
-            noise = torch.Generator(x.device).manual_seed(0)
-            ys = (data.dequantise(x.double(), levels, generator=noise) for _ in range(20))
-            log_probs = torch.stack([density.log_prob(y) for y in ys])
-            return log_probs.logsumexp(0) - math.log(20) - x.shape[1] * math.log(levels)
-
-        return Fitted(sample, log_prob, notes=notes)
+        return Fitted(sample, _dequantised_log_prob(law.log_prob, levels))
 
     return Method(
         fit,
-        f"random-walk Metropolis–Hastings, {steps} steps from training images, on a mixture of {components} "
-        "Gaussians (diagonal) fitted to the dequantised training images; its likelihood is the bound by "
-        "dequantisation of Theis and others (2016)",
+        f"exact draws of a mixture of {components} Gaussians (diagonal) fitted to the dequantised training "
+        "images; its likelihood is the bound by dequantisation of Theis and others (2016)",
     )
+
+
+def _dequantised(train: Tensor, levels: int, seed: int) -> Tensor:
+    noise = torch.Generator(train.device).manual_seed(seed)
+    return data.dequantise(train.double(), levels, generator=noise)
+
+
+def _as_images(y: Tensor, levels: int) -> Tensor:
+    return data.quantise(y.clamp(0, 1), levels)  # the outer levels take what lies beyond them
+
+
+def _dequantised_log_prob(log_prob: Callable[[Tensor], Tensor], levels: int) -> Callable[[Tensor], Tensor]:
+    """Return log mean exp of a density at 20 dequantised copies of images, less their volume: a bound."""
+
+    def bound(x: Tensor) -> Tensor:
+        noise = torch.Generator(x.device).manual_seed(0)
+        ys = (data.dequantise(x.double(), levels, generator=noise) for _ in range(20))
+        log_probs = torch.stack([log_prob(y) for y in ys])
+        return log_probs.logsumexp(0) - math.log(20) - x.shape[1] * math.log(levels)
+
+    return bound
 
 
 def inverse(task: Task) -> Method:
@@ -140,66 +144,75 @@ def rejection(task: Task) -> Method:
     )
 
 
-def metropolis(task: Task, *, steps: int = 2000) -> Method:
-    """Random-walk Metropolis–Hastings on the target's density, from a standard normal start."""
+def metropolis(task: Task) -> Method:
+    """Random-walk Metropolis–Hastings on the target's density, from standard normal starting points."""
     target = task.target
     assert target is not None
 
     def fit(train: Tensor, seed: int) -> Fitted:
-        noise = torch.Generator(train.device).manual_seed(seed)
         where: dict[str, Any] = {"dtype": torch.float64, "device": train.device}
         density = Density(target.log_prob, support=constraints.real_vector, event_shape=(2,), **where)
-
-        def start(n: int, noise: torch.Generator) -> Tensor:
-            return sampling.initial_positions(density, n, generator=noise)
-
-        draw, notes = _chains(density, start, steps, noise)
+        chains = _chains(density, torch.Generator(train.device).manual_seed(seed))
 
         def sample(n: int, *, seed: int) -> Tensor:
-            return draw(n, torch.Generator(train.device).manual_seed(seed)).to(train.dtype)
+            return chains.draw(n, seed).to(train.dtype)
 
-        return Fitted(sample, _exact(task), notes=notes)
+        return Fitted(sample, _exact(task), notes=chains.notes, findings=chains.findings)
 
-    return Method(fit, f"random-walk Metropolis–Hastings, {steps} steps from a standard normal start")
-
-
-Start = Callable[[int, torch.Generator], Tensor]
+    return Method(fit, _METROPOLIS)
 
 
-def _chains(
-    density: Density,
-    start: Start,
-    steps: int,
-    generator: torch.Generator,
-    *,
-    covariance: Literal["dense", "diagonal"] = "dense",
-) -> tuple[Start, dict[str, str | float]]:
-    """Tune and diagnose a random walk; return what draws the last states of n fresh chains, and notes."""
-    transition, position = sampling.adapt_random_walk(
-        density, start(CHAINS, generator), steps=steps, covariance=covariance, generator=generator
-    )
-    pilot = sampling.run(
-        transition, position, draws=100, thin=max(1, steps // 100), density=density, generator=generator
-    )
-    notes: dict[str, str | float] = {
-        "acceptance": float(pilot.statistics["acceptance"].mean()),
-        "largest R-hat": float(pilot.summary().r_hat.max()),
-    }
+_METROPOLIS = (
+    f"random-walk Metropolis–Hastings, {CHAINS} chains from standard normal points, which know nothing of "
+    f"the law, run until they agree, for {DRAWS * THINS[-1]:,} steps at most; draws are two autocorrelation "
+    "times apart"
+)
 
-    def draw(n: int, generator: torch.Generator) -> Tensor:
-        chains = sampling.run(
-            transition, start(n, generator), draws=1, thin=steps, density=density, generator=generator
+
+class _Run(NamedTuple):
+    """Chains that have run: what draws n points from them under a seed, notes, and what is wrong."""
+
+    draw: Callable[[int, int], Tensor]
+    notes: dict[str, str | float]
+    findings: list[str]
+
+
+def _chains(density: Density, generator: torch.Generator) -> _Run:
+    """Tune a random walk and run it, each time longer, until its own diagnosis finds nothing wrong."""
+    start = sampling.initial_positions(density, CHAINS, generator=generator)
+    transition, position = sampling.adapt_random_walk(density, start, steps=WARM_UP, generator=generator)
+    state: Any = position
+    for thin in THINS:
+        chains = sampling.run(transition, state, draws=DRAWS, thin=thin, density=density, generator=generator)
+        findings = chains.diagnose()
+        if not findings:
+            break
+        state = chains.state
+    summary = chains.summary()
+    effective = float(summary[["ess_bulk", "ess_tail"]].min(axis=1).min())
+    apart = thin * min(DRAWS, math.ceil(2 * CHAINS * DRAWS / effective))
+
+    def draw(n: int, seed: int) -> Tensor:
+        found = sampling.run(
+            transition,
+            chains.state,
+            draws=-(-n // CHAINS),
+            thin=apart,
+            density=density,
+            generator=torch.Generator(density.device).manual_seed(seed),
         )
-        return chains[density.names[0]][:, 0]
+        return found[density.names[0]].transpose(0, 1).flatten(0, 1)[:n]
 
-    return draw, notes
+    notes: dict[str, str | float] = {
+        "acceptance": float(chains.statistics["acceptance"].mean()),
+        "largest R-hat": float(summary.r_hat.max()),
+        "steps between draws": float(apart),
+    }
+    return _Run(draw, notes, findings)
 
 
-def _fit_mixture(y: Tensor, components: int, seed: int) -> Callable[[Tensor], Tensor]:
-    """Fit a mixture of Gaussians with diagonal covariances by EM; return its log-density.
-
-    Σ_j (y_j − μ_j)² / σ_j² is expanded about the pooled mean into two matrix products, in float64.
-    """
+def _fit_mixture(y: Tensor, components: int, seed: int) -> MixtureSameFamily:
+    """Fit a mixture of Gaussians with diagonal covariances by EM."""
     from sklearn.mixture import GaussianMixture
 
     rows = y[:EM_ROWS].cpu().numpy()
@@ -209,16 +222,8 @@ def _fit_mixture(y: Tensor, components: int, seed: int) -> Callable[[Tensor], Te
         torch.as_tensor(value, dtype=y.dtype, device=y.device)
         for value in (found.weights_, found.means_, found.covariances_)
     )
-    centre = weights @ means
-    means = means - centre
-    constant = weights.log() - 0.5 * (means**2 / variances + (2 * math.pi * variances).log()).sum(1)
-    square, linear = (-0.5 / variances).T, (means / variances).T
-
-    def log_prob(y: Tensor) -> Tensor:
-        x = y - centre
-        return (constant + x**2 @ square + x @ linear).logsumexp(-1)
-
-    return log_prob
+    parts = Independent(Normal(means, variances.sqrt(), validate_args=False), 1, validate_args=False)
+    return MixtureSameFamily(Categorical(weights), parts, validate_args=False)
 
 
 def _exact(task: Task) -> Callable[[Tensor], Tensor]:

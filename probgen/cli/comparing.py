@@ -49,7 +49,7 @@ def choose(task: Task, wanted: Sequence[str] | None) -> dict[str, Method]:
 def methods(task: Task) -> dict[str, Method]:
     """Return the methods that suit a task by name: the classical ones, then the recipes."""
     known = {
-        "images": {"pixels": classical.pixels, "metropolis": classical.mixture},
+        "images": {"pixels": classical.pixels, "mixture": classical.mixture},
         "plane": {
             "inverse": classical.inverse,
             "rejection": classical.rejection,
@@ -70,10 +70,11 @@ def learned(name: str, task: Task, about: str) -> Method:
         recipe = recipes.make(name, task)
         histories = recipes.train(recipe, task, seed=seed, progress=False)
         notes = {"training": f"{histories[-1].ended}, {sum(h.step for h in histories)} steps"}
+        findings = [sentence for h in histories if h.collapsed() for sentence in h.diagnose()]
         log_prob = None
         if isinstance(recipe.model, Pair):
             log_prob = partial(_log_probs, recipe, recipe.model, seed=seed)
-        return Fitted(recipe.sample, log_prob, model=recipe.model, notes=notes)
+        return Fitted(recipe.sample, log_prob, model=recipe.model, notes=notes, findings=findings)
 
     return Method(fit, about)
 
@@ -101,6 +102,7 @@ def run(
         n=n,
         repeats=repeats or 3,
         seed=seed,
+        scale=None if task.kind == "images" else "auto",
         protocol={"title": f"probgen compare {task.name}"} | task.facts,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import re
 import shutil
 import uuid
@@ -15,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from probgen.compare.best import not_told_apart_from_the_best
 from probgen.compare.methods import Fitted
 from probgen.compare.metrics import COLUMNS
 from probgen.compare.protocol import plain
 from probgen.compare.report import page
 from probgen.compare.table import text_table
+from probgen.core.intervals import Interval, combined_p_value, mean_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,8 @@ class Comparison:
     """What :func:`compare` found.
 
     Attributes:
-        frame: tidy, one row per value: method, metric, repeat, value.
+        frame: tidy, one row per value: method, metric, repeat, value, and what the method's own diagnosis
+            found wrong in that repeat.
         baselines: the rows that are no method, the floor last.
         draws: method -> its draws in the first repeat.
         fitted: method -> its :class:`Fitted` of the first repeat.
@@ -45,26 +47,63 @@ class Comparison:
     protocol: dict[str, Any]
 
     def summary(self) -> pd.DataFrame:
-        """Return, by method and metric, the mean over repeats and the half-width of its 95 % t-interval.
+        """Return, by method and metric, the mean over repeats and its 95 % interval.
 
-        The columns are pairs (metric, "mean" or "half_width"). A half-width is missing with one repeat and
-        where a value is infinite.
+        The columns are pairs (metric, "mean", "low" or "high"). Intervals are t-intervals that keep to the
+        bounds of what is measured (:func:`mean_interval`); they are missing with one repeat and where a value
+        is infinite. Of p-values the "mean" is that of :func:`combined_p_value`, without an interval.
         """
-        from scipy import stats
+        import pandas as pd
 
-        groups = self.frame.groupby(["method", "metric"], sort=False)["value"]
-        wide = groups.agg(mean="mean", spread=_spread, repeats="count")
-        quantile = stats.t.ppf(0.975, (wide["repeats"] - 1).where(wide["repeats"] > 1))
-        wide["half_width"] = quantile * wide["spread"] / wide["repeats"] ** 0.5
-        table = wide[["mean", "half_width"]].unstack("metric").swaplevel(axis=1)
+        rows = [*self.protocol["methods"], *self.baselines]
         metrics = [column for column in COLUMNS if column in set(self.frame["metric"])]
-        order = [(metric, part) for metric in metrics for part in ("mean", "half_width")]
-        return table.reindex(index=[*self.protocol["methods"], *self.baselines], columns=order)
+        found = {key: own["value"].tolist() for key, own in self.frame.groupby(["method", "metric"])}
+        table = {
+            (metric, part): [
+                getattr(_over_repeats(metric, found.get((row, metric), [])), part) for row in rows
+            ]
+            for metric in metrics
+            for part in Interval._fields
+        }
+        return pd.DataFrame(table, index=pd.Index(rows, name="method"))
+
+    def findings(self) -> dict[str, str]:
+        """Return what the methods' own diagnoses found wrong, in words, of those where they did."""
+        told = {}
+        for name, repeats in self.protocol["findings"].items():
+            wrong = [own for own in repeats if own]
+            if wrong:
+                told[name] = f"in {len(wrong)} of {len(repeats)} repeats. {' '.join(wrong[0])}"
+        return told
+
+    def best(self, metric: str) -> set[str]:
+        """Return the methods that are not told apart from the best by a metric, over the repeats.
+
+        Methods of which :meth:`findings` speaks are no candidates; see :func:`not_told_apart_from_the_best`.
+        """
+        goal = COLUMNS[metric].best
+        if goal is None:
+            return set()
+        own = self.frame[self.frame["metric"] == metric].groupby("method", sort=False)["value"]
+        values = {str(name): group.tolist() for name, group in own}
+        if goal == "floor":
+            floor = values.get(self.baselines[-1])
+            if floor is None:
+                return set()
+            target = sum(floor) / len(floor)
+        else:
+            target = float("-inf") if goal == "lower" else float(goal)
+        sound = {
+            name: values[name]
+            for name in self.protocol["methods"]
+            if name in values and name not in self.findings()
+        }
+        return not_told_apart_from_the_best(sound, target=target)
 
     def table(self) -> str:
         """Return the summary as text, as wide as the terminal but at most 160 columns."""
         width = min(160, max(80, shutil.get_terminal_size((160, 24)).columns))
-        return text_table(self.summary(), self.baselines, width)
+        return text_table(self, width)
 
     def __str__(self) -> str:
         return self.table()
@@ -77,9 +116,16 @@ class Comparison:
         shown = [name for name in shown if not name.endswith("_stderr")] or shown
         frame = self.frame[self.frame["metric"].isin(shown)]
         frame = frame.sort_values("metric", key=lambda names: names.map(shown.index), kind="stable")
-        ideal = {COLUMNS[name].label: best for name in shown if isinstance(best := COLUMNS[name].best, float)}
         labels = {name: COLUMNS[name].label for name in shown}
-        return plots.intervals(frame.replace({"metric": labels}), floor=self.baselines[-1], ideal=ideal)
+        summary = self.summary()[shown].rename(columns=labels, level=0)
+        return plots.intervals(
+            frame.replace({"metric": labels}),
+            floor=self.baselines[-1],
+            ideal={labels[name]: best for name in shown if isinstance(best := COLUMNS[name].best, float)},
+            summary=summary,
+            logarithmic=[labels[name] for name in shown if COLUMNS[name].axis == "log"],
+            marked=self.findings(),
+        )
 
     def save(
         self,
@@ -131,17 +177,19 @@ class Comparison:
 
 
 _METRICS_CAPTION = (
-    "Every metric: one dot per repeat, the mean with its 95 % interval, the floor of real data against real "
-    "data as a grey band, and the ideal value, where there is one, as a dotted line."
+    "Every metric: one dot per repeat, the mean with its 95 % interval (of p-values the combined one), the "
+    "floor of real data against real data as a grey band, and the ideal value, where there is one, as a "
+    "dotted line. Methods whose own diagnosis found something wrong are red."
 )
 
 
-def _spread(values: pd.Series[float]) -> float:
-    if not all(math.isfinite(value) for value in values):
-        return math.nan
-    if len(values) > 1 and values.nunique() == 1:
-        return 0.0  # not the rounding error of their mean
-    return float(values.std())
+def _over_repeats(metric: str, values: list[float]) -> Interval:
+    column, nothing = COLUMNS[metric], float("nan")
+    if not values:
+        return Interval(nothing, nothing, nothing)
+    if column.p_value:
+        return Interval(combined_p_value(values), nothing, nothing)
+    return mean_interval(values, bounds=column.bounds)
 
 
 def _png(figure: Figure) -> bytes:

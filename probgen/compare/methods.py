@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import NamedTuple
@@ -20,13 +20,17 @@ class Fitted(NamedTuple):
 
     ``sample(n, seed=seed)`` returns draws of shape (n, \*event); ``log_prob``, where the method has one, maps
     data of shape (m, \*event) to log-likelihoods in nats, shape (m,); ``model`` is kept for pictures;
-    ``notes`` are diagnostics for the report (acceptance rate, R-hat, why the training ended).
+    ``notes`` are diagnostics for the report (acceptance rate, R-hat, why the training ended). ``findings``
+    say, a sentence each, what the method's own diagnosis found wrong (chains that disagree, divergences, a
+    collapsed posterior): the method is then marked wherever it is shown, and never called the best. What
+    probgen warns of in its log while a method is fitted and draws is found by itself.
     """
 
     sample: Sampler
     log_prob: Callable[[Tensor], Tensor] | None = None
     model: GenerativeModel | None = None
     notes: Mapping[str, str | float] = MappingProxyType({})
+    findings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

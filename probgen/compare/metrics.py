@@ -11,13 +11,16 @@ import torch
 from torch import Tensor
 
 from probgen import evaluation, mmd
+from probgen.mmd.scaling import Scale, scaled
 
 
 class Trial(NamedTuple):
     r"""One method in one repeat: its draws, and what they are judged against.
 
     ``draws`` and ``reference`` have shape (n, \*event); ``log_probs`` are those of the reference's points
-    under the method, in nats; the times are in seconds.
+    under the method, in nats; the times are in seconds. ``units`` is what columns are divided by, shape
+    event, the same for all methods so that their numbers compare, or None; ``scale`` is that of tests, whose
+    level needs the pooled sample.
     """
 
     draws: Tensor
@@ -27,6 +30,8 @@ class Trial(NamedTuple):
     fit_seconds: float | None = None
     draw_seconds: float | None = None
     seed: int = 0
+    units: Tensor | None = None
+    scale: Scale = None
 
 
 class Column(NamedTuple):
@@ -34,11 +39,16 @@ class Column(NamedTuple):
 
     ``best`` is the best value there is, "floor" where it is the value of real data, "lower" where less is
     better, and None for a number that does not rank (a standard error, a p-value). ``about`` is one line.
+    ``bounds`` are those of the number, which its interval keeps to, ``axis`` is that of its panel, and
+    p-values of several repeats are combined, not averaged.
     """
 
     label: str
     about: str
     best: float | Literal["floor", "lower"] | None = None
+    bounds: tuple[float, float] = (-math.inf, math.inf)
+    axis: Literal["linear", "log"] = "linear"
+    p_value: bool = False
 
 
 class Metric(NamedTuple):
@@ -48,17 +58,20 @@ class Metric(NamedTuple):
     measure: Callable[[Trial], dict[str, float]]
 
 
+SHARE, POSITIVE = (0.0, 1.0), (0.0, math.inf)
+
+
 def _mmd(trial: Trial) -> dict[str, float]:
-    halves = trial.reference[::2], trial.reference[1::2]
-    kernel = mmd.Gaussian(mmd.bandwidth_grid(*halves))
-    distance = mmd.mmd2(trial.draws, trial.reference, kernel)
+    (draws, reference), _ = scaled(trial.units, draws=trial.draws, reference=trial.reference)
+    kernel = mmd.Gaussian(mmd.bandwidth_grid(reference[::2], reference[1::2]))
+    distance = mmd.mmd2(draws, reference, kernel)
     generator = torch.Generator(trial.draws.device).manual_seed(trial.seed)
-    test = mmd.mmd_test(trial.draws, trial.reference, generator=generator)
+    test = mmd.mmd_test(trial.draws, trial.reference, scale=trial.scale, generator=generator)
     return {"mmd2": distance.value, "mmd2_stderr": distance.stderr, "mmd2_p": test.p_value}
 
 
 def _energy(trial: Trial) -> dict[str, float]:
-    distance = mmd.energy_distance(trial.draws, trial.reference)
+    distance = mmd.energy_distance(trial.draws, trial.reference, scale=trial.units)
     return {"energy_distance": distance.value, "energy_stderr": distance.stderr}
 
 
@@ -68,11 +81,11 @@ def _c2st(trial: Trial) -> dict[str, float]:
 
 
 def _precision_recall(trial: Trial) -> dict[str, float]:
-    return evaluation.precision_recall(trial.reference, trial.draws)._asdict()
+    return evaluation.precision_recall(trial.reference, trial.draws, scale=trial.units)._asdict()
 
 
 def _density_coverage(trial: Trial) -> dict[str, float]:
-    return evaluation.density_coverage(trial.reference, trial.draws)._asdict()
+    return evaluation.density_coverage(trial.reference, trial.draws, scale=trial.units)._asdict()
 
 
 def _nll(trial: Trial) -> dict[str, float]:
@@ -88,7 +101,8 @@ def _nll(trial: Trial) -> dict[str, float]:
 def _nn_ratio(trial: Trial) -> dict[str, float]:
     if trial.train is None:
         return {}
-    return {"nn_ratio": evaluation.nearest_neighbour_ratio(trial.draws, trial.train, trial.reference)}
+    ratio = evaluation.nearest_neighbour_ratio(trial.draws, trial.train, trial.reference, scale=trial.units)
+    return {"nn_ratio": ratio}
 
 
 def _cost(trial: Trial) -> dict[str, float]:
@@ -110,11 +124,16 @@ METRICS: dict[str, Metric] = {
                 "negative values are chance.",
                 0.0,
             ),
-            "mmd2_stderr": Column("MMD² SE", "Standard error of MMD² over draws and data."),
+            "mmd2_stderr": Column("MMD² SE", "Standard error of MMD² over draws and data.", bounds=POSITIVE),
             "mmd2_p": Column(
                 "MMD p",
                 "P-value of a permutation test that draws and held-out data have one law (kernel widths from "
-                "the pooled sample), averaged over repeats. Small values tell the two apart.",
+                "the pooled sample). Of K repeats, which share the held-out data, the ⌈K / 2⌉-th smallest "
+                "times K / ⌈K / 2⌉, which is valid however they depend on one another. Small values tell the "
+                "two apart.",
+                bounds=SHARE,
+                axis="log",
+                p_value=True,
             ),
         },
         _mmd,
@@ -123,12 +142,12 @@ METRICS: dict[str, Metric] = {
         {
             "energy_distance": Column(
                 "energy distance",
-                "Unbiased energy distance between draws and held-out data, in the units of the data. 0 for "
+                "Unbiased energy distance between draws and held-out data, in the comparison's units. 0 for "
                 "the true law; negative values are chance.",
                 0.0,
             ),
             "energy_stderr": Column(
-                "energy SE", "Standard error of the energy distance over draws and data."
+                "energy SE", "Standard error of the energy distance over draws and data.", bounds=POSITIVE
             ),
         },
         _energy,
@@ -140,8 +159,11 @@ METRICS: dict[str, Metric] = {
                 "Held-out accuracy of a classifier trained to tell draws from held-out data, on at most "
                 "1,000 of each. ½ where it cannot, 1 where it always can.",
                 0.5,
+                bounds=SHARE,
             ),
-            "c2st_stderr": Column("classifier SE", "Standard error of the classifier's accuracy."),
+            "c2st_stderr": Column(
+                "classifier SE", "Standard error of the classifier's accuracy.", bounds=POSITIVE
+            ),
         },
         _c2st,
     ),
@@ -151,11 +173,13 @@ METRICS: dict[str, Metric] = {
                 "precision",
                 "Share of draws that fall among the real data: do the draws look real?",
                 "floor",
+                bounds=SHARE,
             ),
             "recall": Column(
                 "recall",
                 "Share of real data that fall among the draws: is all of the variety there?",
                 "floor",
+                bounds=SHARE,
             ),
         },
         _precision_recall,
@@ -167,11 +191,13 @@ METRICS: dict[str, Metric] = {
                 "As precision, but counting how many real neighbourhoods hold a draw, so that outliers weigh "
                 "less. About 1 for the true law.",
                 "floor",
+                bounds=POSITIVE,
             ),
             "coverage": Column(
                 "coverage",
                 "Share of real data with a draw in its neighbourhood: as recall, robust to outlying draws.",
                 "floor",
+                bounds=SHARE,
             ),
         },
         _density_coverage,
@@ -185,7 +211,9 @@ METRICS: dict[str, Metric] = {
                 "lower",
             ),
             "nll_stderr": Column(
-                "NLL SE", "Standard error of the negative log-likelihood over held-out data."
+                "NLL SE",
+                "Standard error of the negative log-likelihood over held-out data.",
+                bounds=POSITIVE,
             ),
         },
         _nll,
@@ -197,14 +225,17 @@ METRICS: dict[str, Metric] = {
                 "Mean distance from a draw to the nearest training point, over the same for real data never "
                 "seen. 1: as new as new data; towards 0: copies of the training data.",
                 1.0,
+                bounds=POSITIVE,
             ),
         },
         _nn_ratio,
     ),
     "cost": Metric(
         {
-            "fit_seconds": Column("fit, s", "Seconds to fit.", "lower"),
-            "seconds_per_1000": Column("1,000 draws, s", "Seconds for 1,000 draws.", "lower"),
+            "fit_seconds": Column("fit, s", "Seconds to fit.", "lower", bounds=POSITIVE, axis="log"),
+            "seconds_per_1000": Column(
+                "1,000 draws, s", "Seconds for 1,000 draws.", "lower", bounds=POSITIVE, axis="log"
+            ),
         },
         _cost,
     ),

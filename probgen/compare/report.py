@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from probgen.compare.metrics import COLUMNS
-from probgen.compare.table import cells, ideal
+from probgen.compare.table import BEST_MEANS, MARK, cells, ideal
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from probgen.compare.comparison import Comparison
 
 _CSS = """
-:root { --ink: #1c1f23; --soft: #5d6670; --line: #d9dde2; --band: #f1f3f5; --accent: #0072b2; }
+:root { --ink: #1c1f23; --soft: #5d6670; --line: #d9dde2; --band: #f1f3f5;
+  --accent: #0072b2; --doubt: #b3261e; }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 68rem; color: var(--ink); background: #fff;
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
@@ -36,6 +34,7 @@ thead th { white-space: normal; border-bottom: 2px solid var(--ink); }
 th:first-child { text-align: left; position: sticky; left: 0; background: #fff; white-space: nowrap; }
 .base { background: var(--band); }
 .best { font-weight: 700; color: var(--accent); }
+.doubt, .doubt small { color: var(--doubt); }
 tr.minor th, tr.minor td { color: var(--soft); font-size: .92em; font-weight: 400; }
 .ideal { color: var(--soft); font-weight: 400; }
 td small { display: block; color: var(--soft); font-weight: 400; }
@@ -73,12 +72,20 @@ def page(comparison: Comparison, images: Mapping[str, bytes], captions: Mapping[
             f"<header>\n<h1>{escape(title)}</h1>",
             f"<p>{_what(comparison)}</p>\n</header>\n<main>",
             f"<h2>Results</h2>\n<p>{_how_to_read(comparison)}</p>",
-            _table(comparison.summary(), comparison.baselines),
+            _table(comparison),
+            *(
+                f'<p class="doubt"><b>{MARK} {escape(name)}</b>: {escape(text)} Its numbers are not to be '
+                "trusted, and it is not called the best anywhere.</p>"
+                for name, text in comparison.findings().items()
+            ),
             f'<p class="soft">{_table_notes(record["repeats"])}</p>',
             "<h2>Figures</h2>",
             *(_figure(name, image, captions.get(name, "")) for name, image in images.items()),
             "<h2>The methods</h2>",
-            *(_method(name, about, record["notes"][name]) for name, about in record["methods"].items()),
+            *(
+                _method(name, about, record["notes"][name], comparison.findings().get(name))
+                for name, about in record["methods"].items()
+            ),
             "<h2>What each number means</h2>\n<dl>",
             *(_term(COLUMNS[name].label, name, about) for name, about in record["metrics"].items()),
             "</dl>\n<h2>Protocol</h2>",
@@ -120,25 +127,31 @@ def _how_to_read(comparison: Comparison) -> str:
 
 def _table_notes(repeats: int) -> str:
     interval = (
-        "Mean over repeats ± half-width of its 95 % t-interval: it covers the randomness of fits "
-        "and draws, not that of the held-out data, for which see the standard errors (SE). "
-        "No ± where all repeats agree."
+        "Mean over repeats with its 95 % t-interval, on the logarithmic or logit scale where a number has "
+        "bounds: it covers the randomness of fits and draws, not that of the held-out data, for which see "
+        f"the standard errors (SE). None where all repeats agree. Bold: {BEST_MEANS}"
         if repeats > 1
-        else "One repeat, so no interval over repeats; the standard errors (SE) are those of a single run."
+        else "One repeat, so no interval over repeats, and nothing by which to tell methods apart; the "
+        "standard errors (SE) are those of a single run."
     )
-    return f"{interval} Bold: the best mean among the methods. “–”: the method has no such number."
+    return f"{interval} “–”: the method has no such number."
 
 
-def _table(summary: pd.DataFrame, baselines: Sequence[str]) -> str:
-    written = cells(summary)
+def _table(comparison: Comparison) -> str:
+    written, baselines, doubted = cells(comparison.summary()), comparison.baselines, comparison.findings()
     methods = [name for name in written if name not in baselines]
-    kinds = dict.fromkeys(reversed(baselines), "base") | dict.fromkeys(methods, "")
-    heads = "".join(f'<th scope="col" class="{kind}">{escape(name)}</th>' for name, kind in kinds.items())
+    kinds = dict.fromkeys(reversed(baselines), "base") | {
+        name: "doubt" if name in doubted else "" for name in methods
+    }
+    heads = "".join(
+        f'<th scope="col" class="{kind}">{escape(name)}{f" {MARK}" if name in doubted else ""}</th>'
+        for name, kind in kinds.items()
+    )
     rows = []
     for metric in next(iter(written.values())):
-        best = _best(summary, metric, methods, baselines[-1])
+        best = comparison.best(metric)
         cell = "".join(
-            _cell(written[name][metric], f"{kind} best" if name == best else kind)
+            _cell(written[name][metric], f"{kind} best" if name in best else kind)
             for name, kind in kinds.items()
         )
         minor = ' class="minor"' if metric.endswith("_stderr") else ""
@@ -154,22 +167,8 @@ def _table(summary: pd.DataFrame, baselines: Sequence[str]) -> str:
 
 
 def _cell(text: str, kind: str) -> str:
-    mean, _, half_width = text.partition(" ± ")
-    interval = f"<small>± {escape(half_width)}</small>" if half_width else ""
-    return f'<td class="{kind}">{escape(mean)}{interval}</td>'
-
-
-def _best(summary: pd.DataFrame, metric: str, methods: Sequence[str], floor: str) -> str | None:
-    """Return the method whose mean is nearest to the best value, if two or more methods have the metric."""
-    best = COLUMNS[metric].best
-    if best is None:
-        return None
-    means = summary[metric, "mean"]
-    target = {"floor": means[floor], "lower": -math.inf}[best] if isinstance(best, str) else best
-    own = {name: float(means[name]) for name in methods if math.isfinite(means[name])}
-    if len(own) < 2:
-        return None
-    return min(own, key=lambda name: own[name] if target == -math.inf else abs(own[name] - target))
+    mean, _, rest = text.partition(" ")
+    return f'<td class="{kind}">{escape(mean)}{f"<small>{escape(rest)}</small>" if rest else ""}</td>'
 
 
 def _figure(name: str, image: bytes, caption: str) -> str:
@@ -181,10 +180,12 @@ def _figure(name: str, image: bytes, caption: str) -> str:
     )
 
 
-def _method(name: str, about: str, notes: Sequence[Mapping[str, str | float]]) -> str:
+def _method(name: str, about: str, notes: Sequence[Mapping[str, str | float]], wrong: str | None) -> str:
     keys = list(dict.fromkeys(key for note in notes for key in note))
     rows = [(key, _over_repeats([note[key] for note in notes if key in note])) for key in keys]
     told = f"<p>{escape(about)}</p>\n" if about else ""
+    if wrong:
+        told += f'<p class="doubt">{MARK} {escape(wrong[0].upper() + wrong[1:])}</p>\n'
     return f"<h3>{escape(name)}</h3>\n{told}{_rows(rows)}"
 
 
@@ -207,6 +208,7 @@ def _facts(record: Mapping[str, Any]) -> str:
     own = {
         "draws per run": f"{record['n']:,}",
         "repeats": record["repeats"],
+        "units": record["scale"],
         "seed": f"{record['seed']}; every fit's and draw's own seed is in protocol.json",
         "run": f"{record['started']}, {record['seconds']:.0f} s in all",
         "machine": f"{record['platform']}; {record['device']}, {record['threads']} threads",

@@ -16,7 +16,9 @@ from probgen.compare.methods import Fitted, Method, Sampler
 from probgen.compare.metrics import COLUMNS, measure, select
 from probgen.compare.protocol import environment
 from probgen.compare.trial import FLOOR, HALVES, MEMORISER, attempt, baseline, naming, seeds_of
+from probgen.compare.units import units_of_data
 from probgen.core import check_count
+from probgen.mmd.scaling import Scale
 
 
 def compare(
@@ -28,6 +30,7 @@ def compare(
     n: int | None = None,
     repeats: int = 5,
     seed: int = 0,
+    scale: Scale = "auto",
     progress: bool = True,
     protocol: Mapping[str, Any] | None = None,
 ) -> Comparison:
@@ -38,6 +41,10 @@ def compare(
     points (all of them where there are fewer) against the reference or, without ``train``, one random half
     of the reference against the other; its neighbour ratio is always from two halves of the reference. With
     ``train`` there is a memoriser too, which draws training points with replacement.
+
+    Distances are between columns in units of their own, their standard deviations in the real data, so that
+    a wide column does not hide what a narrow one has to say; images, whose numbers have one unit, are taken
+    as they are. A method whose own diagnosis found something wrong (:class:`Fitted`) is marked in the table.
 
     The same ``seed`` gives the same numbers, times apart, whichever other methods are compared; torch's
     global random state is left as it was.
@@ -50,6 +57,9 @@ def compare(
         n: points drawn from each method; as many as the reference has where not given.
         repeats: fits and draws of each method; intervals are over these.
         seed: everything random comes from this, the repeat and the method's name.
+        scale: "pooled" for units by column, None for numbers as they are (say it of flattened images), a
+            tensor of shape event to divide by, or "auto": None for events of three dimensions or more, else
+            "pooled". It stands in the protocol.
         progress: show a bar.
         protocol: further facts for the record; ``title`` heads the report.
 
@@ -75,8 +85,10 @@ def compare(
     # All seeds come from one, by method and repeat, so that another method changes none of them.
     names = [*methods, *baselines]
     seeds = {name: [seeds_of(seed, repeat, name) for repeat in range(repeats)] for name in names}
-    rows: list[tuple[str, str, int, float]] = []
+    units = units_of_data(scale, reference, train)
+    rows: list[tuple[str, str, int, float, str]] = []
     notes: dict[str, list[Mapping[str, str | float]]] = {name: [] for name in methods}
+    findings: dict[str, list[list[str]]] = {name: [] for name in methods}
     first: dict[str, Fitted] = {}
     draws: dict[str, Tensor] = {}
     started, clock = datetime.now(UTC), time.perf_counter()
@@ -88,14 +100,18 @@ def compare(
                 with naming(name):
                     # A method is fitted and drawn from afresh at each repeat; a baseline only has draws.
                     if name in methods:
-                        fitted, trial = attempt(methods[name], reference, train, n, own, nll="nll" in chosen)
+                        fitted, trial = attempt(
+                            methods[name], reference, train, n, own, units, nll="nll" in chosen
+                        )
                         values = measure(trial, chosen)
                         notes[name].append(dict(fitted.notes))
+                        findings[name].append(list(fitted.findings))
                         first.setdefault(name, fitted)
                         draws.setdefault(name, trial.draws)
                     else:
-                        values = baseline(name, reference, train, n, own, chosen)
-                rows += [(name, column, repeat, value) for column, value in values.items()]
+                        values = baseline(name, reference, train, n, own, units, chosen)
+                found = " ".join(findings[name][-1]) if name in methods else ""
+                rows += [(name, column, repeat, value, found) for column, value in values.items()]
                 bar.update()
     if not rows:
         raise ValueError(f"metrics should have one that some method has but has only {', '.join(chosen)}")
@@ -110,11 +126,13 @@ def compare(
         "repeats": repeats,
         "seed": seed,
         "seeds": seeds,
+        "scale": units.about,
         "notes": notes,
+        "findings": findings,
         "dtype": str(reference.dtype).removeprefix("torch."),
         **environment(reference.device),
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - clock, 3),
     }
-    frame = pd.DataFrame(rows, columns=["method", "metric", "repeat", "value"])
+    frame = pd.DataFrame(rows, columns=["method", "metric", "repeat", "value", "findings"])
     return Comparison(frame, baselines, draws, first, record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import TYPE_CHECKING
 
 from probgen.compare.metrics import COLUMNS
@@ -10,7 +11,11 @@ from probgen.compare.metrics import COLUMNS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from probgen.compare.comparison import Comparison
+
 NOTHING = "–"
+MARK, BEST = "†", "*"
+"""Signs of a method whose own diagnosis found something wrong, and of those not told apart from the best."""
 
 
 def number(mean: float, half_width: float = math.nan, *, digits: int = 3) -> str:
@@ -31,25 +36,42 @@ def number(mean: float, half_width: float = math.nan, *, digits: int = 3) -> str
     return _minus(f"{mean:.{places}f}" + (f" ± {half_width:.{places}f}" if interval else ""))
 
 
+def between(mean: float, low: float, high: float) -> str:
+    """Write a number with an interval that is not symmetric, with the digits that its shorter side justifies.
+
+    >>> between(0.0123, 0.0051, 0.0312), between(4.0, 0.33, 48.9)
+    ('0.0123 [0.0051, 0.0312]', '4.0 [0.3, 48.9]')
+    """
+    if not high > low:
+        return number(mean)
+    places = min(max(_places(min(mean - low, high - mean), 2), 0), 7)
+    return _minus(f"{mean:.{places}f} [{low:.{places}f}, {high:.{places}f}]")
+
+
 def _places(value: float, digits: int) -> int:
     """Decimal places that show so many significant digits of the rounded value."""
     return digits - 1 - int(f"{value:.{digits - 1}e}".partition("e")[2])
 
 
 def cells(summary: pd.DataFrame) -> dict[str, dict[str, str]]:
-    """Return method -> metric -> what stands in the table; standard errors and p-values have no interval."""
+    """Return method -> metric -> what stands in the table; standard errors and p-values have no interval.
+
+    An interval is written ± where it is symmetric, as those of numbers without bounds are, else by its ends.
+    """
     metrics = list(dict.fromkeys(summary.columns.get_level_values(0)))
     table: dict[str, dict[str, str]] = {}
     for method, row in summary.iterrows():
         own = table.setdefault(str(method), {})
         for metric in metrics:
-            mean, half = float(row[metric, "mean"]), float(row[metric, "half_width"])
+            mean, low, high = (float(row[metric, part]) for part in ("mean", "low", "high"))
             if math.isnan(mean):
                 own[metric] = NOTHING
             elif COLUMNS[metric].best is None:
                 own[metric] = number(mean, digits=2)
+            elif COLUMNS[metric].bounds[0] == -math.inf:
+                own[metric] = number(mean, (high - low) / 2)
             else:
-                own[metric] = number(mean, half)
+                own[metric] = between(mean, low, high)
     return table
 
 
@@ -61,9 +83,34 @@ def ideal(metric: str) -> str:
     return {"floor": "floor", "lower": "low"}[best] if isinstance(best, str) else f"{best:g}"
 
 
-def text_table(summary: pd.DataFrame, baselines: list[str], width: int) -> str:
+def marked_cells(comparison: Comparison) -> dict[str, dict[str, str]]:
+    """Return the cells with a star before those of methods not told apart from the best."""
+    written = cells(comparison.summary())
+    for metric in next(iter(written.values())):
+        for name in comparison.best(metric):
+            written[name][metric] = BEST + written[name][metric]
+    return written
+
+
+def footnotes(comparison: Comparison) -> list[str]:
+    """Return what the signs in a table say: first of what a method's own diagnosis found wrong."""
+    notes = [f"{MARK} {name}: {text}" for name, text in comparison.findings().items()]
+    stars = any(BEST in cell for row in marked_cells(comparison).values() for cell in row.values())
+    return [*notes, f"{BEST} {BEST_MEANS}"] if stars else notes
+
+
+BEST_MEANS = (
+    "not told apart from the best over the repeats: no other method is better by Welch's t-test, at 5 % for "
+    "all of them together."
+)
+
+
+def text_table(comparison: Comparison, width: int) -> str:
     """Return the table in blocks of lines at most ``width`` wide (wider only for one column that is)."""
-    written = cells(summary)
+    marked, baselines = comparison.findings(), comparison.baselines
+    written = {
+        f"{name} {MARK}" if name in marked else name: row for name, row in marked_cells(comparison).items()
+    }
     metrics = list(next(iter(written.values())))
     stub = max(len(name) for name in [*written, "method"])
     wide = {
@@ -78,7 +125,9 @@ def text_table(summary: pd.DataFrame, baselines: list[str], width: int) -> str:
             room = width - stub
         blocks[-1].append(metric)
         room -= wide[metric] + 2
-    return "\n\n".join(_block(written, block, wide, stub, baselines) for block in blocks)
+    tables = [_block(written, block, wide, stub, baselines) for block in blocks]
+    notes = [textwrap.fill(note, width, subsequent_indent="  ") for note in footnotes(comparison)]
+    return "\n\n".join([*tables, "\n".join(notes)] if notes else tables)
 
 
 def _block(

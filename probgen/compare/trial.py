@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 import zlib
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from torch import Tensor
 from probgen.compare.checks import check_like
 from probgen.compare.methods import Fitted, Method, Sampler
 from probgen.compare.metrics import Trial, measure
+from probgen.compare.units import Units
 from probgen.core import seeded
 
 FLOOR, HALVES, MEMORISER = "train against test", "reference against reference", "memoriser"
@@ -25,10 +27,29 @@ def attempt(
     train: Tensor | None,
     n: int,
     seeds: Mapping[str, int],
+    units: Units,
     *,
     nll: bool,
 ) -> tuple[Fitted, Trial]:
-    """Fit a method, draw from it and, for ``nll``, score the reference; each under its own seed and timed."""
+    """Fit a method, draw from it and, for ``nll``, score the reference; each under its own seed and timed.
+
+    What probgen warns of meanwhile is among the findings.
+    """
+    with _warnings() as said:
+        fitted, trial = _attempt(method, reference, train, n, seeds, units, nll=nll)
+    return fitted._replace(findings=tuple(dict.fromkeys([*fitted.findings, *said]))), trial
+
+
+def _attempt(
+    method: Method | Sampler | Fitted,
+    reference: Tensor,
+    train: Tensor | None,
+    n: int,
+    seeds: Mapping[str, int],
+    units: Units,
+    *,
+    nll: bool,
+) -> tuple[Fitted, Trial]:
     fit_seconds = None
     if isinstance(method, Method):
         assert train is not None
@@ -60,8 +81,11 @@ def attempt(
             )
         if not (log_probs < torch.inf).all():
             raise ValueError("log_prob should be below infinity everywhere but is NaN or infinite somewhere")
-    trial = Trial(draws, reference, train, log_probs, fit_seconds, draw_seconds, seeds["measure"])
-    return fitted, trial
+    own = units.of(draws, reference)
+    seed = seeds["measure"]
+    return fitted, Trial(
+        draws, reference, train, log_probs, fit_seconds, draw_seconds, seed, own, units.scale
+    )
 
 
 def baseline(
@@ -70,6 +94,7 @@ def baseline(
     train: Tensor | None,
     n: int,
     seeds: Mapping[str, int],
+    units: Units,
     chosen: dict[str, list[str]],
 ) -> dict[str, float]:
     """Measure real data, or copies of the training data, as if a method had drawn them."""
@@ -78,18 +103,22 @@ def baseline(
     def pick(data: Tensor, rows: np.ndarray) -> Tensor:
         return data[torch.from_numpy(rows).to(data.device)]
 
+    def trial(draws: Tensor, held_out: Tensor) -> Trial:
+        own = units.of(draws, held_out)
+        return Trial(draws, held_out, train, seed=seeds["measure"], units=own, scale=units.scale)
+
     one, other = (pick(reference, rows) for rows in np.array_split(rng.permutation(len(reference)), 2))
-    halves = Trial(one, other, train, seed=seeds["measure"])
+    halves = trial(one, other)
     if train is None:
         return measure(halves, chosen)
     if name == MEMORISER:
         copies = pick(train, rng.integers(len(train), size=n))
-        return measure(Trial(copies, reference, train, seed=seeds["measure"]), chosen)
+        return measure(trial(copies, reference), chosen)
     # Training points are at distance 0 from the training data, so the floor of this ratio needs fresh ones.
     ratio = {metric: columns for metric, columns in chosen.items() if metric == "nn_ratio"}
     others = {metric: columns for metric, columns in chosen.items() if metric != "nn_ratio"}
     real = pick(train, np.sort(rng.permutation(len(train))[:n]))
-    return measure(Trial(real, reference, train, seed=seeds["measure"]), others) | measure(halves, ratio)
+    return measure(trial(real, reference), others) | measure(halves, ratio)
 
 
 def seeds_of(seed: int, repeat: int, name: str) -> dict[str, int]:
@@ -102,6 +131,23 @@ def _now(data: Tensor) -> float:
     if data.is_cuda:
         torch.cuda.synchronize(data.device)
     return time.perf_counter()
+
+
+@contextlib.contextmanager
+def _warnings() -> Iterator[list[str]]:
+    """Collect what probgen warns of in its log."""
+    said: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    log, collector = logging.getLogger("probgen"), Collector(logging.WARNING)
+    log.addHandler(collector)
+    try:
+        yield said
+    finally:
+        log.removeHandler(collector)
 
 
 @contextlib.contextmanager

@@ -74,10 +74,16 @@ def pooled_scale(*samples: Tensor) -> Tensor:
     points = torch.cat([sample.detach() for sample in samples]).double()
     size, apart = points.abs().amax(0), points - points.mean(0)
     farthest = apart.abs().amax(0)
-    rounding = 4 * torch.finfo(samples[0].dtype).eps * size
     deviation = farthest * (apart / torch.where(farthest > 0, farthest, 1)).square().mean(0).sqrt()
-    varies = points.amax(0) - points.amin(0) > rounding
-    return torch.where(varies, deviation, torch.where(size > 0, size, 1.0))
+    return torch.where(columns_vary(*samples), deviation, torch.where(size > 0, size, 1.0))
+
+
+@torch.no_grad()
+def columns_vary(*samples: Tensor) -> Tensor:
+    """Say which columns of samples taken together vary by more than four units in the last place."""
+    points = torch.cat([sample.detach() for sample in samples])
+    rounding = 4 * torch.finfo(points.dtype).eps * points.double().abs().amax(0)
+    return points.double().amax(0) - points.double().amin(0) > rounding
 
 
 def _checked(scale: Tensor, points: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,18 +11,25 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from probgen.plots.style import INK, MUTED, PALETTE, panels, require_columns, spans_decades, style
+from probgen.core.intervals import Interval, mean_interval
+from probgen.plots.style import INK, MUTED, PALETTE, panels, require_columns, style
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_BAND = "0.87"
+_BAND, DOUBT = "0.87", "#b3261e"
 
 
 def intervals(
-    frame: pd.DataFrame, *, floor: str = "train against test", ideal: Mapping[str, float] | None = None
+    frame: pd.DataFrame,
+    *,
+    floor: str = "train against test",
+    ideal: Mapping[str, float] | None = None,
+    summary: pd.DataFrame | None = None,
+    logarithmic: Collection[str] = (),
+    marked: Collection[str] = (),
 ) -> Figure:
-    """Draw one panel per metric: every repeat as a dot, the mean and its 95 % t-interval as a bar.
+    """Draw one panel per metric: every repeat as a dot, the mean and its 95 % interval as a bar.
 
     The floor, real data against real data, is a grey band (its interval) with a line (its mean); an ideal
     value is a dotted line. What is not finite is written in the panel, and so is what a method does not have.
@@ -31,6 +38,10 @@ def intervals(
         frame: tidy, with the columns method, metric, repeat and value.
         floor: the method drawn as a band rather than as a row.
         ideal: metric -> the value that a perfect method has.
+        summary: means and intervals to draw, by method, with columns (metric, "mean", "low" or "high");
+            t-intervals of numbers without bounds where not given.
+        logarithmic: metrics with a logarithmic axis.
+        marked: methods whose numbers are not to be trusted, drawn in red with a dagger.
 
     Raises:
         ValueError: a missing column, no row, or no method but the floor.
@@ -46,33 +57,63 @@ def intervals(
         figure, axes = panels(len(metrics), columns=columns, width=2.5, height=height)
         for i, (axis, metric) in enumerate(zip(axes, metrics, strict=True)):
             own = frame[frame["metric"] == metric]
-            rows = [own.loc[own["method"] == name, "value"].to_numpy(dtype=float) for name in methods]
-            base = own.loc[own["method"] == floor, "value"].to_numpy(dtype=float)
-            _panel(axis, rows, base, (ideal or {}).get(metric))
+            rows = {
+                name: (_values(own, name), _interval(summary, own, name, metric))
+                for name in [*methods, floor]
+            }
+            base = rows.pop(floor)
+            _panel(axis, rows, base, (ideal or {}).get(metric), metric in logarithmic, marked)
             axis.set_title(metric)
-            axis.set_yticks(range(len(methods)), methods if i % columns == 0 else [])
-        figure.legend(handles=_legend(floor), loc="outside lower center", ncols=4, frameon=False)
+            labels = [f"{name} †" if name in marked else name for name in methods]
+            for label, name in zip(
+                axis.set_yticks(range(len(methods)), labels if i % columns == 0 else []), methods, strict=True
+            ):
+                label.label1.set_color(_colour(name, marked, INK))
+        figure.legend(
+            handles=_legend(floor, bool(marked)), loc="outside lower center", ncols=5, frameon=False
+        )
     return figure
 
 
-def _panel(axis: Axes, rows: list[np.ndarray], base: np.ndarray, ideal: float | None) -> None:
-    shown = np.concatenate([*rows, base, [] if ideal is None else [ideal]])
-    shown = shown[np.isfinite(shown)]
-    if spans_decades(shown):
-        axis.set_xscale("log")
+def _values(own: pd.DataFrame, method: str) -> np.ndarray:
+    return own.loc[own["method"] == method, "value"].to_numpy(dtype=float)
+
+
+def _interval(summary: pd.DataFrame | None, own: pd.DataFrame, method: str, metric: str) -> Interval:
+    if summary is not None:
+        return Interval(*summary.loc[method][metric][list(Interval._fields)].astype(float))
+    values = _values(own, method).tolist()
+    return mean_interval(values) if values else Interval(np.nan, np.nan, np.nan)
+
+
+def _colour(method: str, marked: Collection[str], colour: str) -> str:
+    return DOUBT if method in marked else colour
+
+
+def _panel(
+    axis: Axes,
+    rows: Mapping[str, tuple[np.ndarray, Interval]],
+    base: tuple[np.ndarray, Interval],
+    ideal: float | None,
+    logarithmic: bool,
+    marked: Collection[str],
+) -> None:
+    if logarithmic:
+        axis.set_xscale("log", nonpositive="clip")
     if ideal is not None:
         axis.axvline(ideal, color=INK, linestyle=":", linewidth=1.2, zorder=1)
-    if base.size and np.isfinite(base).all():
-        half = _half_width(base)
-        axis.axvspan(base.mean() - half, base.mean() + half, color=_BAND, linewidth=0, zorder=0)
-        axis.axvline(base.mean(), color=MUTED, linewidth=1.2, zorder=1)
-    for y, values in enumerate(rows):
-        finite = values[np.isfinite(values)]
-        axis.plot(finite, np.full(finite.size, y), "o", color=PALETTE[0], alpha=0.35, markersize=4, mew=0)
+    values, (mean, low, high) = base
+    if values.size and np.isfinite(values).all():
+        if high > low:
+            axis.axvspan(low, high, color=_BAND, linewidth=0, zorder=0)
+        axis.axvline(mean, color=MUTED, linewidth=1.2, zorder=1)
+    for y, (name, (values, (mean, low, high))) in enumerate(rows.items()):
+        finite, colour = values[np.isfinite(values)], _colour(name, marked, PALETTE[0])
+        axis.plot(finite, np.full(finite.size, y), "o", color=colour, alpha=0.35, markersize=4, mew=0)
         if finite.size == values.size and finite.size:
-            half = _half_width(values)
-            axis.plot([values.mean() - half, values.mean() + half], [y, y], color=PALETTE[0], linewidth=1.8)
-            axis.plot(values.mean(), y, "D", color=PALETTE[0], markersize=4.5)
+            if high > low:
+                axis.plot([low, high], [y, y], color=colour, linewidth=1.8)
+            axis.plot(mean, y, "D", color=colour, markersize=4.5)
         else:
             above = y - 0.28 if finite.size else y
             where = axis.get_yaxis_transform()
@@ -90,18 +131,10 @@ def _panel(axis: Axes, rows: list[np.ndarray], base: np.ndarray, ideal: float | 
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="y", color="0.93", linewidth=0.8)
     axis.set_axisbelow(True)
-    if axis.get_xscale() == "linear":
+    if not logarithmic:
         axis.locator_params(axis="x", nbins=4)
     axis.minorticks_off()
     axis.margins(x=0.06)
-
-
-def _half_width(values: np.ndarray) -> float:
-    from scipy import stats
-
-    if values.size < 2:
-        return 0.0
-    return float(stats.t.ppf(0.975, values.size - 1) * values.std(ddof=1) / np.sqrt(values.size))
 
 
 def _note(values: np.ndarray) -> str:
@@ -112,10 +145,12 @@ def _note(values: np.ndarray) -> str:
     return f"{kinds} in {lost.size} of {values.size}"
 
 
-def _legend(floor: str) -> list[Line2D | Patch]:
+def _legend(floor: str, doubt: bool) -> list[Line2D | Patch]:
+    red = Line2D([], [], color=DOUBT, marker="D", markersize=4.5, label="† its own diagnosis failed")
     return [
         Line2D([], [], color=PALETTE[0], marker="D", markersize=4.5, label="mean, 95 % interval"),
         Line2D([], [], color=PALETTE[0], marker="o", linestyle="", alpha=0.4, label="one repeat"),
         Patch(facecolor=_BAND, edgecolor=MUTED, label=f"floor: {floor}"),
         Line2D([], [], color=INK, linestyle=":", label="ideal"),
+        *([red] if doubt else []),
     ]

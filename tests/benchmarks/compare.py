@@ -5,31 +5,62 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pandas as pd
-
 from probgen import recipes
 from probgen.cli import comparing
 from probgen.compare import Comparison
+from probgen.compare.metrics import COLUMNS
+from probgen.compare.table import MARK, footnotes, marked_cells
 from probgen.recipes.task import settle_threads
+from tests.benchmarks.results import record
 
 SKIPPED = ("energy_stderr", "c2st_stderr", "nll_stderr", "mmd2_stderr")
+README = Path(__file__).parents[2] / "README.md"
+SHOWN = ("mmd2", "c2st_accuracy", "precision", "recall", "coverage", "nll", "nn_ratio", "fit_seconds")
+NAMES = {
+    "pixels": "each pixel by its inverse CDF",
+    "mixture": "exact draws of a Gaussian mixture",
+    "gmmn": "moment-matching network",
+    "vae": "VAE",
+    "vae-2d": "VAE with a two-dimensional code",
+    "memoriser": "*memoriser*",
+    "train against test": "*floor: train against test*",
+}
 
 
 def markdown(result: Comparison) -> str:
-    """Return the summary as a Markdown table, mean ± half-width of the 95 % interval over repeats."""
-    summary = result.summary()
-    metrics = [name for name in dict.fromkeys(summary.columns.get_level_values(0)) if name not in SKIPPED]
+    """Return the table that the command prints as Markdown, with what its signs mean below it."""
+    written, doubted = marked_cells(result), result.findings()
+    metrics = [name for name in next(iter(written.values())) if name not in SKIPPED]
     lines = ["| method | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
-    for method, row in summary.iterrows():
-        cells = [cell(row[metric, "mean"], row[metric, "half_width"]) for metric in metrics]
-        lines.append(f"| {method} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    for method, row in written.items():
+        name = f"{method} {MARK}" if method in doubted else method
+        lines.append(f"| {name} | " + " | ".join(escaped(row[metric]) for metric in metrics) + " |")
+    return "\n".join([*lines, *(f"\n{escaped(note)}" for note in footnotes(result))])
 
 
-def cell(mean: float, half_width: float) -> str:
-    if pd.isna(mean):
-        return "–"
-    return f"{mean:.3g}" if pd.isna(half_width) else f"{mean:.3g} ± {half_width:.1g}"
+def for_readme(result: Comparison) -> str:
+    """Return some columns of it, with names that need no explanation."""
+    written = marked_cells(result)
+    lines = ["| | " + " | ".join(COLUMNS[metric].label for metric in SHOWN) + " |"]
+    lines.append("|---" * (len(SHOWN) + 1) + "|")
+    for method, row in written.items():
+        name = NAMES.get(method, method) + (f" {MARK}" if method in result.findings() else "")
+        lines.append(f"| {name} | " + " | ".join(escaped(row[metric]) for metric in SHOWN) + " |")
+    return "\n".join([*lines, *(f"\n{escaped(note)}" for note in footnotes(result))])
+
+
+def escaped(text: str) -> str:
+    return text.replace("*", "\\*")
+
+
+def put_into_readme(table: str) -> None:
+    """Write the table between its two marks."""
+    text = README.read_text(encoding="utf-8")
+    before, _, rest = text.partition("<!-- digits -->")
+    _, mark, after = rest.partition("<!-- end of digits -->")
+    if not mark:
+        raise ValueError(f"{README} should have the marks of the table of digits but has none")
+    README.write_text(f"{before}<!-- digits -->\n\n{table}\n\n{mark}{after}", encoding="utf-8")
 
 
 def main(names: list[str], methods: list[str] | None) -> None:
@@ -41,15 +72,18 @@ def main(names: list[str], methods: list[str] | None) -> None:
         with TemporaryDirectory() as folder:
             comparing.save(task, result, Path(folder) / "out")
         seconds = time.perf_counter() - start
-        record = result.protocol
+        facts = result.protocol
         which = "all methods" if methods is None else ", ".join(methods)
         protocol = (
-            f"`probgen compare {name}`, {which}: {record['n']} draws against "
-            f"{record['reference_shape'][0]} held-out points, {record['train_shape'][0]} training points, "
-            f"{record['repeats']} repeats, seed 0, report written; {seconds:.0f} s in all. Mean ± half-width "
-            "of the 95 % t-interval over repeats; MMD² unbiased, p by 1,000 permutations; NLL in nats."
+            f"`probgen compare {name}`, {which}: {facts['n']} draws against "
+            f"{facts['reference_shape'][0]} held-out points, {facts['train_shape'][0]} training points, "
+            f"{facts['repeats']} repeats, seed 0, report written; {seconds:.0f} s in all. Means with 95 % "
+            "intervals over repeats, p-values combined; MMD² unbiased, p by 1,000 permutations; NLL in nats; "
+            f"units: {facts['scale']}."
         )
         record(f"compare {name}", protocol, markdown(result), packages=("scikit-learn",))
+        if name == "digits" and methods is None:
+            put_into_readme(for_readme(result))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from probgen import evaluation, mmd
 from probgen.compare import METRICS, Comparison, Fitted, Method, compare
 from probgen.compare import metrics as metrics_module
 from probgen.compare.metrics import Column, Metric, Trial
+from probgen.mmd.scaling import pooled_scale
 
 FLOOR, HALVES, MEMORISER = "train against test", "reference against reference", "memoriser"
 DISTANCES = ["mmd", "energy"]
@@ -64,24 +65,25 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> list[Trial]:
 
 
 def test_distances_are_those_of_the_draws_against_the_reference(data: tuple[Tensor, Tensor]) -> None:
-    reference = data[1]
+    train, reference = data
     result = run({"shifted": normal(1.0)}, data)
-    draws = result.draws["shifted"]
-    kernel = mmd.Gaussian(mmd.bandwidth_grid(reference[::2], reference[1::2]))
-    expected = mmd.mmd2(draws, reference, kernel)
+    draws, units = result.draws["shifted"], pooled_scale(train, reference)
+    x, y = draws / units, reference / units
+    expected = mmd.mmd2(x, y, mmd.Gaussian(mmd.bandwidth_grid(y[::2], y[1::2])))
     assert (values(result, "shifted", "mmd2")[0], values(result, "shifted", "mmd2_stderr")[0]) == expected
-    assert values(result, "shifted", "energy_distance")[0] == mmd.energy_distance(draws, reference).value
+    energy = mmd.energy_distance(draws, reference, scale=units).value
+    assert values(result, "shifted", "energy_distance")[0] == energy
 
 
 def test_sample_metrics_have_real_data_and_draws_in_their_places(data: tuple[Tensor, Tensor]) -> None:
     train, reference = data
     result = run({"wide": lambda n, seed: 2 * normal()(n, seed=seed)}, data, None, repeats=1, n=70)
-    draws = result.draws["wide"]
+    draws, scale = result.draws["wide"], pooled_scale(train, reference)
     seed = result.protocol["seeds"]["wide"][0]["measure"]
     expected = {
-        **evaluation.precision_recall(reference, draws)._asdict(),
-        **evaluation.density_coverage(reference, draws)._asdict(),
-        "nn_ratio": evaluation.nearest_neighbour_ratio(draws, train, reference),
+        **evaluation.precision_recall(reference, draws, scale=scale)._asdict(),
+        **evaluation.density_coverage(reference, draws, scale=scale)._asdict(),
+        "nn_ratio": evaluation.nearest_neighbour_ratio(draws, train, reference, scale=scale),
         "c2st_accuracy": evaluation.classifier_two_sample(draws, reference, seed=seed).accuracy,
     }
     assert {metric: values(result, "wide", metric) for metric in expected} == {
@@ -120,7 +122,7 @@ def test_a_point_without_mass_gives_an_infinite_nll(data: tuple[Tensor, Tensor])
     result = run({"half": Fitted(normal(), log_prob)}, data, ["nll"])
     assert values(result, "half", "nll") == values(result, "half", "nll_stderr") == [math.inf] * 2
     assert "∞" in result.table()
-    assert math.isnan(result.summary().loc["half", ("nll", "half_width")])
+    assert math.isnan(result.summary().loc["half", ("nll", "low")])
 
 
 def test_cost_is_measured_for_what_is_fitted_and_drawn(data: tuple[Tensor, Tensor]) -> None:

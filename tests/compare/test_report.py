@@ -39,12 +39,14 @@ def test_summary_is_the_mean_and_the_t_interval(result: Comparison) -> None:
     own = frame.loc[(frame["method"] == "sampler") & (frame["metric"] == "mmd2"), "value"]
     row = result.summary().loc["sampler", "mmd2"]
     assert row["mean"] == pytest.approx(own.mean())
-    assert row["half_width"] == pytest.approx(4.302652729911275 * own.std() / math.sqrt(3))
+    half = 4.302652729911275 * own.std() / math.sqrt(3)
+    assert (row["low"], row["high"]) == pytest.approx((own.mean() - half, own.mean() + half))
 
 
 def test_one_repeat_has_no_interval() -> None:
     single = compare({"sampler": draw}, draw(40, seed=0), ["energy"], repeats=1, progress=False)
-    assert single.summary().xs("half_width", axis=1, level=1).isna().all(axis=None)
+    assert single.summary().xs("low", axis=1, level=1).isna().all(axis=None)
+    assert single.best("energy_distance") == set(), "and nothing is told apart"
     assert "±" not in single.table()
 
 
@@ -54,7 +56,8 @@ def test_equal_values_have_an_interval_of_zero() -> None:
     losses = same.frame.loc[same.frame["metric"] == "nll", "value"]
     assert losses.nunique() == 1
     assert losses.std() > 0  # the rounding error of the mean
-    assert same.summary().loc["fitted", ("nll", "half_width")] == 0
+    row = same.summary().loc["fitted", "nll"]
+    assert row["low"] == row["mean"] == row["high"]
     assert "±" not in same.table()
 
 
@@ -105,7 +108,7 @@ def test_save_writes_everything(result: Comparison, tmp_path: Path) -> None:
     ]  # fmt: skip
     with (out / "metrics.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
-    assert header == ["method", "metric", "repeat", "value"]
+    assert header == ["method", "metric", "repeat", "value", "findings"]
     assert [float(row[3]) for row in rows] == result.frame["value"].to_list()
     assert [path.name for path in out.parent.iterdir()] == ["run"]
 

@@ -1,6 +1,7 @@
 """Metrics from nearest neighbours: fidelity and variety of draws, and whether they copy the training set.
 
-All of them say how two samples lie in the space in which they are given; distances are Euclidean.
+Distances are Euclidean, between columns in units of their own: by default each is divided by its standard
+deviation in all the samples together, but for images (:func:`probgen.mmd.mmd_test` says more of ``scale``).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from probgen.core import check_count
 from probgen.mmd.pairwise import by_rows, centred, nearest_squared_distances
+from probgen.mmd.scaling import Scale, scaled
 
 _ON_THE_SPHERE = 1 + 1e-8  # squared distances have nine digits
 
@@ -29,7 +31,9 @@ class DensityCoverage(NamedTuple):
     coverage: float
 
 
-def precision_recall(real: Tensor, generated: Tensor, *, neighbours: int = 3) -> PrecisionRecall:
+def precision_recall(
+    real: Tensor, generated: Tensor, *, neighbours: int = 3, scale: Scale = "auto"
+) -> PrecisionRecall:
     r"""Measure fidelity and variety by balls around points that reach to their k-th neighbours.
 
     Precision is the share of draws within a ball of a real point; recall the share of real points within a
@@ -40,6 +44,7 @@ def precision_recall(real: Tensor, generated: Tensor, *, neighbours: int = 3) ->
     Args:
         real, generated: samples of shape (n, \*event) and (m, \*event); events are flattened.
         neighbours: k, at least 1 and less than n and m.
+        scale: what columns are divided by: "pooled", a tensor of shape event, None, or "auto".
 
     Raises:
         TypeError, ValueError: for samples that are too small, not finite or not alike, or a wrong
@@ -52,6 +57,7 @@ def precision_recall(real: Tensor, generated: Tensor, *, neighbours: int = 3) ->
     >>> precision_recall(real, torch.tensor([1.5, 2.5, 3.5, 90.0]), neighbours=1)
     PrecisionRecall(precision=0.75, recall=0.9)
     """
+    (real, generated), _ = scaled(scale, real=real, generated=generated)
     points, draws = centred(real=real, generated=generated)
     real_radii = _squared_radii("real", points, neighbours)
     generated_radii = _squared_radii("generated", draws, neighbours)
@@ -60,7 +66,9 @@ def precision_recall(real: Tensor, generated: Tensor, *, neighbours: int = 3) ->
     return PrecisionRecall(float(precision), float(recall))
 
 
-def density_coverage(real: Tensor, generated: Tensor, *, neighbours: int = 5) -> DensityCoverage:
+def density_coverage(
+    real: Tensor, generated: Tensor, *, neighbours: int = 5, scale: Scale = "auto"
+) -> DensityCoverage:
     r"""Measure fidelity and variety by balls around the real points that reach to their k-th neighbours.
 
     Density is the mean number of balls that hold a draw, divided by k; it may exceed 1. Coverage is the share
@@ -70,6 +78,7 @@ def density_coverage(real: Tensor, generated: Tensor, *, neighbours: int = 5) ->
     Args:
         real, generated: samples of shape (n, \*event) and (m, \*event); events are flattened.
         neighbours: k, at least 1 and less than n.
+        scale: as for :func:`precision_recall`.
 
     Raises:
         TypeError, ValueError: for samples that are too small, not finite or not alike, or a wrong
@@ -82,6 +91,7 @@ def density_coverage(real: Tensor, generated: Tensor, *, neighbours: int = 5) ->
     >>> density_coverage(real, torch.tensor([1.5, 2.5, 3.5, 90.0]), neighbours=1)
     DensityCoverage(density=1.5, coverage=0.4)
     """
+    (real, generated), _ = scaled(scale, real=real, generated=generated)
     points, draws = centred(real=real, generated=generated)
     radii = _squared_radii("real", points, neighbours)
     counts = by_rows(lambda rows, block: (block <= radii[rows, None]).sum(1), points, draws)
@@ -90,7 +100,9 @@ def density_coverage(real: Tensor, generated: Tensor, *, neighbours: int = 5) ->
     )
 
 
-def nearest_neighbour_ratio(draws: Tensor, train: Tensor, held_out: Tensor) -> float:
+def nearest_neighbour_ratio(
+    draws: Tensor, train: Tensor, held_out: Tensor, *, scale: Scale = "auto"
+) -> float:
     r"""Return a draw's mean distance to its nearest training point over that of held-out real data.
 
     1 where draws are as far from the training set as new real data, towards 0 where they are copies of it;
@@ -98,6 +110,7 @@ def nearest_neighbour_ratio(draws: Tensor, train: Tensor, held_out: Tensor) -> f
 
     Args:
         draws, train, held_out: samples of shape (\*, \*event), of any sizes; events are flattened.
+        scale: as for :func:`precision_recall`, by the three samples together.
 
     Raises:
         TypeError, ValueError: for samples that are empty, not finite or not alike, and where all held-out
@@ -107,6 +120,7 @@ def nearest_neighbour_ratio(draws: Tensor, train: Tensor, held_out: Tensor) -> f
     >>> round(nearest_neighbour_ratio(torch.tensor([0.5, 5.0]), torch.arange(10.0), torch.tensor([2.5])), 6)
     0.5
     """
+    (draws, train, held_out), _ = scaled(scale, draws=draws, train=train, held_out=held_out)
     draws, train, held_out = centred(draws=draws, train=train, held_out=held_out)
     mine, theirs = (nearest_squared_distances(x, train, 1).sqrt().mean() for x in (draws, held_out))
     if theirs == 0:

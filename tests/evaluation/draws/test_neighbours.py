@@ -34,9 +34,9 @@ def test_equals_brute_force(k, device, generator):
     apart = torch.cdist(real, generated, compute_mode="donot_use_mm_for_euclid_dist")
     in_real, in_generated = apart <= radii(real, k)[:, None], apart <= radii(generated, k)
     expected = float(in_real.any(0).double().mean()), float(in_generated.any(1).double().mean())
-    assert precision_recall(real, generated, neighbours=k) == pytest.approx(expected)
+    assert precision_recall(real, generated, neighbours=k, scale=None) == pytest.approx(expected)
     expected = float(in_real.sum()) / k / 45, float(in_real.any(1).double().mean())
-    assert density_coverage(real, generated, neighbours=k) == pytest.approx(expected)
+    assert density_coverage(real, generated, neighbours=k, scale=None) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("n", "m", "k"), [(30, 40, 3), (50, 20, 5)])
@@ -85,10 +85,30 @@ def test_the_neighbour_ratio(device, generator):
     train, held_out, draws = (normal(n, 4, device, torch.float64, generator) for n in (200, 100, 150))
     nearest = lambda x: torch.cdist(x, train).min(1).values.mean()  # noqa: E731
     expected = float(nearest(draws) / nearest(held_out))
-    assert nearest_neighbour_ratio(draws, train, held_out) == pytest.approx(expected)
+    assert nearest_neighbour_ratio(draws, train, held_out, scale=None) == pytest.approx(expected)
     assert expected == pytest.approx(1, abs=0.15)
     noisy = train[:100] + 0.01 * held_out
     assert nearest_neighbour_ratio(noisy, train, held_out) < 0.1
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        lambda x, y, **scale: precision_recall(x, y, **scale),
+        lambda x, y, **scale: density_coverage(x, y, **scale),
+        lambda x, y, **scale: [nearest_neighbour_ratio(x, y, y[:20] + x[:20], **scale)],
+    ],
+    ids=["precision and recall", "density and coverage", "neighbour ratio"],
+)
+def test_columns_have_no_units(metric, device, generator):
+    x, y = (normal(50, 3, device, torch.float64, generator) for _ in range(2))
+    units = torch.tensor([1e-3, 1.0, 1e3], dtype=torch.float64, device=device)
+    assert metric(units * x, units * y) == pytest.approx(metric(x, y))
+    assert metric(units * x, units * y, scale=units) == pytest.approx(metric(x, y, scale=None))
+    assert metric(units * x, units * y, scale=None) != pytest.approx(metric(x, y))
+    image = units.expand(2, 3, 3)
+    x, y = (z[:, None, None] * image for z in (x, y))
+    assert metric(x, y) == pytest.approx(metric(x, y, scale=None))
 
 
 def test_images(device, dtype, generator):
