@@ -13,6 +13,7 @@ from torch import Tensor
 from probgen.core import Density, ModelDensity, Transition
 from probgen.sampling.markov import diagnosis
 from probgen.sampling.markov.dependence import of_ranks
+from probgen.sampling.markov.moves.saved_states import saved
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +23,7 @@ logger = logging.getLogger("probgen")
 _ARVIZ = {"log_prob": "lp", "acceptance": "acceptance_rate", "divergent": "diverging"}
 
 
+@saved
 class RunState(NamedTuple):
     """What :func:`run` needs to go on where it stopped: the chains' state and the generator's."""
 

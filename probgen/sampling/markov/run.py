@@ -15,16 +15,10 @@ from probgen.core import Density, Transition, check_count, source_of
 from probgen.sampling.markov.chains import Chains, RunState
 from probgen.sampling.markov.interrupts import Interrupts
 from probgen.sampling.markov.moves.cache_pieces import ByChain, cut, joined, pieces
-from probgen.sampling.markov.moves.gradients import GradientState
-from probgen.sampling.markov.moves.metropolis import State
-from probgen.sampling.markov.moves.metropolis_hastings import ValueState
-from probgen.sampling.markov.moves.tempered import TemperedState
 from probgen.sampling.markov.starting_positions import require_finite
 from probgen.sampling.markov.warmup.until_agreement import Agreement
 
 logger = logging.getLogger("probgen")
-
-torch.serialization.add_safe_globals([RunState, State, GradientState, ValueState, TemperedState])
 
 _BLOCK = 50
 """Draws between two looks at the chains, each of which waits for the device."""

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from probgen.core import Density
+from probgen.sampling.markov.moves.saved_states import saved
 
 
+@saved
 class GradientState(NamedTuple):
     r"""Positions (\*chains, \*batch, dim) on the unconstrained scale, their log-density and its gradient."""
 

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from probgen.core import Density, Transition
 from probgen.sampling.markov.moves.cache_pieces import ByChain
+from probgen.sampling.markov.moves.saved_states import saved
 
 
+@saved
 class State(NamedTuple):
     r"""Positions (\*chains, \*batch, dim) on the unconstrained scale and their log-density."""
 

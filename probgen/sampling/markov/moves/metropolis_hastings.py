@@ -13,11 +13,13 @@ from torch.distributions import Distribution
 from probgen.core import Density, Transition, drawing_from
 from probgen.core.supports import support_of
 from probgen.sampling.markov.moves.metropolis import Info, choose, judge, standard_uniform
+from probgen.sampling.markov.moves.saved_states import saved
 
 Proposal = Callable[[Any], Distribution | Mapping[str, Distribution]]
 """From values, (\\*chains, \\*batch, \\*event), to the law of the values proposed."""
 
 
+@saved
 class ValueState(NamedTuple):
     r"""Positions, their log-density on the unconstrained scale, and log |det ∂T/∂u| there."""
 

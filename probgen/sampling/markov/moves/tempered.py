@@ -13,11 +13,13 @@ from torch.distributions import Distribution, constraints
 
 from probgen.core import Density, Transition, drawing_from
 from probgen.sampling.markov.moves.metropolis import judge, standard_uniform
+from probgen.sampling.markov.moves.saved_states import saved
 
 LINEAR = {"position", "log_prob", "gradient"}
 """Fields of a state that are known at another temperature without calling the log-density."""
 
 
+@saved
 class TemperedState(NamedTuple):
     r"""The chains of the target, (\*chains, \*batch), and those of all levels, (\*chains, levels, \*batch).
 
