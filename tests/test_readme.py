@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from probgen.compare.metrics import COLUMNS
+
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
@@ -29,6 +31,24 @@ def test_the_training_runs_and_goes_on(tmp_path, monkeypatch):
     history = run(1)["history"]
     assert history.values("svi/elbo", "validation")[-1] > history.values("svi/elbo", "validation")[0]
     assert run(1)["history"].rows == history.rows  # resume: there is nothing left to do
+
+
+def cells(table):
+    """Return the numbers of a table's rows, without names, by the words in the head."""
+    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())
+    return {word: [row[i] for row in rows] for i, word in enumerate(head)}
+
+
+def test_the_table_of_digits_is_that_of_the_benchmark_to_the_digit():
+    results = (Path(__file__).parent / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    (measured,) = re.findall(r"## compare digits\n.*?\n(\| method.*?)\n\n", results, flags=re.DOTALL)
+    (shown,) = re.findall(r"<!-- digits -->\n\n(.*?)\n\n", README, flags=re.DOTALL)
+    measured, shown = cells(measured), cells(shown)
+    names = {column.label: name for name, column in COLUMNS.items()}
+    assert len(shown) == 8
+    for label, values in shown.items():
+        if label:
+            assert values == measured[names[label]], label
 
 
 def test_the_two_commands_set_everything_up():

@@ -65,6 +65,7 @@ def compare(
     """
     from probgen import recipes
     from probgen.cli import comparing
+    from probgen.compare.table import MARK
     from probgen.recipes.task import settle_threads
 
     folder = comparing.new_folder(name, out)
@@ -72,7 +73,8 @@ def compare(
     settle_threads(task)
     chosen = comparing.choose(task, _split(methods))
     result = comparing.run(task, chosen, _split(metrics), n=n, repeats=repeats, seed=seed)
-    print(result.table())
+    for line in result.table().splitlines():
+        typer.secho(line, fg="red" if MARK in line else None)
     comparing.save(task, result, folder)
     print(f"\nThe report is {folder / 'report.html'}")
 
