@@ -23,12 +23,12 @@ from probgen.core.density.density import Density
 from probgen.core.density.model_density import ModelDensity
 from probgen.core.faults import FaultFinder, NotFinite
 from probgen.core.randomness import check_seed, default_generator, drawing_from, seeded, source_of
+from probgen.core.summed_out import log_joint_prob
 from probgen.core.traces import (
     evaluating,
     is_data,
     is_derived,
     is_factor,
-    log_joint_prob,
     plate_nesting,
     sample_sites,
     sharing,

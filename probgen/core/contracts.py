@@ -14,10 +14,12 @@ from torch.distributions import Distribution
 
 from probgen.core.counts import check_count
 from probgen.core.density.density import Density
+from probgen.core.density.handlers import check_enumerable
 from probgen.core.density.normal_scores import refuse_atoms
 from probgen.core.randomness import seeded
+from probgen.core.summed_out import enumerated, log_joint_prob
 from probgen.core.supports import support_of
-from probgen.core.traces import evaluating, log_joint_prob, plate_nesting, sample_sites, shared_values
+from probgen.core.traces import evaluating, plate_nesting, sample_sites, shared_values
 
 Shared = TypeVar("Shared")
 
@@ -122,12 +124,13 @@ class Pair(GenerativeModel):
 
         The rows of ``x``, shape (n, \*event), are independent data points, so the density has
         ``batch_shape`` (n,): a sampler runs its chains for all of them at once. The model is run in
-        evaluation mode.
+        evaluation mode. Discrete latent sites of finitely many values are summed out.
         """
         rows = len(x)
         with evaluating(self):
             trace = poutine.trace(self.model).get_trace(x, *context)
-        latent, nesting = _latent_sites(trace, type(self).__name__, rows), plate_nesting(trace)
+        latent, discrete = _latent_sites(trace, type(self).__name__, rows)
+        nesting = plate_nesting(trace)
 
         def left_of_plates(name: str, value: Tensor) -> Tensor:
             shape = value.shape[: value.dim() - 1 - len(latent[name].event_shape)]
@@ -135,8 +138,13 @@ class Pair(GenerativeModel):
 
         def log_joint(values: Mapping[str, Tensor]) -> Tensor:
             data = {name: left_of_plates(name, value) for name, value in values.items()}
+            (name, value), *_ = values.items()
+            sample = value.shape[: value.dim() - 1 - len(latent[name].event_shape)]
+            story = poutine.condition(self.model, data=data)
+            if discrete:
+                story = enumerated(story, discrete, nesting, sample)
             with evaluating(self):
-                joint = poutine.trace(poutine.condition(self.model, data=data)).get_trace(x, *context)
+                joint = poutine.trace(story).get_trace(x, *context)
             return log_joint_prob(joint, rows, nesting=nesting)
 
         supports = {name: support_of(law) for name, law in latent.items()}
@@ -217,10 +225,18 @@ class Transition(NamedTuple):
     step: Callable[[Any, torch.Generator], tuple[Any, Any]]
 
 
-def _latent_sites(trace: Any, name_of_pair: str, rows: int) -> dict[str, Any]:
-    latent = {name: site["fn"] for name, site in sample_sites(trace).items() if not site["is_observed"]}
+def _latent_sites(trace: Any, name_of_pair: str, rows: int) -> tuple[dict[str, Any], frozenset[str]]:
+    """Return the laws of the continuous latent sites, and the names of those that are summed out."""
+    laws = {name: site["fn"] for name, site in sample_sites(trace).items() if not site["is_observed"]}
+    discrete = frozenset(name for name, law in laws.items() if law.support.is_discrete)
+    latent = {name: law for name, law in laws.items() if name not in discrete}
     if not latent:
-        raise ValueError(f"{name_of_pair}.model should have a latent site but has none")
+        raise ValueError(
+            f"{name_of_pair}.model should have a continuous latent site for a density to walk on but has "
+            + (f"{sorted(discrete)} alone, which log_likelihood sums out" if discrete else "none")
+        )
+    for name in discrete:
+        check_enumerable(name, laws[name])
     for name, law in latent.items():
         if law.batch_shape != (rows,):
             raise ValueError(
@@ -229,9 +245,4 @@ def _latent_sites(trace: Any, name_of_pair: str, rows: int) -> dict[str, Any]:
                 "the posterior"
             )
         refuse_atoms(law, f"site {name!r}")
-        if law.support.is_discrete:
-            raise ValueError(
-                f"site {name!r} should be continuous for a density to walk on but its support is discrete: "
-                "sum it out in the model, as MixtureSameFamily does"
-            )
-    return latent
+    return latent, discrete

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
-import torch
 from pyro import poutine
 from pyro.distributions import Unit
 from pyro.distributions.util import scale_and_mask
@@ -113,25 +112,13 @@ def is_data(site: Any) -> bool:
     return site["is_observed"] and not is_derived(site) and not is_factor(site)
 
 
-def plate_nesting(trace: Any) -> int:
-    """Return the number of batch dimensions in a trace, at least 1: those of its plates."""
+def plate_nesting(trace: Any, *, laws: bool = True) -> int:
+    """Return the number of batch dimensions in a trace, at least 1: of its plates, and of its ``laws``."""
     dims = [1]
     for site in sample_sites(trace).values():
         frames = [frame for frame in site["cond_indep_stack"] if frame.vectorized]
-        dims += [len(site["fn"].batch_shape), *(-frame.dim for frame in frames)]
+        dims += [len(site["fn"].batch_shape) if laws else 1, *(-frame.dim for frame in frames)]
     return max(dims)
-
-
-def log_joint_prob(trace: Any, rows: int, *, nesting: int = 1) -> Tensor:
-    r"""Return the log-probability of a Pyro trace for each datum, summed over its sites.
-
-    Args:
-        trace: of a model or a guide.
-        rows, nesting: as in :func:`site_log_prob`, with its errors.
-    """
-    sites = {name: site for name, site in sample_sites(trace).items() if not is_derived(site)}
-    log_probs = (site_log_prob(name, site, rows, nesting=nesting) for name, site in sites.items())
-    return torch.as_tensor(sum(log_probs))
 
 
 def site_log_prob(name: str, site: Any, rows: int, *, nesting: int = 1) -> Tensor:
@@ -149,12 +136,17 @@ def site_log_prob(name: str, site: Any, rows: int, *, nesting: int = 1) -> Tenso
     """
     log_prob = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
     log_prob = scale_and_mask(log_prob, 1.0, site["mask"])
+    return per_row(name, log_prob, site["cond_indep_stack"], rows, nesting=nesting)
+
+
+def per_row(name: str, log_prob: Tensor, frames: Iterable[Any], rows: int, *, nesting: int) -> Tensor:
+    """Sum a log-probability over the plates inside that of the data, as :func:`site_log_prob` does."""
     if log_prob.shape[-1:] != (rows,):
         raise ValueError(
             f"site {name!r} should stand in the plate of the data, with one log-probability for each of the "
             f"{rows} rows, but its log-probability has shape {tuple(log_prob.shape)}"
         )
-    for frame in site["cond_indep_stack"]:
+    for frame in frames:
         if frame.dim != -1 and frame.full_size not in (None, frame.size):
             raise ValueError(
                 f"plate {frame.name!r} should hold all of its {frame.full_size} elements to give the "

@@ -6,6 +6,7 @@ from probgen.data.files import fingerprint, suggest
 from probgen.data.images import Images, digits, mnist
 from probgen.data.levels import Binarised, Dequantised, binarise, dequantise, quantise
 from probgen.data.memory_mapped import MemoryMapped
+from probgen.data.missing import filled, observed
 from probgen.data.ragged import Ragged
 from probgen.data.read import Sequences, Text, read
 from probgen.data.sources import Source, source
@@ -34,9 +35,11 @@ __all__ = [
     "diabetes",
     "digits",
     "fetch",
+    "filled",
     "fingerprint",
     "listing",
     "mnist",
+    "observed",
     "quantise",
     "read",
     "source",

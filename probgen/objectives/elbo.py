@@ -44,7 +44,18 @@ class ELBO(Bound):
     The KL of a site is analytic where Pyro knows it and guide and model visit their sites in the same order
     (then no parent of z in the model descends from z in the guide); otherwise, and where the guide is a
     point (Delta), it is the Monte Carlo average of log q − log p. Guide sites must be reparameterised, since
-    their gradient is the pathwise one.
+    their gradient is the pathwise one, or have finitely many values.
+
+    Discrete sites of finitely many values are found and enumerated: those of the guide are weighed by their
+    probabilities, and those that the guide leaves out are summed out of the model. Bound, terms and gradient
+    are then exact expectations over them. Latent sites count where the model does not mask them
+    (``poutine.mask``, ``law.mask``, ``obs_mask``), whatever the guide's mask; see
+    :func:`probgen.data.observed` for labels of which some are missing.
+
+    Where the guide of a continuous site is a point (Delta), as in MAP estimation, the loss is minus the log
+    joint density at that point, log p(x, z): no bound on log p(x), and of a size that depends on the units of
+    z. So the term ``elbo`` is called ``log_joint`` then, and the "KL" of the site is −log p(z).
+    ``log_likelihood`` and importance-weighted bounds refuse such a guide.
 
     Terms, in nats per datum: ``elbo``, ``reconstruction`` = E_q[log p(x | z)], ``kl`` and, with several
     latent sites, ``kl/SITE``. Where there are sites of ``pyro.factor``, ``factor`` is what they add to the
@@ -152,4 +163,6 @@ def terms_of(parts: Parts) -> Terms:
         terms |= {"active": active, "inactive": len(together) - active}
         if len(by_site) > 1:
             terms |= {f"active/{site}": active.sum().to(kl) for site, active in is_active.items()}
+    if parts.points:
+        terms["log_joint"] = terms.pop("elbo")
     return terms

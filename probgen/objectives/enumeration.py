@@ -1,124 +1,102 @@
-"""What the bounds of Pyro say term by term, also where discrete sites are enumerated."""
+"""A bound taken apart where discrete sites are enumerated: exact expectations over their values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from pyro import poutine
 from torch import Tensor
 
-from probgen.core import Terms, is_factor, sample_sites
-from probgen.objectives.elbo import terms_of
-from probgen.objectives.masks import check_same_masks
-from probgen.objectives.traced_pair import Parts, analytic_kl, by_coordinate, drawn_sites, log_prob_of
-
-Story = Callable[..., Any]
+from probgen.core import is_data, is_derived, is_factor
+from probgen.core.summed_out import Cost, enumerated_dim, summed_out, tied_to, unmasked
 
 
-def recorded(story: Story, traces: list[Any]) -> Story:
-    """Return a model or a guide that appends its trace to ``traces`` whenever it is run."""
+class Expectations:
+    """Expectations of costs over the sites that a guide enumerates, in sums over a batch.
 
-    def run(*args: Any, **kwargs: Any) -> Any:
-        with poutine.trace() as tracer:
-            value = story(*args, **kwargs)
-        traces.append(tracer.trace)
-        return value
-
-    return run
-
-
-@torch.no_grad()
-def terms_of_pyro(elbo: Tensor, guides: list[Any], models: list[Any], *, draws: int) -> Terms:
-    """Return the terms of one of Pyro's bounds, per datum.
-
-    The KL of a site is its expectation over the sites that the guide enumerates. What depends on a site that
-    the model enumerates cannot be told apart and is left out: the KL of that site, and with it ``kl`` and
-    ``reconstruction``. Where all is known, reconstruction = elbo + kl − factor.
+    Sites of the model alone that are enumerated, ``over``, are summed out of what depends on them, ``tied``.
 
     Args:
-        elbo: the bound, per datum.
-        guides, models: the traces of which it was made, in the same order.
-        draws: data times particles, by which sums over the traces are divided.
+        model_trace: of the model on the guide's draws.
+        guide_sites: those of the guide, with the model's masks.
     """
-    totals: dict[str, dict[str, Tensor]] = {"kl": {}, "coordinates": {}, "factor": {}}
-    complete = len(guides) == len(models) > 0
-    for guide_trace, model_trace in zip(guides, models, strict=False):
-        guide_sites, model_sites = sample_sites(guide_trace), sample_sites(model_trace)
-        check_same_masks(model_sites, guide_sites)
-        if any(_is_sampled_or_masked(site) for site in guide_sites.values()):
-            return {"elbo": elbo}
-        found, whole = _expectations(model_sites, guide_sites)
-        complete = complete and whole
-        for kind, values in found.items():
-            for name, value in values.items():
-                totals[kind][name] = totals[kind].get(name, 0.0) + value / draws
-    kl, coordinates, factors = totals["kl"], totals["coordinates"], totals["factor"]
-    if not complete:
-        return {"elbo": elbo} | {f"kl/{name}": value.sum() for name, value in kl.items()}
-    factor = torch.as_tensor(sum(factors.values())) if factors else None
-    reconstruction = elbo + sum(value.sum() for value in kl.values()) - (0.0 if factor is None else factor)
-    return terms_of(Parts(reconstruction, kl, coordinates, factor)) | {"elbo": elbo}
+
+    def __init__(self, model_trace: Any, guide_sites: Mapping[str, Any]) -> None:
+        self._trace, self._guide = model_trace, guide_sites
+        self._sites = {
+            n: s for n, s in model_trace.nodes.items() if s["type"] == "sample" and not is_derived(s)
+        }
+        self.over = [
+            name
+            for name, site in self._sites.items()
+            if name not in guide_sites and enumerated_dim(site) is not None
+        ]
+        self.tied = tied_to(self.over, self._sites)
+        self._scale = _one_scale([self._sites[name] for name in self.tied])
+
+    def of(self, cost: Tensor, site: Any, *, leading: int = 0) -> Tensor:
+        """Return a site's cost weighed by the probabilities of what the guide enumerates in its plates."""
+        plates = frozenset(frame.name for frame in site["cond_indep_stack"])
+        return self._weighed(Cost(cost, plates), site["name"], leading)
+
+    def of_the_tied(self, ordered: list[str]) -> tuple[Tensor | None, dict[str, Tensor], Tensor | None]:
+        r"""Return what depends on sites that are summed out, k, by the chain rule.
+
+        log p(z_i | z_1, ..., z_{i−1}) for each latent site z_i in turn, log p(x | z), and what factors add,
+        each the difference of two sums over k; None where there are none.
+        """
+        names: list[str] = list(self.over)
+        before: Tensor | float = 0.0
+        log_priors: dict[str, Tensor] = {}
+        for name in ordered:
+            names.append(name)
+            after = self._summed(names)
+            log_priors[name], before = after - before, after
+        data, factors = None, None
+        if any(is_data(self._sites[name]) for name in self.tied):
+            names += [name for name in self.tied if is_data(self._sites[name])]
+            after = self._summed(names)
+            data, before = after - before, after
+        if any(is_factor(self._sites[name]) for name in self.tied):
+            factors = self._summed(self.tied) - before
+        return data, log_priors, factors
+
+    def _summed(self, names: list[str]) -> Tensor:
+        """Return E[log Σ_k Π p] over the sites named."""
+        sites = {name: self._sites[name] for name in self.tied if name in names}
+        costs = summed_out(self._trace, sites, self.over)
+        total = sum(self._weighed(cost, self.over[0], 0).sum() for cost in costs)
+        return torch.as_tensor(total) * self._scale
+
+    def _weighed(self, cost: Cost, name: str, leading: int) -> Tensor:
+        log_prob = cost.log_prob
+        log_weight = torch.zeros((), dtype=log_prob.dtype, device=log_prob.device)
+        shape = log_prob.shape[leading:]
+        for other, site in self._guide.items():
+            dim = enumerated_dim(site)
+            if dim is None:
+                continue
+            if cost.plates >= {frame.name for frame in site["cond_indep_stack"] if frame.vectorized}:
+                log_weight = log_weight + unmasked(site["fn"]).log_prob(site["value"])
+            elif len(shape) >= -dim and shape[dim] > 1:
+                raise ValueError(
+                    f"site {name!r} should stand in the plates of {other!r}, on which it depends, for "
+                    f"{other!r} to be enumerated: give the guide a law that can be reparameterised, or one "
+                    "of Pyro's bounds that draws, such as Trace_ELBO()"
+                )
+        missing = max(0, log_weight.dim() - len(shape))
+        log_prob = log_prob.reshape(log_prob.shape[:leading] + (1,) * missing + shape)
+        never = log_weight == -torch.inf
+        return log_weight.exp() * torch.where(never, 0.0, log_prob)
 
 
-def _expectations(
-    model_sites: Mapping[str, Any], guide_sites: Mapping[str, Any]
-) -> tuple[dict[str, dict[str, Tensor]], bool]:
-    """Return the KL by site, that by coordinate, and the factors, and say whether nothing is left out."""
-    in_model = [_enumerated_dim(site) for name, site in model_sites.items() if name not in guide_sites]
-    drawn = drawn_sites(guide_sites)
-    factors = {name: site for name, site in {**model_sites, **guide_sites}.items() if is_factor(site)}
-    apart = {
-        name
-        for name in (*drawn, *factors)
-        if name not in model_sites or not _varies(model_sites[name]["fn"].batch_shape, in_model)
-    }
-
-    def weigh(name: str, kl: Tensor) -> Tensor:
-        return _expected(kl, guide_sites[name], guide_sites, leading=1)
-
-    kl = {
-        name: value for name, value in analytic_kl(model_sites, guide_sites, weigh).items() if name in apart
-    }
-    coordinates = by_coordinate(kl, guide_sites)
-    for name in drawn.keys() & apart - kl.keys():
-        log_ratio = log_prob_of(drawn[name])
-        if name in model_sites:
-            log_ratio = log_ratio - log_prob_of(model_sites[name])
-        kl[name] = _expected(log_ratio, drawn[name], guide_sites).sum().reshape(1)
-    added = {}
-    for name in factors.keys() & apart:
-        sign = 1 if name in model_sites else -1
-        added[name] = sign * _expected(log_prob_of(factors[name]), factors[name], guide_sites).sum()
-    ordered = {name: kl[name] for name in drawn if name in kl}
-    whole = apart == drawn.keys() | factors.keys()
-    return {"kl": ordered, "coordinates": coordinates, "factor": added}, whole
-
-
-def _expected(cost: Tensor, site: Any, guide_sites: Mapping[str, Any], *, leading: int = 0) -> Tensor:
-    """Weigh a site's cost by the probabilities of what the guide enumerates in the site's own plates."""
-    log_weight = torch.zeros((), dtype=cost.dtype, device=cost.device)
-    plates = {frame.name for frame in site["cond_indep_stack"]}
-    for other in guide_sites.values():
-        if _enumerated_dim(other) and plates >= {frame.name for frame in other["cond_indep_stack"]}:
-            log_weight = log_weight + other["fn"].log_prob(other["value"])
-    missing = max(0, log_weight.dim() - (cost.dim() - leading))
-    cost = cost.reshape(cost.shape[:leading] + (1,) * missing + cost.shape[leading:])
-    return torch.where(log_weight == -torch.inf, 0.0, log_weight.exp() * cost)
-
-
-def _enumerated_dim(site: Any) -> int | None:
-    return site["infer"].get("_enumerate_dim")
-
-
-def _varies(shape: torch.Size, dims: list[int | None]) -> bool:
-    return any(dim is not None and len(shape) >= -dim and shape[dim] > 1 for dim in dims)
-
-
-def _is_sampled_or_masked(site: Any) -> bool:
-    """Say whether a site is enumerated in another way than in parallel, over all its values, everywhere."""
-    how = site["infer"]
-    if how.get("enumerate") == "sequential" or how.get("num_samples") is not None:
-        return True
-    return _enumerated_dim(site) is not None and site["mask"] is not None
+def _one_scale(sites: list[Any]) -> Any:
+    scales = [site["scale"] for site in sites]
+    for site in sites[1:]:
+        if site["scale"] is not scales[0] and site["scale"] != scales[0]:
+            raise ValueError(
+                f"site {site['name']!r} should have the scale of {sites[0]['name']!r}, since a site "
+                "that both depend on is summed out, but has another: put them in the same sub-sampled plates"
+            )
+    return scales[0] if scales else 1.0

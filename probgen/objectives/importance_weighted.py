@@ -30,6 +30,8 @@ from probgen.objectives.traced_pair import (
     by_coordinate,
     check_sites,
     drawn_sites,
+    parts_of,
+    refuse_points,
 )
 
 
@@ -39,6 +41,7 @@ class IWAE(Bound):
     Terms: ``iwae``, the bound; ``ess``, the effective number of draws (Σ w)² / Σ w², from 1 to K; and those
     of :class:`ELBO`, averaged over the same draws. Masks count, scales do not: a weighted bound would bound
     nothing. A ``pyro.factor`` of the model is part of p(x, z); one of the guide is added to the loss.
+    Discrete sites of the model that the guide leaves out are summed out.
 
     Args:
         particles: K.
@@ -176,7 +179,7 @@ def _draws(bound: Bound, pair: Pair, *batch: Tensor, gradients: bool = True) -> 
     """Draw z from the guide and weigh it by p(x, z) / q(z | x), with gradients or only those of z."""
     rows = len(batch[0])
     with Watch(pair, rows) as watch:
-        found = traces_of(pair, bound.particles, *batch, model_gradients=gradients)
+        found = traces_of(pair, bound.particles, *batch, model_gradients=gradients, guided=False)
     with torch.set_grad_enabled(torch.is_grad_enabled() and gradients):
         each = [_scored(traces, rows, watch.size) for traces in found]
     log_weights = torch.cat([scored.log_weights for scored in each])
@@ -188,7 +191,7 @@ def _draws(bound: Bound, pair: Pair, *batch: Tensor, gradients: bool = True) -> 
         found,
         log_weights,
         torch.stack(penalties).mean() if penalties else None,
-        Parts(*(_divided(part, len(each)) for part in parts)),
+        Parts(*(_divided(part, len(each)) for part in parts[:4])),
     )
 
 
@@ -197,21 +200,28 @@ def _scored(traces: Traces, rows: int, size: int) -> Draws:
     model_sites, guide_sites = sample_sites(traces.model), sample_sites(traces.guide)
     latent = check_sites(model_sites, guide_sites)
     guide_sites = masked_as_in_model(model_sites, guide_sites)
+    refuse_points(model_sites, guide_sites)
 
     def log_probs(sites: dict[str, Any]) -> dict[str, Tensor]:
         return {name: site_log_prob(name, site, rows, nesting=traces.nesting) for name, site in sites.items()}
 
-    log_p = log_probs({n: s for n, s in model_sites.items() if not is_derived(s)})
     log_q = log_probs(drawn_sites(guide_sites))
     with torch.enable_grad():
         factors = log_probs({name: site for name, site in guide_sites.items() if is_factor(site)})
         penalty = torch.as_tensor(sum(value.mean() for value in factors.values())) if factors else None
-    log_weights = torch.as_tensor(sum(log_p.values()) - sum(log_q.values()))
+    if traces.discrete.summed:
+        log_p = log_joint_prob(traces.model, rows, nesting=traces.nesting)
+        with torch.no_grad():
+            parts = parts_of(traces.model, traces.guide).per_datum(size * traces.particles)
+        log_weights = log_p - sum(log_q.values())
+        return Draws([traces], log_weights.expand(traces.particles, rows), penalty, parts)
+    by_site = log_probs({n: s for n, s in model_sites.items() if not is_derived(s)})
+    log_weights = torch.as_tensor(sum(by_site.values()) - sum(log_q.values()))
 
     with torch.no_grad():
-        data = [log_p[name].mean() for name, site in model_sites.items() if is_data(site)]
-        kl = {n: (q - (log_p[n] if n in latent else 0.0)).mean().reshape(1) for n, q in log_q.items()}
-        added = [log_p[name].mean() for name, site in model_sites.items() if is_factor(site)]
+        data = [by_site[name].mean() for name, site in model_sites.items() if is_data(site)]
+        kl = {n: (q - (by_site[n] if n in latent else 0.0)).mean().reshape(1) for n, q in log_q.items()}
+        added = [by_site[name].mean() for name, site in model_sites.items() if is_factor(site)]
         added += [-penalty.detach()] if penalty is not None else []
         coordinates = by_coordinate(analytic_kl(model_sites, guide_sites), guide_sites)
         parts = Parts(

@@ -24,7 +24,9 @@ from probgen.core import (
     sample_sites,
     sharing,
 )
+from probgen.core.summed_out import NOTHING, Discrete, enumerated
 from probgen.core.supports import Supported
+from probgen.objectives.discrete_sites import discrete_sites
 from probgen.objectives.plate_rows import Rows
 from probgen.objectives.traced_pair import log_prob_of
 
@@ -43,6 +45,7 @@ class Traces(NamedTuple):
     model: Any
     particles: int  # those of the plate; 1 where there is none
     nesting: int  # plates of the pair
+    discrete: Discrete = NOTHING  # what is enumerated
 
 
 class _Known(NamedTuple):
@@ -56,7 +59,13 @@ class _Known(NamedTuple):
 _KNOWN: WeakKeyDictionary[Pair, dict[Hashable, _Known]] = WeakKeyDictionary()
 
 
-def traces_of(pair: Pair, particles: int, *batch: Tensor, model_gradients: bool = True) -> list[Traces]:
+def traces_of(
+    pair: Pair,
+    particles: int,
+    *batch: Tensor,
+    model_gradients: bool = True,
+    guided: bool = True,
+) -> list[Traces]:
     """Run guide and model with several draws per datum: all in one pass, or in as many as there are draws.
 
     One pass has the draws in a plate left of all the pair's own, so that nets see shape (particles, n, ...).
@@ -66,29 +75,41 @@ def traces_of(pair: Pair, particles: int, *batch: Tensor, model_gradients: bool 
     alone, as a training with one draw does. What a net takes from its batch in training mode, such as the
     statistics of a batch normalisation, is then taken from the n rows of a draw.
 
-    Without ``model_gradients`` only what the guide computes has a gradient.
+    Without ``model_gradients`` only what the guide computes has a gradient. Discrete sites of the model alone
+    are enumerated, and so are those of the guide, unless not ``guided``: then they are drawn.
     """
     learn = torch.is_grad_enabled() and model_gradients
+    discrete = discrete_sites(pair, batch)
+    if not guided:
+        discrete = discrete._replace(guided=frozenset())
     if particles == 1:
-        return [alone(pair, *batch, learn=learn)]
-    known = _known(pair, particles, *batch)
+        return [alone(pair, *batch, learn=learn, discrete=discrete)]
+    known = _known(pair, particles, *batch, discrete=discrete)
     if known.together:
-        found = _together(pair, particles, known.nesting, *batch, learn=learn)
+        found = _together(pair, particles, known.nesting, *batch, learn=learn, discrete=discrete)
         if found is not None:
             return [found]
-        _KNOWN[pair][_form(particles, batch)] = known._replace(together=False)
+        _KNOWN[pair][_form(particles, batch, discrete)] = known._replace(together=False)
         _say_one_by_one(pair, particles)
-    rows = Rows(pair, batch)
-    return [alone(pair, *batch, rows=rows, learn=learn) for _ in range(particles)]
+    rows = Rows(pair, batch, discrete)
+    return [alone(pair, *batch, rows=rows, learn=learn, discrete=discrete) for _ in range(particles)]
 
 
-def alone(pair: Pair, *batch: Tensor, rows: Rows | None = None, learn: bool = False) -> Traces:
+def alone(
+    pair: Pair,
+    *batch: Tensor,
+    rows: Rows | None = None,
+    learn: bool = False,
+    discrete: Discrete = NOTHING,
+) -> Traces:
     """Run guide and model with one draw per datum, without a plate of draws."""
-    rows = rows or Rows(pair, batch)
+    rows = rows or Rows(pair, batch, discrete)
     with Supported(), sharing():
         guide = rows.guide_trace()
         with torch.set_grad_enabled(learn):
             model = rows.model_trace(guide)
+    if discrete.guided or discrete.summed:
+        return Traces(guide, model, 1, discrete.nesting, discrete)
     return Traces(guide, model, 1, max(plate_nesting(guide), plate_nesting(model)))
 
 
@@ -97,11 +118,32 @@ def trace_at(story: Callable[..., Any], traces: Traces, values: Mapping[str, Ten
     held = traces.guide.copy()
     for name, value in values.items():
         held.nodes[name] = {**held.nodes[name], "value": value}
-    story = poutine.trace(poutine.replay(story, trace=held))
-    if traces.particles == 1:
-        return story.get_trace(*batch)
-    with pyro.plate(PLATE, traces.particles, dim=-1 - traces.nesting):
-        return story.get_trace(*batch)
+    return _replayed(story, held, traces, traces.discrete.summed, *batch)
+
+
+def _replayed(
+    story: Callable[..., Any], held: Any, traces: Traces, names: frozenset[str], *batch: Tensor
+) -> Any:
+    """Return a trace of a story on the values of another, some sites enumerated, for all draws."""
+    sample_shape = (traces.particles,) if traces.particles > 1 else ()
+    if names:
+        story = enumerated(story, names, traces.nesting, sample_shape)
+        return poutine.trace(poutine.replay(story, trace=held)).get_trace(*batch)
+    with contextlib.ExitStack() as stack:
+        for size in sample_shape:
+            stack.enter_context(pyro.plate(PLATE, size, dim=-1 - traces.nesting))
+        return poutine.trace(poutine.replay(story, trace=held)).get_trace(*batch)
+
+
+def summed_at(pair: Pair, traces: Traces, discrete: Discrete, *batch: Tensor) -> Traces:
+    """Return traces with the draws of all continuous sites, in which all discrete sites are enumerated."""
+    held = traces.guide.copy()
+    for name in discrete.guided:
+        held.remove_node(name)
+    with Supported(), sharing():
+        guide = _replayed(pair.guide, held, traces, discrete.guided, *batch)
+        model = _replayed(pair.model, held, traces, discrete.guided | discrete.summed, *batch)
+    return Traces(guide, model, traces.particles, discrete.nesting, discrete)
 
 
 def forget(pair: Pair) -> None:
@@ -109,14 +151,23 @@ def forget(pair: Pair) -> None:
     _KNOWN.pop(pair, None)
 
 
-def _together(pair: Pair, particles: int, nesting: int, *batch: Tensor, learn: bool = False) -> Traces | None:
+def _together(
+    pair: Pair,
+    particles: int,
+    nesting: int,
+    *batch: Tensor,
+    learn: bool = False,
+    discrete: Discrete = NOTHING,
+) -> Traces | None:
     """Run guide and model once for all draws; None where that fails, or where plates are left of the draws'.
 
     Whatever it fails of, a draw alone may not; where it is the pair's own fault, that says so.
     """
-    rows = Rows(pair, batch)
+    enumerates = bool(discrete.guided or discrete.summed)  # then the plate stands within the enumeration
+    rows = Rows(pair, batch, discrete, (particles,))
+    plate = contextlib.nullcontext() if enumerates else pyro.plate(PLATE, particles, dim=-1 - nesting)
     try:
-        with Supported(), sharing(), pyro.plate(PLATE, particles, dim=-1 - nesting):
+        with Supported(), sharing(), plate:
             guide = rows.guide_trace()
             with torch.set_grad_enabled(learn):
                 model = rows.model_trace(guide)
@@ -124,17 +175,17 @@ def _together(pair: Pair, particles: int, nesting: int, *batch: Tensor, learn: b
         raise
     except Exception:
         return None
-    deepest = max(plate_nesting(guide), plate_nesting(model))
-    return Traces(guide, model, particles, nesting) if deepest == 1 + nesting else None
+    deepest = max(plate_nesting(trace, laws=not enumerates) for trace in (guide, model))
+    return Traces(guide, model, particles, nesting, discrete) if deepest == 1 + nesting else None
 
 
-def _form(particles: int, batch: tuple[Tensor, ...]) -> Hashable:
-    return particles, tuple((x.shape, x.dtype, x.device) for x in batch)
+def _form(particles: int, batch: tuple[Tensor, ...], discrete: Discrete) -> Hashable:
+    return particles, discrete, tuple((x.shape, x.dtype, x.device) for x in batch)
 
 
-def _known(pair: Pair, particles: int, *batch: Tensor) -> _Known:
+def _known(pair: Pair, particles: int, *batch: Tensor, discrete: Discrete = NOTHING) -> _Known:
     """Return what is known of a pair, checked if need be, without a trace in a graph or in the noise."""
-    form = _form(particles, batch)
+    form = _form(particles, batch, discrete)
     known = _KNOWN.setdefault(pair, {}).get(form)
     if known is not None and get_proxy_mode() is not None:  # a graph is being captured
         return known
@@ -148,7 +199,7 @@ def _known(pair: Pair, particles: int, *batch: Tensor) -> _Known:
             poutine.block(),
         ):
             try:
-                known = _checked(pair, particles, *batch)
+                known = _checked(pair, particles, *batch, discrete=discrete)
             except Exception:  # no pass is right: the first draw, run alone, will say why
                 return _Known(1, False, calls)
         if not known.together:
@@ -165,7 +216,7 @@ def _say_one_by_one(pair: Pair, particles: int) -> None:
     )
 
 
-def _checked(pair: Pair, particles: int, *batch: Tensor) -> _Known:
+def _checked(pair: Pair, particles: int, *batch: Tensor, discrete: Discrete) -> _Known:
     """Hold a few draws, run alone, against their part of one pass for all.
 
     That is done in evaluation mode, where nothing is drawn but z. In training it is done with other weights
@@ -174,16 +225,16 @@ def _checked(pair: Pair, particles: int, *batch: Tensor) -> _Known:
     """
     some, training = min(particles, DRAWS), any(module.training for module in pair.modules())
     with evaluating(pair):
-        nesting, fits = _fits(pair, some, *batch)
+        nesting, fits = _fits(pair, some, *batch, discrete=discrete)
         if fits and training:
             with contextlib.suppress(Exception), _stand_ins(pair, moved=True):
-                _, fits = _fits(pair, some, *batch)
+                _, fits = _fits(pair, some, *batch, discrete=discrete)
     if fits and training:
         with _stand_ins(pair):
-            rows = Rows(pair, batch)
-            single = alone(pair, *batch, rows=rows)
+            rows = Rows(pair, batch, discrete)
+            single = alone(pair, *batch, rows=rows, discrete=discrete)
             if _agree(pair, single, single, 0, rows, batch):
-                _, fits = _fits(pair, some, *batch)
+                _, fits = _fits(pair, some, *batch, discrete=discrete)
     return _Known(nesting, fits, 0)
 
 
@@ -200,11 +251,11 @@ def _stand_ins(pair: Pair, *, moved: bool = False) -> Iterator[None]:
         yield
 
 
-def _fits(pair: Pair, particles: int, *batch: Tensor) -> tuple[int, bool]:
+def _fits(pair: Pair, particles: int, *batch: Tensor, discrete: Discrete) -> tuple[int, bool]:
     """Return the number of plates, and whether the first and the last draw are alone as among all."""
-    rows = Rows(pair, batch)
-    single = alone(pair, *batch, rows=rows)
-    whole = _together(pair, particles, single.nesting, *batch)
+    rows = Rows(pair, batch, discrete)
+    single = alone(pair, *batch, rows=rows, discrete=discrete)
+    whole = _together(pair, particles, single.nesting, *batch, discrete=discrete)
     draws = (0, particles - 1)
     return single.nesting, whole is not None and all(
         _agree(pair, single, whole, draw, rows, batch) for draw in draws

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from probgen.core import Pair, evaluating
+from probgen.core.summed_out import NOTHING, Discrete, enumerated
 
 
 class Rows:
@@ -20,27 +21,40 @@ class Rows:
 
     Where the guide draws them itself, as an autoguide does, and the model is told them, the model's count:
     Pyro's replay would put the guide's in their place, and the data beside the codes of other rows.
+
+    The ``discrete`` sites are enumerated, in dimensions left of the plates and of draws in ``sample_shape``.
     """
 
-    def __init__(self, pair: Pair, batch: tuple[Tensor, ...]) -> None:
+    def __init__(
+        self,
+        pair: Pair,
+        batch: tuple[Tensor, ...],
+        discrete: Discrete = NOTHING,
+        sample_shape: tuple[int, ...] = (),
+    ) -> None:
         self._pair, self._batch = pair, batch
+        self._guide, self._model = pair.guide, pair.model
+        if discrete.guided or discrete.summed:
+            where = discrete.nesting, sample_shape
+            self._guide = enumerated(pair.guide, discrete.guided, *where)
+            self._model = enumerated(pair.model, discrete.summed, *where, afresh=False)
         self._chosen: dict[str, Any] = {}
 
     def guide_trace(self) -> Any:
         """Return a trace of the guide."""
         plates = _Plates(self._chosen)
-        trace = self._traced(self._pair.guide, plates)
+        trace = self._traced(self._guide, plates)
         told = self._told_to_the_model(plates.drawn - self._chosen.keys())
         if told:
             self._chosen |= told
-            trace = self._traced(self._pair.guide, _Plates(self._chosen))
+            trace = self._traced(self._guide, _Plates(self._chosen))
         self._chosen |= {name: trace.nodes[name]["value"] for name in plates.drawn}
         return trace
 
     def model_trace(self, guide_trace: Any) -> Any:
         """Return a trace of the model on the guide's draws."""
         plates = _Plates(self._chosen, guide=guide_trace)
-        trace = self._traced(self._pair.model, plates, replayed=guide_trace)
+        trace = self._traced(self._model, plates, replayed=guide_trace)
         self._chosen |= {name: trace.nodes[name]["value"] for name in plates.drawn}
         return trace
 

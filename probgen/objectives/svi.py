@@ -11,8 +11,8 @@ from torch import Tensor
 from probgen.core import Objective, Pair, Terms, sharing
 from probgen.core.supports import Supported
 from probgen.objectives.elbo import ELBO, Bound
-from probgen.objectives.enumeration import recorded, terms_of_pyro
 from probgen.objectives.plate_rows import Rows
+from probgen.objectives.pyro_bounds import recorded, terms_of_pyro
 from probgen.objectives.traced_pair import Watch
 
 
@@ -24,10 +24,10 @@ class SVI(Objective):
 
     Args:
         pair: the model/guide pair. Its parameters live in its modules, never in Pyro's global store.
-        elbo: the bound; :class:`ELBO` by default, or ``BetaELBO``, ``FreeBits``, ``IWAE``, ``Renyi``. Any
-            Pyro ELBO with a differentiable loss serves too, such as ``pyro.infer.Trace_ELBO()``, or
-            ``TraceEnum_ELBO(max_plate_nesting=1)`` where discrete sites are enumerated. It reports the terms
-            of :class:`ELBO`, as far as they can be told apart.
+        elbo: the bound; :class:`ELBO` by default, which enumerates discrete sites of finitely many values by
+            itself, or ``BetaELBO``, ``FreeBits``, ``IWAE``, ``Renyi``. Any Pyro ELBO with a differentiable
+            loss serves too, such as ``pyro.infer.Trace_ELBO()``, which draws discrete sites. It reports the
+            terms of :class:`ELBO`, as far as they can be told apart.
     """
 
     def __init__(self, pair: Pair, elbo: Bound | pyro.infer.ELBO | None = None) -> None:
@@ -58,4 +58,6 @@ class SVI(Objective):
 
     def judge(self, terms: Mapping[str, float]) -> float:
         """Return minus the unweighted ELBO where the loss is a weighted one, else the loss."""
-        return -terms["elbo"] if isinstance(self.elbo, ELBO) else terms["loss"]
+        if not isinstance(self.elbo, ELBO):
+            return terms["loss"]
+        return -terms["log_joint" if "log_joint" in terms else "elbo"]

@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.distributions import ContinuousBernoulli, Independent, Uniform, kl_divergence
 
 from probgen.core import Pair, is_data, is_derived, is_factor, sample_sites
+from probgen.core.summed_out import enumerated_dim
 from probgen.core.traces import OwnParameters, start_of
+from probgen.objectives.enumeration import Expectations
 from probgen.objectives.masks import masked_as_in_model
 
 
@@ -25,19 +27,21 @@ class Parts(NamedTuple):
         kl: by site of the guide, its KL, shape (coordinates,) or, known only as a whole, (1,).
         coordinates: by site, the KL of each latent coordinate, for sites where Pyro knows it.
         factor: what ``pyro.factor`` adds, in the model less in the guide; None where there is no such site.
+        points: the continuous sites of which the guide is a point, so that the bound is none.
     """
 
     reconstruction: Tensor
     kl: dict[str, Tensor]
     coordinates: dict[str, Tensor]
     factor: Tensor | None
+    points: tuple[str, ...] = ()
 
     def per_datum(self, size: int) -> Parts:
         """Divide by the number of data, or of draws, that the sums stand for."""
         kl = {site: value / size for site, value in self.kl.items()}
         coordinates = {site: kl[site] for site in self.coordinates}
         factor = None if self.factor is None else self.factor / size
-        return Parts(self.reconstruction / size, kl, coordinates, factor)
+        return Parts(self.reconstruction / size, kl, coordinates, factor, self.points)
 
     def __add__(self, other: Any) -> Parts:
         """Return the sum, part by part."""
@@ -47,14 +51,22 @@ class Parts(NamedTuple):
             {site: value + other.kl[site] for site, value in self.kl.items()},
             {site: value + other.coordinates[site] for site, value in self.coordinates.items()},
             factor,
+            self.points,
         )
 
 
-def parts_of(model_trace: Any, guide_trace: Any) -> Parts:
-    """Take the bound apart, from the traces of a guide and of the model on the guide's draws."""
+def parts_of(model_trace: Any, guide_trace: Any, *, reparameterised: bool = True) -> Parts:
+    """Take the bound apart, from the traces of a guide and of the model on the guide's draws.
+
+    Where discrete sites are enumerated, each part is its expectation over those of the guide, those of the
+    model alone being summed out.
+    """
     guide_sites, model_sites = sample_sites(guide_trace), sample_sites(model_trace)
-    latent = check_sites(model_sites, guide_sites)
+    latent = check_sites(model_sites, guide_sites, reparameterised=reparameterised)
     guide_sites = masked_as_in_model(model_sites, guide_sites)
+    points = tuple(point_sites(model_sites, drawn_sites(guide_sites)))
+    if any(enumerated_dim(site) is not None for site in (*model_sites.values(), *guide_sites.values())):
+        return _enumerated_parts(model_trace, guide_sites)._replace(points=points)
     kl = analytic_kl(model_sites, guide_sites)
     coordinates = by_coordinate(kl, guide_sites)
     for name, site in drawn_sites(guide_sites).items():
@@ -66,7 +78,37 @@ def parts_of(model_trace: Any, guide_trace: Any) -> Parts:
     data = [_log_prob(site) for site in model_sites.values() if is_data(site)]
     factor = torch.as_tensor(sum(factors)) if factors else None
     reconstruction = torch.as_tensor(sum(data)) if data else factors[0].new_zeros(())
-    return Parts(reconstruction, kl, coordinates, factor)
+    return Parts(reconstruction, kl, coordinates, factor, points)
+
+
+def _enumerated_parts(model_trace: Any, guide_sites: Mapping[str, Any]) -> Parts:
+    model_sites, mean = sample_sites(model_trace), Expectations(model_trace, guide_sites)
+    drawn = drawn_sites(guide_sites)
+    # What depends on no site that is summed out: the expectation of each site's own part.
+    kl = analytic_kl(model_sites, guide_sites, lambda name, kl: mean.of(kl, guide_sites[name], leading=1))
+    kl = {name: value for name, value in kl.items() if name not in mean.tied}
+    coordinates = by_coordinate(kl, guide_sites)
+    data = [s for n, s in model_sites.items() if is_data(s) and n not in mean.tied]
+    factors = [(1, s) for n, s in model_sites.items() if is_factor(s) and n not in mean.tied]
+    factors += [(-1, site) for site in guide_sites.values() if is_factor(site)]
+    reconstruction = [mean.of(log_prob_of(site), site).sum() for site in data]
+    added = [sign * mean.of(log_prob_of(site), site).sum() for sign, site in factors]
+    # What depends on one: sums over its values, by the chain rule.
+    tied_data, log_priors, tied_factors = mean.of_the_tied([name for name in mean.tied if name in drawn])
+    reconstruction += [] if tied_data is None else [tied_data]
+    added += [] if tied_factors is None else [tied_factors]
+    for name in drawn.keys() - kl.keys():
+        log_ratio = log_prob_of(drawn[name])
+        if name in model_sites and name not in log_priors:
+            log_ratio = log_ratio - log_prob_of(model_sites[name])
+        kl[name] = (mean.of(log_ratio, drawn[name]).sum() - log_priors.get(name, 0.0)).reshape(1)
+    total = sum(reconstruction) if reconstruction else added[0].new_zeros(())
+    return Parts(
+        torch.as_tensor(total),
+        {name: kl[name] for name in drawn},
+        coordinates,
+        torch.as_tensor(sum(added)) if added else None,
+    )
 
 
 def analytic_kl(
@@ -95,14 +137,19 @@ def by_coordinate(kl: Mapping[str, Tensor], guide_sites: Mapping[str, Any]) -> d
 def check_sites(
     model_sites: Mapping[str, Any], guide_sites: Mapping[str, Any], *, reparameterised: bool = True
 ) -> list[str]:
-    """Return the latent sites of the model; raise unless guide and model fit each other.
+    """Return the latent sites that model and guide share; raise unless they fit each other.
 
     Importance weights need draws and densities, gradients need draws that are ``reparameterised`` too.
     """
     latent = [name for name, site in model_sites.items() if not site["is_observed"]]
-    missing = [name for name in latent if name not in guide_sites]
+    missing = [
+        name for name in latent if name not in guide_sites and enumerated_dim(model_sites[name]) is None
+    ]
     if missing:
         raise ValueError(f"every latent site of the model should be in the guide, which lacks {missing[0]!r}")
+    latent = [name for name in latent if name in guide_sites]
+    every = (*model_sites.values(), *guide_sites.values())
+    enumerated = {dim for dim in map(enumerated_dim, every) if dim is not None}
     if not any(is_data(site) or is_factor(site) for site in model_sites.values()):
         raise ValueError("the model should observe its data: pyro.sample(..., obs=x)")
     for name, site in drawn_sites(guide_sites).items():
@@ -111,17 +158,46 @@ def check_sites(
                 f"guide site {name!r} should be a latent site of the model, or be marked as auxiliary with "
                 "infer={'is_auxiliary': True}"
             )
-        if reparameterised and not site["is_observed"] and not site["fn"].has_rsample:
+        drawn = not site["is_observed"] and enumerated_dim(site) is None
+        if reparameterised and drawn and not site["fn"].has_rsample:
             raise ValueError(
                 f"guide site {name!r} should be reparameterised but {type(site['fn']).__name__} has no "
-                "rsample: pass one of Pyro's ELBOs, such as Trace_ELBO() or TraceEnum_ELBO()"
+                "rsample: leave it out of the guide, then a model of finitely many values is summed over "
+                "them; or take ELBO(), which weighs these by the guide's probabilities, or one of Pyro's, "
+                "such as Trace_ELBO()"
             )
         if name in latent:
-            _check_shapes(name, model_sites[name]["fn"], site["fn"])
+            _check_shapes(name, model_sites[name]["fn"], site["fn"], enumerated)
     for name, site in model_sites.items():
         if is_data(site):
-            _check_value(name, site)
+            _check_value(name, site, enumerated)
     return latent
+
+
+def point_sites(model_sites: Mapping[str, Any], guide_sites: Mapping[str, Any]) -> list[str]:
+    """Return the continuous sites of which a guide is a point (Delta), and no map of an auxiliary site."""
+    if any(site["infer"].get("is_auxiliary") for site in guide_sites.values()):
+        return []
+    return [
+        name
+        for name, site in guide_sites.items()
+        if name in model_sites and _is_point(site["fn"]) and not model_sites[name]["fn"].support.is_discrete
+    ]
+
+
+def refuse_points(model_sites: Mapping[str, Any], guide_sites: Mapping[str, Any]) -> None:
+    """Raise for a guide that is a point in a continuous space."""
+    for name in point_sites(model_sites, drawn_sites(guide_sites)):
+        raise ValueError(
+            f"guide site {name!r} should be a law with a density but is a point (Delta), by which no draw "
+            "can be weighed: give it a width, as a Normal has, or judge the pair by its draws"
+        )
+
+
+def _is_point(law: Any) -> bool:
+    while hasattr(law, "base_dist"):
+        law = law.base_dist
+    return isinstance(law, Delta)
 
 
 def drawn_sites(guide_sites: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,13 +205,14 @@ def drawn_sites(guide_sites: Mapping[str, Any]) -> dict[str, Any]:
     return {name: site for name, site in guide_sites.items() if not is_derived(site) and not is_factor(site)}
 
 
-def _check_value(name: str, site: Any) -> None:
+def _check_value(name: str, site: Any, enumerated: set[int]) -> None:
     """Raise where a value is held against other laws than its plates say, once more for each."""
     law, found = site["fn"], site["value"].shape
     shape, events = law.shape(), len(law.event_shape)
     plates = {frame.dim - events for frame in site["cond_indep_stack"] if frame.vectorized}
     if not plates:
         return
+    plates |= {dim - events for dim in enumerated}
     own = (1,) * (len(shape) - len(found)) + tuple(found)
     fits = len(own) == len(shape) and all(
         size == full or (size == 1 and (dim in plates or dim >= -events))
@@ -148,10 +225,10 @@ def _check_value(name: str, site: Any) -> None:
         )
 
 
-def _check_shapes(name: str, p: TorchDistribution, q: TorchDistribution) -> None:
-    fits = len(p.batch_shape) <= len(q.batch_shape) and all(
-        size in (1, full) for size, full in zip(p.batch_shape[::-1], q.batch_shape[::-1], strict=False)
-    )
+def _check_shapes(name: str, p: TorchDistribution, q: TorchDistribution, enumerated: set[int]) -> None:
+    plates = -max(enumerated) - 1 if enumerated else None  # what is enumerated is left of all plates
+    ps, qs = p.batch_shape[::-1][:plates], q.batch_shape[::-1][:plates]
+    fits = len(ps) <= len(qs) and all(size in (1, full) for size, full in zip(ps, qs, strict=False))
     if p.event_shape != q.event_shape or not fits:
         shapes = " and ".join(f"{tuple(law.batch_shape)}, {tuple(law.event_shape)}" for law in (p, q))
         raise ValueError(

@@ -151,3 +151,27 @@ def test_one_row_is_enough(call, rows):
     if call in (CALLS["elbo"], CALLS["elbo, 3 particles"]):  # whose KL is not that of the draws
         return
     torch.testing.assert_close(value, exact, check_dtype=False)
+
+
+def point_guide(x):
+    with data_plate(x):
+        return pyro.sample("z", dist.Delta(x / 2))
+
+
+def test_a_point_has_a_joint_density_and_no_bound():
+    """MAP estimation: the loss is −log p(x, z) at z, and no term calls it a bound."""
+    x = torch.arange(float(N))
+    exact = (dist.Normal(0.0, 1.0).log_prob(x / 2) + dist.Normal(x / 2, 1.0).log_prob(x)).mean()
+    for elbo in (None, ELBO(particles=3), pyro.infer.Trace_ELBO()):
+        svi = SVI(Told(guide=point_guide), elbo)
+        loss, terms = svi(x)
+        torch.testing.assert_close(-loss.detach(), exact)
+        torch.testing.assert_close(terms["log_joint"], exact)
+        assert "elbo" not in terms
+        assert svi.judge({name: float(value) for name, value in terms.items()} | {"loss": 1.0}) in (
+            pytest.approx(-float(exact)),
+            1.0,
+        )
+    for call in (CALLS["iwae"], CALLS["renyi"], CALLS["likelihood"]):
+        with pytest.raises(ValueError, match=r"guide site 'z' should be a law with a density but is a point"):
+            call(Told(guide=point_guide), x)

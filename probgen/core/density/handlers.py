@@ -64,7 +64,7 @@ class Starter(Messenger):
             return
         name, law = message["name"], message["fn"]
         if support_of(law).is_discrete:
-            _check_enumerable(name, law)
+            check_enumerable(name, law)
             self.discrete[name] = law
             return
         scores = from_scores(message, after_discrete=bool(self.discrete))
@@ -186,7 +186,8 @@ class Enumeration(EnumMessenger):
         super()._pyro_post_sample(msg)
 
 
-def _check_enumerable(name: str, law: Any) -> None:
+def check_enumerable(name: str, law: Any) -> None:
+    """Raise for a discrete law whose values cannot be enumerated."""
     try:
         law.enumerate_support(expand=False)
     except NotImplementedError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,7 +10,6 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
-from pyro.ops.contract import contract_to_tensor
 from torch import Tensor, nn
 from torch.distributions import Transform
 from torch.utils._pytree import tree_leaves
@@ -27,10 +25,10 @@ from probgen.core.density.handlers import (
     check_sites,
     moving,
 )
-from probgen.core.density.log_einsum import ExactLogRing
 from probgen.core.density.mapped import Values
 from probgen.core.density.normal_scores import FromScores
 from probgen.core.faults import FaultFinder, NotFinite
+from probgen.core.summed_out import summed_out
 from probgen.core.traces import (
     evaluating,
     is_data,
@@ -150,7 +148,10 @@ class Story:
             if is_derived(site):
                 trace.remove_node(name)
         with pyro.validation_enabled(False):
-            return _summed_out(trace) if self._discrete else trace.log_prob_sum()
+            if not self._discrete:
+                return trace.log_prob_sum()
+            costs = summed_out(trace, sample_sites(trace), self._discrete)
+            return torch.as_tensor(sum(cost.log_prob.sum() for cost in costs))
 
     def _enumerated(self, *handlers: Any) -> Any:
         if not self._discrete:
@@ -172,19 +173,6 @@ class Story:
         tensors = [x for x in tree_leaves((self._args, self._kwargs)) if isinstance(x, Tensor)]
         floating = [x for x in tensors if x.is_floating_point()]
         return torch.empty(0) if not floating else floating[0].new_empty(0)
-
-
-def _summed_out(trace: Any) -> Tensor:
-    """Return the log-probability of a trace, its enumerated sites summed out."""
-    trace.compute_log_prob()
-    trace.pack_tensors()
-    plates = trace.plate_to_symbol
-    terms: OrderedDict[frozenset[str], list[Tensor]] = OrderedDict()
-    for site in sample_sites(trace).values():
-        ordinal = frozenset(plates[f.name] for f in site["cond_indep_stack"] if f.vectorized)
-        terms.setdefault(ordinal, []).append(site["packed"]["log_prob"])
-    enumerated = set(trace.symbol_to_dim) - set(plates.values())
-    return contract_to_tensor(terms, enumerated, ring=ExactLogRing())
 
 
 def _given(*values: Values) -> Any:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import torch
-from pyro.distributions import Delta
 from torch import Tensor
 
 from probgen.core import (
@@ -18,15 +17,18 @@ from probgen.core import (
     log_joint_prob,
     sample_sites,
     seeded,
-    site_log_prob,
     takes_missing,
 )
+from probgen.core.summed_out import enumerated_dim
 from probgen.data import Source, source
+from probgen.objectives.discrete_sites import discrete_sites
 from probgen.objectives.masks import masked_as_in_model
-from probgen.objectives.particles import forget, traces_of
-from probgen.objectives.traced_pair import check_sites, drawn_sites
+from probgen.objectives.particles import forget, summed_at, traces_of
+from probgen.objectives.traced_pair import check_sites, drawn_sites, refuse_points
 from probgen.training.settings import check_dtype, whole_numbers
 
+COMBINATIONS = 1024
+"""Of values of the guide's discrete sites, up to which they are summed out; more are drawn."""
 ELEMENTS = 2**22
 """Particles times data times event size in one pass: bounds memory, not the result."""
 
@@ -90,7 +92,8 @@ def _batches(pair: Pair, data: Source) -> Iterator[tuple[Tensor, ...]]:
 def _evidence(pair: Pair, batch: tuple[Tensor, ...], particles: int) -> Tensor:
     """Estimate log p(x) for each row of a batch."""
     x = batch[0]
-    block = max(1, min(particles, ELEMENTS // x.numel()))
+    values = min(discrete_sites(pair, batch).combinations, COMBINATIONS)
+    block = max(1, min(particles, ELEMENTS // (x.numel() * values)))
     total = torch.tensor(-torch.inf, device=x.device)
     for drawn in range(0, particles, block):
         with whole_numbers(x, "x"):
@@ -112,37 +115,30 @@ def _log_weights(pair: Pair, batch: tuple[Tensor, ...], particles: int) -> Tenso
 
 
 def weighted_draws(
-    pair: Pair, batch: tuple[Tensor, ...], particles: int
+    pair: Pair, batch: tuple[Tensor, ...], particles: int, *, drawn: Collection[str] = ()
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    r"""Draw z from the guide, by site (particles, n, \*event), with log p(x, z) and log q(z | x)."""
+    r"""Draw z from the guide, by site (particles, n, \*event), with log p(x, z) and log q(z | x).
+
+    Discrete sites of finitely many values, up to 1,024 combinations for a datum, are summed out of both,
+    unless some of them are to be ``drawn``.
+    """
     rows = len(batch[0])
     draws: dict[str, list[Tensor]] = {}
     log_p, log_q = [], []
-    for traces in traces_of(pair, particles, *batch):
+    discrete = discrete_sites(pair, batch)
+    few = discrete.combinations <= COMBINATIONS and discrete.guided.isdisjoint(drawn)
+    for traces in traces_of(pair, particles, *batch, guided=False):
+        if discrete.guided and few:
+            traces = summed_at(pair, traces, discrete, *batch)
         model_sites, guide_sites = sample_sites(traces.model), sample_sites(traces.guide)
         latent = check_sites(model_sites, guide_sites, reparameterised=False)
-        _refuse_points(latent, model_sites, guide_sites)
+        refuse_points(model_sites, guide_sites)
         shape, nesting = (traces.particles, rows), traces.nesting
-        drawn = drawn_sites(masked_as_in_model(model_sites, guide_sites))
-        log_prob = sum(site_log_prob(name, site, rows, nesting=nesting) for name, site in drawn.items())
+        proposed = drawn_sites(masked_as_in_model(model_sites, guide_sites))
         log_p.append(log_joint_prob(traces.model, rows, nesting=nesting).expand(shape))
-        log_q.append(torch.as_tensor(log_prob).expand(shape))
+        log_q.append(log_joint_prob(traces.guide, rows, nesting=nesting, sites=proposed).expand(shape))
         for name in latent:
             site = guide_sites[name]
-            draws.setdefault(name, []).append(site["value"].reshape(*shape, *site["fn"].event_shape))
+            if enumerated_dim(site) is None:
+                draws.setdefault(name, []).append(site["value"].reshape(*shape, *site["fn"].event_shape))
     return {name: torch.cat(parts) for name, parts in draws.items()}, torch.cat(log_p), torch.cat(log_q)
-
-
-def _refuse_points(latent: list[str], model_sites: dict[str, Any], guide_sites: dict[str, Any]) -> None:
-    """Raise for a guide that is a point in a continuous space, and no map of an auxiliary site."""
-    if any(site["infer"].get("is_auxiliary") for site in guide_sites.values()):
-        return
-    for name in latent:
-        law = guide_sites[name]["fn"]
-        while hasattr(law, "base_dist"):
-            law = law.base_dist
-        if isinstance(law, Delta) and not model_sites[name]["fn"].support.is_discrete:
-            raise ValueError(
-                f"guide site {name!r} should be a law with a density but is a point (Delta), by which no "
-                "draw can be weighed: give it a width, as a Normal has, or judge the pair by its draws"
-            )

@@ -95,7 +95,8 @@ def guide_against_chains(
     Args:
         pair: the model/guide pair, run in evaluation mode and left in its own.
         x: the data, (n, \*event), of which ``chains`` sampled ``pair.posterior(x, *context)``.
-        chains: with the sites of the guide, as ``sampling.sample(pair.posterior(x))`` returns them.
+        chains: with the sites of the guide, as ``sampling.sample(pair.posterior(x))`` returns them; discrete
+            sites that they leave out are summed out of the guide too.
         context: what else model and guide are given.
         particles: draws of the guide for each row, at least 250.
         permutations: of each test; max(1000, 200 n) where not given, enough to find a single row of n.
@@ -123,7 +124,7 @@ def guide_against_chains(
     check_data((x, *context), name="x")
     # Draws z ~ q(z | x) with their log p(z, x) and log q, and draws of the chains thinned to be independent.
     with torch.no_grad(), seeded(seed), evaluating(pair):
-        guide, log_p, log_q = weighted_draws(pair, (x, *context), particles)
+        guide, log_p, log_q = weighted_draws(pair, (x, *context), particles, drawn=chains.names)
     _check_chains(chains, guide)
     posterior = _independent(chains)
     _check_weights(log_p, log_q)
