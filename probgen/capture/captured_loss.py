@@ -9,32 +9,32 @@ one warning says why.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from probgen.capture.casts import forget_casts
-from probgen.capture.comparison import check_outcome, difference, foreign_weight, summary
-from probgen.capture.loss_graph import Captured, bind, capture
-from probgen.capture.modes import MODES, auto_mode
+from probgen.capture.comparison import check_outcome, difference, summary
+from probgen.capture.loss_graph import Captured, capture
+from probgen.capture.modes import COMPILE_CALLS, auto_mode, check_mode
 from probgen.capture.python_state import PythonState
-from probgen.capture.replay import Outcome, Run, WithGradients, compiled, guarded, plain, recorded
+from probgen.capture.replay import Outcome, Run, WithGradients, guarded, plain, runner
+from probgen.capture.seen_shapes import SeenShapes
+from probgen.capture.set_attributes import Places, places_of, set_before_read, tensors_at
 from probgen.capture.told_state import State
-from probgen.capture.undisturbed import undisturbed
+from probgen.capture.traced_function import first_line
+from probgen.capture.undisturbed import Changes, undisturbed
 from probgen.core import Objective, Terms
 
 logger = logging.getLogger("probgen")
 
 MAX_GRAPHS = 16
 """Graphs that one training makes; making one costs what about two hundred captured steps save."""
-COMPILE_STEPS = 50_000
-"""Steps from which "auto" compiles on a CPU: torch.compile takes 10 to 20 s and saves 0.1 to 0.5 ms a step,
-so that it pays from 20,000 to 200,000 steps on."""
-
-
 MAX_STATES = 4
 """Graphs that are made for new values of Python's numbers."""
 
@@ -59,16 +59,19 @@ class CapturedLoss:
     learn), to its modules' training flags, to their plain attributes with what those hold (numbers, words,
     containers, plain objects, functions with what they enclose and the globals they read) and to autocast:
     where one of these is new, so is the graph, up to 16 in all, and up to 4 for other numbers. A loss that
-    changes such state when it is called, a counter say, is not captured. Without gradients
-    (``torch.no_grad``) the objective itself is called.
+    changes such state when it is called, a counter say, is not captured; tensors that it sets as attributes
+    of its modules before it reads them (``self.kl = kl``) are set by the graph too, detached. Without
+    gradients (``torch.no_grad``) the objective itself is called.
 
     Args:
         objective: the module whose forward pass is the loss.
         mode: ``"eager"`` never captures, ``"graph"`` runs the ATen graph (to the same bits), ``"compile"``
-            gives it to ``torch.compile``, ``"cudagraph"`` records it as a CUDA graph. ``"auto"`` is
+            gives it to torch's compiler, ``"cudagraph"`` records it as a CUDA graph. ``"auto"`` is
             "cudagraph" on CUDA; on a CPU it is "graph", or "compile" where ``steps`` is 50,000 or more and a
-            C++ compiler is there. The attribute ``mode`` is the mode in force.
+            C++ compiler is there, for shapes that were seen 32 times and promise enough calls to come: 500
+            for a graph, 20,000 for the compiler. The attribute ``mode`` is the mode in force.
         steps: the number of optimizer steps planned in all, where known.
+        parts: the calls of a step.
         batch_size: the rows of a full batch, where known; others, such as the last of an epoch, are then run
             as plain graphs, since compiling them would not pay.
 
@@ -82,15 +85,19 @@ class CapturedLoss:
         mode: str = "auto",
         steps: int | None = None,
         *,
+        parts: int = 1,
         batch_size: int | None = None,
     ) -> None:
-        if mode not in MODES:
-            raise ValueError(f"compile should be one of {', '.join(MODES)} but got {mode!r}")
+        check_mode(mode)
         self._device = next((p.device for p in objective.parameters()), torch.device("cpu"))
         if mode == "cudagraph" and self._device.type != "cuda":
             raise ValueError(f"compile='cudagraph' needs a CUDA device but the data are on {self._device}")
         self.objective = objective
         self.mode = auto_mode(self._device, steps or 0) if mode == "auto" else mode
+        self._asked, self._start = mode, self.mode
+        waits = mode == "auto" and self._device.type != "cuda"
+        self._seen = SeenShapes(None if steps is None else steps * parts) if waits else None
+        self._places: Places = {}  # of tensors that it sets as attributes
         self._batch_size = batch_size
         self._python: PythonState | None = None
         self._graphs: dict[Hashable, Graph] = {}
@@ -142,6 +149,19 @@ class CapturedLoss:
                 weight.grad.add_(gradient)
         return loss, terms
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed training must know to run on in the same way."""
+        return {"mode": self._start, "seen": None if self._seen is None else self._seen.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on in the mode of before, where none was asked for: the bits are those of the mode."""
+        if self._asked == "auto" and state["mode"] != "cudagraph":
+            self.mode = self._start = state["mode"]
+            if state["seen"] is None or self._seen is None:
+                self._seen = None
+            else:
+                self._seen.load_state_dict(state["seen"])
+
     def check(self) -> None:
         """Hold the graphs of the objective as it stands against the eager loss, on their last batches.
 
@@ -160,17 +180,8 @@ class CapturedLoss:
         forget_casts(self._device)
         outcome = self.objective(*batch)
         if not self._checked and torch.is_grad_enabled():
-            check_outcome(outcome, type(self.objective).__name__)
+            check_outcome(outcome, self.objective)
             self._checked = True
-            foreign = foreign_weight(outcome[0], self.objective.parameters())
-            if foreign is not None:
-                logger.warning(
-                    "the loss has a gradient for a parameter of shape %s that is none of %s's, so that it is "
-                    "not learned: make its module an attribute of the objective, or, where it should stay as "
-                    "it is, call requires_grad_(False) on it",
-                    tuple(foreign.shape),
-                    type(self.objective).__name__,
-                )
         if failure is not None:  # and the eager loss did what the graph could not
             self._give_up(failure)
         return outcome
@@ -182,17 +193,20 @@ class CapturedLoss:
         try:
             return graph.run(*batch)
         except Exception as error:
-            self._failure = f"could not be run: {_first_line(error)}"
+            self._failure = f"could not be run: {first_line(error)}"
             return None
 
     def _graph(self, batch: tuple[Tensor, ...]) -> Graph | None:
         """Return the graph for a batch, made and checked if need be, or None where the loss runs eagerly."""
         if self.mode == "eager":
             return None
+        to_come = math.inf if self._seen is None else self._seen.calls_to_come(batch)
+        if not to_come:
+            return None
         key = self._key(batch)
         graph = self._graphs.get(key)
         if graph is None:
-            return self._made(key, batch)
+            return self._made(key, batch, compiles=to_come >= COMPILE_CALLS)
         graph.calls += 1
         graph.batch = batch
         if graph.calls & (graph.calls - 1) == 0:
@@ -202,7 +216,7 @@ class CapturedLoss:
                 return None
         return graph
 
-    def _made(self, key: tuple[Hashable, ...], batch: tuple[Tensor, ...]) -> Graph | None:
+    def _made(self, key: tuple[Hashable, ...], batch: tuple[Tensor, ...], *, compiles: bool) -> Graph | None:
         """Return a new graph, held against the eager loss, or None where there is none."""
         state = self._python_state.now()
         if self._python_state.iterator is not None:  # which a trial would move
@@ -213,11 +227,12 @@ class CapturedLoss:
         # A call that changes Python's state runs eagerly; one that does so again and again does so for ever.
         with self._undisturbed() as changed:
             expected = self._summary(batch)  # a user's error surfaces here, in its own words
-            moved = changed()
+            moved = changed().what
             if moved is not None:
                 with self._undisturbed() as changed:
                     self._summary(batch)
-                    moved = changed()
+                    again = changed()
+                moved = self._not_set(again, batch)
                 if moved is not None:
                     self._give_up(f"would not change {moved} as a call of the loss does")
                 return None
@@ -226,17 +241,31 @@ class CapturedLoss:
                 graph = self._capture(batch)
             reason = self._disagreement(graph, batch, expected, cast=torch.float64)
         except Exception as error:  # whatever the story's Python does, the eager loss can still be right
-            reason = f"could not be made: {_first_line(error)}"
+            reason = f"could not be made: {first_line(error)}"
         if reason is not None:
             self._give_up(reason)
             return None
         self._state = state
-        self._graphs[key] = graph = self._accelerated(graph, batch, expected)
+        if compiles or self.mode != "compile":
+            graph = self._accelerated(graph, batch, expected)
+        self._graphs[key] = graph
         return graph
+
+    def _not_set(self, changes: Changes, batch: tuple[Tensor, ...]) -> str | None:
+        """Note attributes that a loss sets before it reads them; return what else it changes, if anything."""
+        places = places_of(self.objective, changes.paths)
+        others = [repr(path) for path in changes.paths if path not in places]
+        if others or not places:
+            return others[0] if others else changes.what
+        if not set_before_read(places, lambda: self._summary(batch), self._undisturbed):
+            return changes.what
+        self._places = {**self._places, **places}
+        self._python = None
+        return None
 
     def _room(self, state: State) -> bool:
         """Say whether there is room for another graph; where there is none, say so once."""
-        path = None if self._state is None else self._state.change(state)
+        path = next(iter(self._state.changes(state)), None) if self._state is not None else None
         if path is not None and state.is_number(path):
             if self._numbers == MAX_STATES:
                 self._say(
@@ -269,9 +298,9 @@ class CapturedLoss:
             raise ValueError(f"{hooked[0]} has hooks on its gradient, which it would not run")
         state = {name: weights.pop(name) for name, p in list(weights.items()) if not p.requires_grad}
         state |= dict(self.objective.named_buffers())
-        captured = capture(self.objective, weights, state, batch)
+        captured = capture(self.objective, weights, state, batch, self._places)
         tensors = (*weights.values(), *state.values())
-        run = self._run(bind(captured.graph).forward, captured, tensors)
+        run = self._run(runner("graph", captured.graph, tensors, batch), captured, tensors)
         return Graph(captured, tensors, {name: weights[name] for name in captured.weights}, run, batch)
 
     def _accelerated(self, graph: Graph, batch: tuple[Tensor, ...], expected: dict[str, Tensor]) -> Graph:
@@ -281,15 +310,12 @@ class CapturedLoss:
         captured, tensors = graph.captured, graph.tensors
         try:
             with self._undisturbed():
-                if self.mode == "compile":
-                    fast = compiled(captured.graph)
-                else:
-                    fast = recorded(bind(captured.graph), tensors, batch)
+                fast = runner(self.mode, captured.graph, tensors, batch)
             raises = self.mode == "compile"  # a replay raises nothing that could be caught
             faster = replace(graph, run=self._run(fast, captured, tensors, guard=raises))
             reason = self._disagreement(faster, batch, expected, cast=self._rounding())
         except Exception as error:  # a missing compiler, an operation that a CUDA graph cannot hold
-            reason = f"could not be made: {_first_line(error)}"
+            reason = f"could not be made: {first_line(error)}"
         if reason is None:
             return faster
         logger.warning("the loss runs as a plain graph, since with compile=%r it %s", self.mode, reason)
@@ -304,7 +330,8 @@ class CapturedLoss:
         *,
         guard: bool = True,
     ) -> Run:
-        run = plain(function, captured.terms, tensors, casts=self._cast() is not None)
+        casts, places = self._cast() is not None, captured.places
+        run = plain(function, captured.terms, tensors, casts=casts, places=places)
         if not guard:
             return run
         return guarded(run, [tensors[i] for i in captured.writes if i < len(tensors)], self._device)
@@ -321,14 +348,14 @@ class CapturedLoss:
     @property
     def _python_state(self) -> PythonState:
         if self._python is None:
-            self._python = PythonState(self.objective)
+            self._python = PythonState(self.objective, self._places.values())
         return self._python
 
     def _key(self, batch: tuple[Tensor, ...]) -> tuple[Hashable, ...]:
         """Return what a graph is made for; it stands in every step."""
         key: list[Hashable] = [self._python_state.now(), self._cast(), torch.get_default_dtype()]
         for x in batch:
-            key += (x.shape, x.dtype, x.device)
+            key += (x.shape, x.stride(), x.dtype, x.device)
         if self.mode == "cudagraph":  # which reads memory, whatever tensor it belongs to
             key += (t.data_ptr() for t in (*self.objective.parameters(), *self.objective.buffers()))
         return tuple(key)
@@ -341,7 +368,7 @@ class CapturedLoss:
         with torch.autocast(self._device.type, enabled=False):
             found = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
         gradients = {name: g for name, g in zip(weights, found, strict=True) if g is not None}
-        return summary(loss, terms, gradients, dict(self.objective.named_buffers()))
+        return summary(loss, terms, gradients, self._left())
 
     def _wrong(self, graph: Graph, batch: tuple[Tensor, ...], *, unseen: int) -> str | None:
         """Say in what a graph differs from the eager loss, and that it may have at calls not checked."""
@@ -351,7 +378,7 @@ class CapturedLoss:
         try:
             reason = self._disagreement(graph, batch, expected, cast=self._rounding())
         except Exception as error:
-            return f"could not be run: {_first_line(error)}"
+            return f"could not be run: {first_line(error)}"
         if reason is not None and unseen:
             reason += f", and may have done so at the {unseen} calls before"
         return reason
@@ -362,14 +389,12 @@ class CapturedLoss:
         with self._undisturbed():
             outcome: Outcome = graph.run(*batch)
             gradients = dict(zip(graph.weights, outcome.gradients, strict=True))
-            buffers = dict(self.objective.named_buffers())
-            return difference(summary(outcome.loss, outcome.terms, gradients, buffers), expected, cast)
+            found = summary(outcome.loss, outcome.terms, gradients, self._left())
+            return difference(found, expected, cast)
 
-    def _undisturbed(self) -> AbstractContextManager[Callable[[], str | None]]:
+    def _left(self) -> dict[str, Tensor]:
+        """Return what a call leaves behind: buffers, and attributes that it sets."""
+        return dict(self.objective.named_buffers()) | dict(tensors_at(self._places))
+
+    def _undisturbed(self) -> AbstractContextManager[Callable[[], Changes]]:
         return undisturbed(self._python_state, self._device, self.objective.parameters())
-
-
-def _first_line(error: Exception) -> str:
-    if "get value out of a tracing tensor" in str(error):
-        return "it would hold a number that Python takes from a tensor"
-    return (str(error).strip() or repr(error)).splitlines()[0]

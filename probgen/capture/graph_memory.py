@@ -25,33 +25,28 @@ def root(node: Node) -> Node:
     return node
 
 
-def written(graph: Graph, frozen: int) -> set[Node]:
-    """Return the nodes whose memory is written to, or may be: placeholders from number ``frozen`` on."""
-    found = set(graph.find_nodes(op="placeholder")[frozen:])
-    for node in graph.nodes:
-        schema = getattr(node.target, "_schema", None)
-        if schema is not None and schema.is_mutable:
-            found |= {root(arg) for arg in node.all_input_nodes}
-    return found
+def written(graph: Graph) -> set[Node]:
+    """Return the nodes whose memory is written to, running means included.
 
-
-def written_in_place(graph: Graph) -> tuple[int, ...]:
-    """Return the numbers of the placeholders that are written to, running means included.
-
-    Batch normalisation moves its running mean and variance without declaring it.
+    Batch normalisation moves its running mean and variance without declaring it; what an operation without
+    a declaration does is not known.
     """
     found: set[Node] = set()
-    for node in graph.nodes:
+    for node in (node for node in graph.nodes if node.op == "call_function"):
         schema = getattr(node.target, "_schema", None)
         if schema is None:
+            if node.target is not operator.getitem:
+                found |= {root(source) for source in node.all_input_nodes}
+            continue
+        normalises = "batch_norm" in schema.name and "backward" not in schema.name
+        if not (normalises or schema.is_mutable):
             continue
         given = dict(zip((argument.name for argument in schema.arguments), node.args, strict=False))
         given |= node.kwargs
-        normalises = "batch_norm" in schema.name and "backward" not in schema.name
         for argument in schema.arguments:
             writes = argument.alias_info is not None and argument.alias_info.is_write
             runs = normalises and argument.name in ("running_mean", "running_var")
-            value = given.get(argument.name)
-            if (writes or runs) and isinstance(value, Node):
-                found.add(root(value))
-    return tuple(i for i, node in enumerate(graph.find_nodes(op="placeholder")) if node in found)
+            value = given.get(argument.name) if writes or runs else None
+            values = value if isinstance(value, list | tuple) else [value]
+            found |= {root(value) for value in values if isinstance(value, Node)}
+    return found

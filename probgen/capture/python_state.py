@@ -73,7 +73,7 @@ GENERATORS = (random.Random, torch.Generator, np.random.Generator, np.random.Ran
 
 
 class PythonState:
-    """What an objective's Python can read, found by a walk.
+    """What an objective's Python can read, found by a walk; some attributes of modules may be left apart.
 
     Attributes:
         containers: the dictionaries, lists, sets, cells and small arrays that can change in place.
@@ -84,8 +84,9 @@ class PythonState:
         iterator: the path of an iterator, whose place cannot be put back, if there is one.
     """
 
-    def __init__(self, objective: nn.Module) -> None:
+    def __init__(self, objective: nn.Module, apart: Iterable[tuple[nn.Module, str]] = ()) -> None:
         self._objective = objective
+        self._apart = {(id(module), name) for module, name in apart}
         self._walk()
 
     def now(self) -> State:
@@ -216,6 +217,7 @@ class PythonState:
             return Same(module)
         held = vars(module)
         derived = {name.rpartition("_")[0] for name in held["_parameters"] if name.endswith(DERIVED)}
+        derived |= {name for name in held if (id(module), name) in self._apart}
         own = tuple(name for name in held if name not in INTERNAL and name not in derived)
         self.containers.append(held)
         self._hold(held, entries_of(own))

@@ -48,19 +48,26 @@ OF_ONE = {
 
 
 class Answered(TorchFunctionMode):
-    """Answers Pyro's questions; everyone else's stand, and nobody reads numbers out of a tensor."""
+    """Answers Pyro's questions; everyone else's stand, and nobody reads numbers out of a tensor.
+
+    With ``still``, tensors that were there before the call stand still, and may be read.
+    """
+
+    def __init__(self, *, still: bool = False) -> None:
+        super().__init__()
+        self._still = still
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Call what stands in for the function, if its caller is one of Pyro's."""
-        if func in READINGS:
+        if func in READINGS and not (self._still and _held(args[0])):
             raise ValueError(f"it would hold what Python read from a tensor by Tensor.{func.__name__}")
         frame = sys._getframe(1)
         while frame.f_back is not None and frame.f_code.co_filename.startswith(TORCH):
             frame = frame.f_back
         answer = ANSWERS.get((frame.f_code, func), func)
-        if answer is func and func in OF_ONE and _held(args[0]):
+        if answer is func and func in OF_ONE and not self._still and _held(args[0]):
             raise ValueError(
                 "it would hold a number that Python reads from a tensor that was there before the call"
             )

@@ -1,7 +1,8 @@
-"""How a captured loss runs: as it stands, under torch.compile, or as a CUDA graph."""
+"""How a graph runs: as it stands, compiled, or as a CUDA graph."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
@@ -10,7 +11,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.fx import GraphModule
+from torch.fx.experimental.proxy_tensor import make_fx
 
+from probgen.capture.bound_operations import bind
+from probgen.capture.set_attributes import Places
 from probgen.core import Terms
 
 
@@ -24,24 +28,48 @@ class Outcome(NamedTuple):
 
 Run = Callable[..., Outcome]
 
+COMPILER = {
+    "fallback_random": True, "cpp.vec_isa_ok": True, "compile_threads": 1, "cpp.min_chunk_size": 2**15,
+}  # fmt: skip
+"""Random numbers are torch's own. Instructions that the processor names are not tried out first, and no pool
+of workers is started: both save seconds of the first compilation. Short loops stay on one core, as torch's
+own do."""
+
 
 def plain(
-    graph: Callable[..., list[Tensor]], terms: Sequence[str], tensors: Sequence[Tensor], *, casts: bool
+    graph: Callable[..., list[Tensor]],
+    terms: Sequence[str],
+    tensors: Sequence[Tensor],
+    *,
+    casts: bool,
+    places: Places,
 ) -> Run:
-    """Run a graph of (*tensors, *batch) that returns the loss, its terms and gradients.
+    """Run a graph of (*tensors, *batch) that returns the loss, its terms, attributes to set and gradients.
 
     With ``casts`` the graph was captured under autocast and holds its casts: it runs with autocast off.
     """
     device = tensors[0].device.type
-    first = 1 + len(terms)
+    end = 1 + len(terms)
+    first = end + len(places)
     autocast_off = torch.autocast(device, enabled=False) if casts else nullcontext()
 
     def run(*batch: Tensor) -> Outcome:
         with torch.no_grad(), autocast_off:
             results = graph(*tensors, *batch)
-        return Outcome(results[0], dict(zip(terms, results[1:first], strict=True)), results[first:])
+        for (module, name), value in zip(places.values(), results[end:first], strict=True):
+            vars(module)[name] = value
+        return Outcome(results[0], dict(zip(terms, results[1:end], strict=True)), results[first:])
 
     return run
+
+
+def runner(
+    mode: str, graph: GraphModule, tensors: Sequence[Tensor], batch: Sequence[Tensor]
+) -> Callable[..., list[Tensor]]:
+    """Return what runs a graph of (*tensors, *batch): as it stands, compiled, or as a CUDA graph."""
+    if mode == "compile":
+        return compiled(graph, (*tensors, *batch))
+    return recorded(bind(graph), tensors, batch) if mode == "cudagraph" else bind(graph).forward
 
 
 def guarded(run: Run, written: list[Tensor], device: torch.device) -> Run:
@@ -66,13 +94,33 @@ def guarded(run: Run, written: list[Tensor], device: torch.device) -> Run:
     return guarded_run
 
 
-def compiled(graph: GraphModule) -> Callable[..., list[Tensor]]:
-    """Give a graph to torch.compile, with torch's own random numbers.
+def compiled(graph: GraphModule, inputs: Sequence[Tensor]) -> Callable[..., list[Tensor]]:
+    """Give a graph to torch's compiler, with torch's own random numbers.
 
-    They are those of the eager loss, so that the two can be compared, and a training that resumes from
+    They are those of the eager function, so that the two can be compared, and a training that resumes from
     torch's random state goes on to the same bits.
     """
-    return torch.compile(graph, fullgraph=True, dynamic=False, options={"fallback_random": True})
+    from torch import _inductor
+
+    returned: Any = graph.graph.output_node().args[0]
+    flags = [result.meta["val"].dtype == torch.bool for result in returned]
+
+    def as_bytes(*arguments: Tensor) -> list[Tensor]:  # compiled loops store bools one at a time
+        found = zip(graph(*arguments), flags, strict=True)
+        return [torch.where(x, 1.0, 0.0).to(torch.uint8) if flag else x for x, flag in found]
+
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of torch about itself
+        whole = make_fx(as_bytes)(*inputs) if any(flags) else graph
+        function = _inductor.compile(whole, list(inputs), options=COMPILER)
+    if not any(flags):
+        return function
+
+    def with_flags(*arguments: Tensor) -> list[Tensor]:
+        found = zip(function(*arguments), flags, strict=True)
+        return [x.view(torch.bool) if flag else x for x, flag in found]
+
+    return with_flags
 
 
 def recorded(

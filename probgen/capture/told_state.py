@@ -45,11 +45,10 @@ class State:
     def __hash__(self) -> int:
         return self._hash
 
-    def change(self, later: State) -> str | None:
-        """Return the path of the first value that another state does not share, or None."""
-        paths = chain(self.values, later.values)
-        differ = (p for p in paths if self.values.get(p, NOTHING) != later.values.get(p, NOTHING))
-        return next(differ, None)
+    def changes(self, later: State) -> list[str]:
+        """Return the paths of the values that another state does not share."""
+        paths = dict.fromkeys(chain(self.values, later.values))
+        return [p for p in paths if self.values.get(p, NOTHING) != later.values.get(p, NOTHING)]
 
     def is_number(self, path: str) -> bool:
         """Say whether it is Python's alone: no tensor, no module and no flag of training."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import array
 import random
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -17,6 +17,13 @@ from torch import Tensor
 from probgen.capture.casts import forget_casts
 from probgen.capture.python_state import PythonState
 from probgen.capture.told_state import NOTHING, content
+
+
+class Changes(NamedTuple):
+    """What a call changed, in words, if anything, and the paths of the Python state if nothing else."""
+
+    what: str | None = None
+    paths: Sequence[str] = ()
 
 
 class Source(NamedTuple):
@@ -35,11 +42,10 @@ class Source(NamedTuple):
 @contextmanager
 def undisturbed(
     state: PythonState, device: torch.device, weights: Iterable[Tensor]
-) -> Iterator[Callable[[], str | None]]:
+) -> Iterator[Callable[[], Changes]]:
     """Put back the Python state, the tensors in it, the weights and all random numbers.
 
-    Yields a function that names what a call changed and its graph would not change: a path of the Python
-    state, a weight, or a source of random numbers that is not torch's.
+    Yields a function that says what a call changed and its graph would not change.
     """
     before = state.now()
     containers = [*map(_keep, state.containers), *(_keep_names(*named) for named in state.names)]
@@ -48,13 +54,13 @@ def undisturbed(
     tensors = kept + [(t, t.detach().clone()) for t in state.tensors if t.layout is torch.strided]
     sources = [_source(random), _source(np.random), *map(_source, state.generators)]
 
-    def changed() -> str | None:
+    def changed() -> Changes:
         if any(source.moved for source in sources):
-            return "the state of random numbers that are not torch's"
+            return Changes("the state of random numbers that are not torch's")
         if any(_differ(weight, value) for weight, value in kept):
-            return "weights"
-        path = before.change(state.now())
-        return None if path is None else repr(path)
+            return Changes("weights")
+        paths = before.changes(state.now())
+        return Changes(repr(paths[0]), paths) if paths else Changes()
 
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         try:

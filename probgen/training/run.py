@@ -34,7 +34,7 @@ from probgen.training.terms_by_name import Table, Tally, named
 from probgen.training.validation import fault, validate
 from probgen.training.where_not_finite import where_not_finite
 
-FORM = 3
+FORM = 4
 """The form of what is saved of a training beside its weights."""
 
 Batch = tuple[Tensor, ...]
@@ -52,7 +52,6 @@ class Run:
         schedules: by name, as :func:`probgen.fit` takes them.
         accumulate: into how many parts a process cuts its share of a batch.
         max_gradient_norm: what the gradient's norm is cut down to.
-        compile: how the loss is to run.
         processes: those that take part.
         least_rows: how few rows a batch, or a part of it, may have.
         patience: reports without better weights after which it ends, where there is such an end.
@@ -69,7 +68,6 @@ class Run:
         *,
         accumulate: int = 1,
         max_gradient_norm: float | None = None,
-        compile: str = "auto",
         processes: Processes | None = None,
         least_rows: int = 1,
         patience: int | None = None,
@@ -82,7 +80,6 @@ class Run:
         self.validation = validation
         self.batch_size = batch_size
         self.processes = Processes() if processes is None else processes
-        self.compile = compile
         self.history = History()
 
         self._planned = Planned(schedules, objective, optimizer)
@@ -274,17 +271,18 @@ class Run:
         self.best.restore()
         forget_casts(self._device)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, loss_of: CapturedLoss) -> None:
         """Write the last checkpoint, and the best if there is a new one: the first process does."""
         table = self._check()
         noise = self.processes.gather(_noise_of(self._device))
         beside = self.processes.gather(self._beside.state_dict())
+        capture = self.processes.gather(loss_of.state_dict())
         state = {
             "form": FORM,
             "run": self._settings,
             "now": self._settings_now(),
             "data": self._fingerprints,
-            "compile": self.compile,
+            "capture": capture,
             "optimizer": self.optimizer.state_dict(),
             "schedules": self._planned.state_dict(),
             "noise": noise,
@@ -301,7 +299,7 @@ class Run:
             if self.processes.rank == 0:
                 checkpoints.save(folder, sets, state)
 
-    def go_on(self, folder: Path | None) -> None:
+    def go_on(self, folder: Path | None, loss_of: CapturedLoss) -> None:
         """Take up the training that a folder holds, if it holds one, where its last checkpoint left it."""
         held = folder is not None and checkpoints.exists(folder)
         self.processes.agree({"run to go on with": held})
@@ -310,9 +308,9 @@ class Run:
             self._fingerprints = {what: given and fingerprint(given) for what, given in sources.items()}
         if folder is not None and held:
             with self.processes.together():
-                self._load(folder)
+                self._load(folder, loss_of)
 
-    def _load(self, folder: Path) -> None:
+    def _load(self, folder: Path, loss_of: CapturedLoss) -> None:
         state = checkpoints.load_state(folder)
         if state.get("form") != FORM:
             raise ValueError(
@@ -322,8 +320,7 @@ class Run:
         check_same(folder, before=state["run"], later=state["now"], now=self._settings)
         check_same_data(folder, before=state.get("data", {}), now=self._fingerprints)
         self._settings = state["run"]
-        if self.compile == "auto" and state["compile"] != "cudagraph":  # the bits are those of the mode
-            self.compile = state["compile"]
+        loss_of.load_state_dict(state["capture"][self.processes.rank])
         best: dict[str, Any] = {}
         if state["best"][1]:
             checkpoints.load_weights(folder, self.objective, name="best", own=True)

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from probgen import Objective, models, nets
-from probgen.capture.loss_graph import bind, capture
+from probgen.capture.bound_operations import bind
+from probgen.capture.loss_graph import capture
 from probgen.objectives import SVI
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from probgen import Objective
-from probgen.capture import captured_loss as capture
+from probgen.capture import replay
 from probgen.capture.captured_loss import CapturedLoss
 from probgen.capture.modes import COMPILE_STEPS
 from probgen.objectives import SVI
@@ -86,10 +86,10 @@ def test_the_compiled_loss_is_the_eager_one_on_the_same_noise_and_resumes_to_the
 
 
 def test_without_a_compiler_the_plain_graph_runs_and_says_why(device, monkeypatch, caplog):
-    def no_compiler(graph):
+    def no_compiler(graph, inputs):
         raise RuntimeError("No working C++ compiler found\nand a long story")
 
-    monkeypatch.setattr(capture, "compiled", no_compiler)
+    monkeypatch.setattr(replay, "compiled", no_compiler)
     loss_of = CapturedLoss(SVI(LinearGaussian()).to(device), "compile")
     train(loss_of, torch.randn(5, 4, 3, device=device))
     assert loss_of.mode == "graph"
@@ -109,7 +109,7 @@ def test_without_a_compiler_the_plain_graph_runs_and_says_why(device, monkeypatc
 def test_a_compiled_loss_that_is_wrong_gives_way_to_the_plain_graph(
     wrong, reason, device, monkeypatch, caplog
 ):
-    monkeypatch.setattr(capture, "compiled", lambda graph: lambda *tensors: wrong(*graph(*tensors)))
+    monkeypatch.setattr(replay, "compiled", lambda graph, inputs: lambda *tensors: wrong(*graph(*tensors)))
     x, outcomes = torch.randn(5, 4, 3, device=device), []
     for mode in ("eager", "compile"):
         torch.manual_seed(7)
@@ -123,7 +123,7 @@ def test_a_compiled_loss_that_is_wrong_gives_way_to_the_plain_graph(
 
 def test_only_full_batches_are_compiled(device, monkeypatch):
     made = []
-    monkeypatch.setattr(capture, "compiled", lambda graph: made.append(graph) or graph)
+    monkeypatch.setattr(replay, "compiled", lambda graph, inputs: made.append(graph) or graph)
     loss_of = CapturedLoss(SVI(LinearGaussian()).to(device), "compile", batch_size=4)
     for rows in (3, 4, 3, 4):
         loss_of(torch.randn(rows, 3, device=device))

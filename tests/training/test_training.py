@@ -329,19 +329,21 @@ def test_schedules_by_name_and_by_torch_go_together():
 
 
 def test_a_longer_resumed_run_keeps_the_mode_of_its_first_part(tmp_path, monkeypatch):
-    def modes(epochs):
+    def modes(epochs, folder):
         seen = []
         start = capture.CapturedLoss.__init__
 
-        def noted(self, objective, mode, **options):
-            start(self, objective, mode, **options)
-            seen.append(self.mode)
+        def noted(self, *args, **options):
+            start(self, *args, **options)
+            seen.append(self)
 
         with monkeypatch.context() as patch:
-            patch.setattr(capture, "COMPILE_STEPS", 3)
+            patch.setattr("probgen.capture.modes.COMPILE_STEPS", 3)
+            patch.setattr("shutil.which", lambda name: name)
             patch.setattr(capture.CapturedLoss, "__init__", noted)
-            trained(epochs=epochs, checkpoint=tmp_path, resume=True)
-        return seen
+            trained(epochs=epochs, checkpoint=folder, resume=True)
+        return [loss_of.mode for loss_of in seen]
 
-    assert modes(1) == ["graph"]  # two steps
-    assert modes(2) == ["graph"]  # four steps, which would be compiled in one go
+    assert modes(1, tmp_path / "short") == ["graph"]  # two steps
+    assert modes(2, tmp_path / "short") == ["graph"]
+    assert modes(2, tmp_path / "long") == ["compile"]  # four steps in one go
