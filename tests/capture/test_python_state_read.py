@@ -65,6 +65,7 @@ READS = {
     "array": (lambda o: float(o.array.sum()), lambda o: o.array.__setitem__(1, 5.0)),
     "tensor attribute": (lambda o: o.tensor, lambda o: setattr(o, "tensor", torch.tensor(2.0))),
     "tensor attribute in place": (lambda o: o.tensor, lambda o: o.tensor.fill_(2.0)),
+    "what is made of a tensor attribute": (lambda o: o.tensor.exp(), lambda o: o.tensor.fill_(2.0)),
     "length of a long list": (lambda o: len(o.long) / LARGEST, lambda o: o.long.append(1.0)),
     "entry of a long list": (lambda o: o.long[-1], lambda o: o.long.__setitem__(-1, 3.0)),
     "entry of a long dict": (lambda o: o.many[9], lambda o: o.many.update({9: 3.0})),

@@ -63,6 +63,11 @@ def running_from(o, kl):
     o.mean = 0.9 * getattr(o, "mean", 1.0) + 0.1 * kl.detach()
 
 
+def running_if_a_tensor(o, kl):
+    before = getattr(o, "mean", None)
+    o.mean = 0.9 * before + 0.1 * kl.detach() if isinstance(before, Tensor) else kl.detach()
+
+
 def largest(o, kl):
     o.kl = torch.maximum(kl.detach(), torch.as_tensor(o.kl))
 
@@ -119,6 +124,7 @@ def test_attributes_that_a_loss_sets_are_set_by_its_graph(log, kl, device, caplo
         (torch.zeros(()), running, "kl"),
         (None, running_if_any, "kl"),
         (torch.zeros(()), running_from, "mean"),
+        (None, running_if_a_tensor, "mean"),
         (0.0, largest, "kl"),
     ],
 )
