@@ -20,7 +20,7 @@ def bind(traced: GraphModule) -> GraphModule:
     """Return the graph with torch's own functions in the place of its operations, where they do the same."""
     graph = Graph()
     graph.output(graph.graph_copy(traced.graph, {}))
-    forms = {node: _form(node) for node in graph.nodes}
+    forms = {node: _form(node.meta.get("val")) for node in graph.nodes}
     with torch.no_grad():
         for node in list(graph.nodes):
             if (part := slice_of(node)) is not None:  # of which torch has no function of its own
@@ -44,24 +44,30 @@ def _owners(node: Node) -> tuple[object, ...]:
     return (torch, Tensor) if schema.arguments[0].name == "self" else (torch,)
 
 
-def _form(node: Node) -> Tensor | None:
-    """Return a tensor without numbers that is laid out as the node's."""
-    value = node.meta.get("val")
+def _form(value: Any) -> Any:
+    """Return a tensor without numbers that is laid out as a node's value; a list of them for several."""
+    if isinstance(value, list | tuple):
+        return [_form(one) for one in value]
     if not isinstance(value, Tensor) or value.layout is not torch.strided:
         return None
     return torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device="meta")
 
 
-def _stands_in(function: Callable[..., Any], node: Node, forms: Mapping[Node, Tensor | None]) -> bool:
-    """Say whether a function takes a node's arguments and returns a tensor of the node's form."""
+def _stands_in(function: Callable[..., Any], node: Node, forms: Mapping[Node, Any]) -> bool:
+    """Say whether a function takes a node's arguments and returns what has the form of its value."""
     args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), forms.__getitem__)
     if "device" in kwargs:
         kwargs = kwargs | {"device": "meta"}
     try:
-        found = function(*args, **kwargs)
+        return _alike(function(*args, **kwargs), forms[node])
     except (TypeError, RuntimeError, NotImplementedError):
         return False
-    expected = forms[node]
+
+
+def _alike(found: Any, expected: Any) -> bool:
+    if isinstance(expected, list):
+        several = isinstance(found, list | tuple) and len(found) == len(expected)
+        return several and all(map(_alike, found, expected))
     if not (isinstance(found, Tensor) and isinstance(expected, Tensor)):
         return False
     return (found.shape, found.stride(), found.dtype) == (expected.shape, expected.stride(), expected.dtype)
