@@ -8,6 +8,7 @@ from probgen import data, evaluation, mmd, models, nets, objectives, priors, rec
 from probgen.compare import compare
 from probgen.core import Conditional, Density, Estimate, GenerativeModel, Objective, Pair, Transition
 from probgen.objectives import SVI
+from probgen.recipes.saved import load, save
 from probgen.training import History, fit
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ __all__ = [
     "data",
     "evaluation",
     "fit",
+    "load",
     "mmd",
     "models",
     "nets",
@@ -38,6 +40,7 @@ __all__ = [
     "priors",
     "recipes",
     "sampling",
+    "save",
     "training",
 ]
 

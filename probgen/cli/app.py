@@ -102,8 +102,9 @@ def train(
 ) -> None:
     """Train a recipe on a data set, with checkpoints; Ctrl-C stops it, --resume goes on."""
     from probgen.cli import runs
+    from probgen.recipes import short_name
 
-    folder = out or Path("runs") / f"{recipe}-{data or runs.DEFAULTS['data']}"
+    folder = out or Path("runs") / f"{recipe}-{short_name(data or runs.DEFAULTS['data'])}"
     options = {"steps": steps, "batch_size": batch_size}
     given = {key: value for key, value in options.items() if value is not None}
     where = device_of(device)
@@ -118,13 +119,13 @@ def sample(
     seed: Seed = 0,
     device: Device = "cpu",
     out: Annotated[
-        Path | None, typer.Option(help="File for the draws; RUN/samples.npy if not given.")
+        Path | None, typer.Option(help="File for the draws; RUN/samples.npy, .csv of a table, if not given.")
     ] = None,
 ) -> None:
-    """Draw from a trained model: a NumPy file, and a picture beside it."""
+    """Draw from a trained model: a NumPy file, or a CSV of a table, and a picture beside it."""
     from probgen.cli import runs
 
-    runs.sample(run, n, device=device_of(device), seed=seed, out=out or run / "samples.npy")
+    runs.sample(run, n, device=device_of(device), seed=seed, out=out)
 
 
 @app.command("recipes")

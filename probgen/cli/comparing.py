@@ -179,7 +179,7 @@ def new_folder(name: str, out: Path | None) -> Path:
                 f"--out should be a new or empty folder but {str(out)!r} holds something already"
             )
         return out
-    name = Path(name).resolve().stem if recipes.is_file(name) else name
+    name = recipes.short_name(name)
     folder, number = Path("results") / name, 2
     while folder.exists():
         folder, number = Path("results") / f"{name}-{number}", number + 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,20 @@ from lightning_fabric import Fabric
 from probgen import recipes
 from probgen.core import Objective
 from probgen.recipes import Task
+from probgen.recipes.run_folder import (
+    DEFAULTS,
+    OPTIONS,
+    RUN,
+    check_unchanged,
+    read_about,
+    restored,
+    with_digest,
+    write_about,
+)
 from probgen.recipes.task import settle_threads
 from probgen.training import Callback, History, checkpoint
 from probgen.training.lock import writable
 from probgen.training.processes import PRECISIONS
-
-RUN = "run.json"
-DEFAULTS: dict[str, Any] = {"data": "digits", "seed": 0}
-OPTIONS = ("steps", "batch_size")
 
 
 def fabric(device: torch.device, *, devices: int, nodes: int, strategy: str, precision: str) -> Fabric | None:
@@ -43,10 +48,10 @@ class _Begun(Callback):
     """Writes what a run is as soon as it is on, and not before: what is refused changes nothing."""
 
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
-        self._path, self._about = folder / RUN, about
+        self._folder, self._about = folder, about
 
     def on_fit_start(self, objective: Objective, history: History) -> None:
-        _write(self._path, json.dumps(self._about, indent=1))
+        write_about(self._folder, self._about)
 
 
 def train(
@@ -67,7 +72,7 @@ def train(
     first = fabric is None or fabric.is_global_zero
     given = {"model": name, "data": data, "seed": seed} | options
     with writable(folder):
-        about = DEFAULTS | _before(folder, given, resume=resume)
+        about = with_digest(DEFAULTS | _before(folder, given, resume=resume))
     options = {key: about[key] for key in OPTIONS if key in about}
     task = recipes.load(about["data"], device=device).holding_out()
     settle_threads(task)
@@ -96,31 +101,38 @@ def _before(folder: Path, given: dict[str, Any], *, resume: bool) -> dict[str, A
     given = {key: value for key, value in given.items() if value is not None}
     stages = list(folder.glob("stage-*")) if folder.is_dir() else []
     if not any(map(checkpoint.exists, (folder, *stages))):  # at most a run that ended before its first save
-        kept = _read(folder) if resume and (folder / RUN).exists() else {}
+        kept = read_about(folder) if resume and (folder / RUN).exists() else {}
         return (kept if kept.get("model") == given["model"] else {}) | given
     if not resume:
         raise ValueError(f"the run folder {folder} holds a run: pass --resume or choose another with --out")
-    before = _read(folder)
+    before = read_about(folder)
+    check_unchanged(folder, before)
+    if recipes.is_file(given.get("data", "")):
+        given["data"] = str(Path(given["data"]).resolve())
     for key in ("model", "data", "seed"):
         if before[key] != given.get(key, before[key]):
             raise ValueError(f"the run in {folder} has {key} {before[key]!r} but got {given[key]!r}")
     return before | given
 
 
-def sample(folder: Path, n: int, *, device: torch.device, seed: int, out: Path) -> None:
-    """Draw n points from a run's best weights into a NumPy file, with a picture beside it."""
-    about = _read(folder)
-    task = recipes.load(about["data"], device=device).holding_out()
-    torch.manual_seed(about["seed"])
-    recipe = recipes.make(about["model"], task)
-    step = recipes.restore(recipe, folder, seed=about["seed"])
-    draws = recipe.sample(n, seed=seed).cpu()
-    if out.suffix != ".npy":
-        raise ValueError(f"--out should be a .npy file but got {str(out)!r}")
-    part = out.with_name(f".{out.stem}.part.npy")
-    np.save(part, draws.numpy())
+def sample(folder: Path, n: int, *, device: torch.device, seed: int, out: Path | None) -> None:
+    """Draw n points from a run's best weights into a file, with a picture beside it.
+
+    Rows of a table are a CSV in the columns and units of the user's own, all else a NumPy file.
+    """
+    recipe, task, step, about = restored(folder, device=device)
+    suffixes = (".npy",) if task.table is None else (".csv", ".npy")
+    out = folder / f"samples{suffixes[0]}" if out is None else out
+    if out.suffix not in suffixes:
+        raise ValueError(f"--out should be a {' or '.join(suffixes)} file but got {str(out)!r}")
+    draws = recipe.sample(n, seed=seed)
+    part = out.with_name(f".{out.stem}.part{out.suffix}")
+    if task.table is not None and out.suffix == ".csv":
+        task.table.frame(task.to_codes(draws)).to_csv(part, index=False)
+    else:
+        np.save(part, draws.cpu().numpy())
     part.replace(out)
-    picture = _picture(task, draws)
+    picture = _picture(task, draws.cpu())
     shown = ""
     if picture is not None:
         picture.savefig(out.with_suffix(".png"))
@@ -134,26 +146,9 @@ def _picture(task: Task, draws: torch.Tensor) -> Any:
 
     if task.image_shape is not None:
         return plots.image_grid({"real": task.test.x.cpu(), "model": draws}, image_shape=task.image_shape)
+    if task.table is not None:
+        real, drawn = (task.table.frame(task.to_codes(x.cpu())) for x in (task.test.x, draws))
+        return plots.table_columns({"real, held out": real, "model": drawn})
     if task.kind == "plane":
         return plots.scatter({"exact draws": task.test.x[:2000].cpu(), "model": draws})
     return None
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    path = folder / RUN
-    if not path.exists():
-        raise ValueError(f"{folder} should be the folder of a run of `probgen train` but holds no {RUN}")
-    try:
-        about = json.loads(path.read_text())
-        about["model"], about["data"], about["seed"]
-        if not about.keys() <= {*DEFAULTS, "model", *OPTIONS}:
-            raise KeyError("another version's")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"the run folder {folder} is damaged: {RUN} cannot be read") from error
-    return about
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
-    part.replace(path)

@@ -2,13 +2,13 @@
 
 from probgen.data.batches import Data, Indexable, batches, check_data
 from probgen.data.catalogue import Entry, fetch, listing, where
-from probgen.data.files import fingerprint, suggest
+from probgen.data.files import digest_of, suggest
 from probgen.data.images import Images, digits, mnist
 from probgen.data.levels import Binarised, Dequantised, binarise, dequantise, quantise
 from probgen.data.memory_mapped import MemoryMapped
 from probgen.data.missing import filled, observed
+from probgen.data.own_files import Sequences, Text, read
 from probgen.data.ragged import Ragged
-from probgen.data.read import Sequences, Text, read
 from probgen.data.sources import Source, source
 from probgen.data.tables import Table, diabetes, table
 from probgen.data.targets import TARGETS, Target, target
@@ -33,10 +33,10 @@ __all__ = [
     "check_data",
     "dequantise",
     "diabetes",
+    "digest_of",
     "digits",
     "fetch",
     "filled",
-    "fingerprint",
     "listing",
     "mnist",
     "observed",

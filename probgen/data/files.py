@@ -88,15 +88,13 @@ def cache(name: str) -> Path:
     return Path(pooch.os_cache("probgen")) / name
 
 
-def fingerprint(path: Path) -> str:
+def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file, or of all files in a folder with their names."""
     if not path.is_dir():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     lines = (
-        f"{part.relative_to(path)} {fingerprint(part)}\n"
-        for part in sorted(path.rglob("*"))
-        if part.is_file()
+        f"{part.relative_to(path)} {digest_of(part)}\n" for part in sorted(path.rglob("*")) if part.is_file()
     )
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 

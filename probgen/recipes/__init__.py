@@ -2,7 +2,7 @@
 
 from probgen.recipes.registry import Entry, Recipe, Stage, entries, make, recipe
 from probgen.recipes.task import Budget, Rows, Task
-from probgen.recipes.tasks import is_file, load
+from probgen.recipes.tasks import is_file, load, short_name
 from probgen.recipes.training import restore, stage_folder, train
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "make",
     "recipe",
     "restore",
+    "short_name",
     "stage_folder",
     "train",
 ]

@@ -54,10 +54,15 @@ def is_file(name: str | Path) -> bool:
     return Path(name).suffix != "" or Path(name).name != str(name) or Path(name).exists()
 
 
+def short_name(name: str) -> str:
+    """Return a name for folders: of a file of the user's own what stands before its suffix."""
+    return Path(name).resolve().stem if is_file(name) else name
+
+
 def _own(path: Path, device: torch.device) -> Task:
     """Return a user's own data as a task."""
     found = data.read(path)
-    about = {"file": str(path.resolve()), "SHA-256": data.fingerprint(path)}
+    about = {"file": str(path.resolve()), "SHA-256": data.digest_of(path)}
     if isinstance(found, data.Table):
         task = _table(found, device)
         if len(task.train.complete) < 8 or len(task.test.complete) < 8:

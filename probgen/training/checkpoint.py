@@ -166,7 +166,7 @@ def _save(folder: Path, sets: Mapping[str, tuple[int, Weights]], state: Mapping[
             continue  # this very step stands already
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
-        tensors, others = _sorted_out(weights)
+        tensors, others = sorted_out(weights)
         safetensors.torch.save_file(tensors, target / WEIGHTS)
         if others:
             torch.save(others, target / OTHERS)
@@ -212,16 +212,7 @@ def load_weights(folder: Path, module: nn.Module, *, name: str | None = None, ow
         name: "best", "last", or None: the best, or the last where the objective judged none to be so.
         own: whether it goes on with that training, so that its buffers get the shapes that they had.
     """
-    if name is None:
-        name = "best" if exists(folder) and "best" in _index(folder) else "last"
-    entry = _entry(folder, name)
-    path = folder / entry["folder"] / WEIGHTS
-    _verify(path, entry)
-    tensors: dict[str, Any] = safetensors.torch.load_file(path)
-    if OTHERS in entry["sha256"]:
-        others = folder / entry["folder"] / OTHERS
-        _verify(others, entry)
-        tensors |= torch.load(others, map_location="cpu", weights_only=True)
+    step, tensors = weights_in(folder, name)
     _make_room(module, tensors, emptied=own)
     expected = module.state_dict()
     if tensors.keys() != expected.keys():
@@ -236,7 +227,22 @@ def load_weights(folder: Path, module: nn.Module, *, name: str | None = None, ow
                 f"but has {tuple(value.shape)}"
             )
     module.load_state_dict(tensors)
-    return int(entry["step"])
+    return step
+
+
+def weights_in(folder: Path, name: str | None = None) -> tuple[int, dict[str, Any]]:
+    """Return the step of a checkpoint and the state that it holds; ``name`` as in :func:`load_weights`."""
+    if name is None:
+        name = "best" if exists(folder) and "best" in _index(folder) else "last"
+    entry = _entry(folder, name)
+    path = folder / entry["folder"] / WEIGHTS
+    _verify(path, entry)
+    tensors: dict[str, Any] = safetensors.torch.load_file(path)
+    if OTHERS in entry["sha256"]:
+        others = folder / entry["folder"] / OTHERS
+        _verify(others, entry)
+        tensors |= torch.load(others, map_location="cpu", weights_only=True)
+    return int(entry["step"]), tensors
 
 
 def load_state(folder: Path, *, name: str = "last") -> dict[str, Any]:
@@ -247,7 +253,7 @@ def load_state(folder: Path, *, name: str = "last") -> dict[str, Any]:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _sorted_out(weights: Weights) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def sorted_out(weights: Weights) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors that safetensors can hold, with memory of their own on the CPU, and all else."""
     tensors: dict[str, Tensor] = {}
     others: dict[str, Any] = {}

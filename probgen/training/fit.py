@@ -110,7 +110,8 @@ def fit(
         fabric: Lightning's Fabric: devices and processes, loggers for the reports, and
             ``precision="bf16-mixed"``. The objective, and data that are tensors, are moved to its device.
         checkpoint: the run folder for the last and the best checkpoint, which belongs to one training at a
-            time. Where the objective judges no weights there is no best, and the last are what is loaded.
+            time. At the end the objective has the best weights: it is what ``probgen.load`` gives. Where it
+            judges no weights there is no best, and the last are what is kept and loaded.
         resume: go on from the last checkpoint in that folder, if there is one, to the same bits as if the
             training had never stopped. The data, the objective and all settings should then be those of
             before; only how long it trains, ``patience``, ``compile``, ``callbacks``, and a schedule that is
@@ -221,7 +222,8 @@ def fit(
         finally:
             shown.close()
             objective.eval()
-    if patience is not None and history.ended != "interrupted":
+    kept = folder is not None and bool(run.best.weights)  # the model in hand is the one that load gives
+    if kept or (patience is not None and history.ended != "interrupted"):
         run.restore_best()
     listeners.tell("on_fit_end")
     processes.close_loggers(history.ended)

@@ -122,7 +122,7 @@ def test_train_and_sample(probgen, tmp_path):
 def test_an_interrupted_training_resumes_to_the_same_draws(probgen, monkeypatch):
     options = ("train", "gmmn", "--data", "ring", "--steps", 12, "--batch-size", 32)
     assert probgen(*options, "--out", "whole")[0] == 0
-    step, count = run.Run.take_step, []
+    step, count = run.Run.end_step, []
 
     def stop_at_five(self, *args):
         step(self, *args)
@@ -131,7 +131,7 @@ def test_an_interrupted_training_resumes_to_the_same_draws(probgen, monkeypatch)
             signal.raise_signal(signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run.Run, "take_step", stop_at_five)
+        patch.setattr(run.Run, "end_step", stop_at_five)
         status, out, _ = probgen(*options, "--out", "cut")
     assert status == 0
     assert "interrupted at step 5" in out
@@ -166,14 +166,14 @@ def test_a_resume_that_is_refused_changes_nothing(probgen, tmp_path):
 
 def test_a_run_that_ended_before_its_first_save_leaves_its_folder_free(probgen, tmp_path, monkeypatch):
     train = ("train", "vae", "--data", "banana", "--out", "run")
-    step = run.Run.take_step
+    step = run.Run.begin_step
 
     def killed(*_):
         raise OSError("killed")
 
-    monkeypatch.setattr(run.Run, "take_step", killed)
+    monkeypatch.setattr(run.Run, "begin_step", killed)
     assert refused(probgen(*train, "--steps", 3, "--batch-size", 32)) == "killed"
-    monkeypatch.setattr(run.Run, "take_step", step)
+    monkeypatch.setattr(run.Run, "begin_step", step)
     shutil.copytree("run", "other")
     shutil.copytree("run", "third")
     assert probgen("train", "vae", "--out", "run", "--resume")[0] == 0  # with the options that it had

@@ -179,9 +179,9 @@ def test_folders_that_are_no_pictures_are_refused(tmp_path):
         data.read("nowhere")
 
 
-def test_a_fingerprint_is_that_of_the_content(tmp_path):
+def test_a_digest_is_that_of_the_content(tmp_path):
     pictures(tmp_path / "a")
-    before = data.fingerprint(tmp_path / "a")
-    assert before == data.fingerprint(tmp_path / "a")
+    before = data.digest_of(tmp_path / "a")
+    assert before == data.digest_of(tmp_path / "a")
     (tmp_path / "a" / "class0" / "0.png").rename(tmp_path / "a" / "class0" / "z.png")
-    assert data.fingerprint(tmp_path / "a") != before
+    assert data.digest_of(tmp_path / "a") != before
