@@ -129,7 +129,7 @@ for kill in range(kills):
 resumed = LinearGaussian()
 step = checkpoint.load_weights(folder, SVI(resumed), name="last")
 assert 0 < step < steps, step
-assert same(train(checkpoint=folder, resume=True), train())
+assert same(train(checkpoint=folder, resume=True), train(checkpoint=folder.with_name("whole")))
 print("killed at step", step)
 """
 
@@ -146,6 +146,7 @@ def test_a_run_killed_ten_times_ends_at_the_same_bits(mode, tmp_path):
 def test_a_save_that_is_cut_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
     objective = Square()
     fit(objective, x_of(), steps=5, checkpoint=tmp_path, progress=False)
+    checkpoint.load_weights(tmp_path, objective, name="last")
     good = objective.location.detach().clone()
 
     def cut(*_):
@@ -185,6 +186,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint_and_says_so(writer, tmp_pat
     assert {path.name for path in tmp_path.iterdir()} - {"new"} == before  # what was begun is gone
     fresh = Square()
     assert checkpoint.load_weights(tmp_path, fresh, name="last") == 5
+    checkpoint.load_weights(tmp_path, fresh)
     assert same(fresh, objective)
     whole = fit(Square(), x_of(), steps=10, checkpoint=tmp_path, resume=True, progress=False)
     assert whole.step == 10

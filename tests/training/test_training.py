@@ -96,9 +96,9 @@ def test_torch_schedulers_count_steps_and_are_resumed(name, tmp_path):
         )
         return objective, optimizer.param_groups[0]["lr"]
 
-    whole, rate = run(epochs=2)
-    run(epochs=1, checkpoint=tmp_path)
-    resumed, resumed_rate = run(epochs=2, checkpoint=tmp_path, resume=True)
+    whole, rate = run(epochs=2, checkpoint=tmp_path / "whole")
+    run(epochs=1, checkpoint=tmp_path / "cut")
+    resumed, resumed_rate = run(epochs=2, checkpoint=tmp_path / "cut", resume=True)
     assert resumed_rate == rate
     assert same(whole, resumed)
     by_hand = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.05, momentum=0.9)
