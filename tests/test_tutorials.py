@@ -85,6 +85,9 @@ def your_own_prior_in_a_vae(v: SimpleNamespace) -> None:
     assert max(v.p_values["normal"], v.p_values["logistic"]) < 0.01
     assert v.p_values["two humps"] > 0.01
 
+    assert v.of_label.item() == pytest.approx(-21.1, abs=0.3)
+    assert v.paths.prior.memory.item() == pytest.approx(0.9, abs=0.03)
+
     assert v.chains.diagnose() == []
     arm = v.chains["z"][:, :, 1, 0].flatten()
     assert ((arm - arm.mean()) / arm.std()).pow(3).mean().item() == pytest.approx(1, abs=0.4)
@@ -118,6 +121,7 @@ def the_elbo_taken_apart(v: SimpleNamespace) -> None:
 
     assert v.ratios["plain"] == pytest.approx([0.9, 0.15, 0.1], abs=0.15)
     assert v.ratios["dreg"] == pytest.approx([1.3, 1.3, 4.2], rel=0.3)
+    assert v.leftovers.computed == 1
     assert v.before > 0.5
     assert v.after < 0.01
     assert v.same
@@ -129,6 +133,9 @@ def four_ways_to_draw_from_a_density(v: SimpleNamespace) -> None:
     assert v.from_cdf.report().u_error == 0
     assert v.report.u_error < 1e-11
     assert v.report.log_normaliser.item() == pytest.approx(math.log(4), abs=1e-11)
+    assert v.unseen.log_normaliser.exp().item() == pytest.approx(4, abs=1e-6)
+    assert v.seen_at.log_normaliser.exp().item() == pytest.approx(5, abs=1e-6)
+    assert 1e-5 < v.unseen.narrowest < 1e-3
     assert v.inverse_error.max().item() < 1e-11
     assert v.textbook_error.max().item() == pytest.approx(1.3e-4, rel=0.1)
     assert v.dry == pytest.approx(0.4, abs=0.006)
@@ -194,6 +201,9 @@ def matching_moments(v: SimpleNamespace) -> None:
     assert v.before.value > 0.4
     assert v.after.value == pytest.approx(0.0013, abs=5e-4)
     assert abs(v.floor.value) < 3 * v.floor.stderr
+    assert v.game.turns == ("critic", "critic", "model")
+    assert min(v.energy) < 0.3 * v.energy[0]
+    assert set(v.recipes.entries()) >= {"gmmn", "gmmn-autoencoder", "mmd-gan", "vae"}
 
 
 CHECKS = {

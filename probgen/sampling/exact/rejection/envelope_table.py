@@ -61,6 +61,8 @@ class HatTable:
         x = empty(n * rows, dtype=self._line.dtype, device=self._top.device)
         none = torch.empty(0, dtype=torch.int64, device=x.device)
         late: list[tuple[Tensor, Tensor]] = [(none, none.int())]
+        # One uniform for each draw. In the sure share of its cell it is a draw already, by the cell's
+        # formula; the others are late.
         for block, place in blocks(n, rows, self.width, x.device):
             part = x[block]
             draws = part if part.dtype == torch.float64 else torch.empty_like(part, dtype=torch.float64)
@@ -69,6 +71,7 @@ class HatTable:
             late.append((which + block.start, cell))
         slots, cells = (torch.cat(parts) for parts in zip(*late, strict=True))
         proposals = torch.full((rows,), n, dtype=torch.float64)
+        # The late are judged against the density; who is refused begins again with another uniform.
         for _ in range(max_rounds):
             if len(slots) == 0:
                 break
