@@ -109,13 +109,8 @@ class CapturedLoss:
 
     def __call__(self, *batch: Tensor) -> tuple[Tensor, Terms]:
         """Return the loss and its terms."""
-        if not torch.is_grad_enabled():
-            return self._eager(batch)
-        graph = self._graph(batch)
-        outcome = self._run_graph(graph, batch)
-        if graph is None or outcome is None:
-            return self._eager(batch)
-        return WithGradients.apply(outcome.loss, outcome.gradients, *graph.weights.values()), outcome.terms
+        found = self._by_graph(batch) if torch.is_grad_enabled() else None
+        return self._eager(batch) if found is None else _differentiable(*found)
 
     def backward(self, *batch: Tensor, scale: float = 1.0) -> tuple[Tensor, Terms]:
         """Add the gradient of the loss, times ``scale``, to the weights' ``grad``; return loss and terms.
@@ -124,22 +119,13 @@ class CapturedLoss:
         need not pass through autograd, which would be a tenth of the step of a small net; they do where a
         parameter has hooks to run afterwards.
         """
-        graph = self._graph(batch)
-        outcome = self._run_graph(graph, batch)
-        if (
-            graph is None
-            or outcome is None
-            or any(w._post_accumulate_grad_hooks for w in graph.weights.values())
-        ):
-            if graph is None or outcome is None:
-                loss, terms = self._eager(batch)
-            else:
-                terms = outcome.terms
-                loss = WithGradients.apply(outcome.loss, outcome.gradients, *graph.weights.values())
+        found = self._by_graph(batch)
+        if found is None or any(w._post_accumulate_grad_hooks for w in found[0].weights.values()):
+            loss, terms = self._eager(batch) if found is None else _differentiable(*found)
             with torch.autocast(self._device.type, enabled=False):
                 (loss if scale == 1 else scale * loss).backward()
             return loss.detach(), terms
-        loss, terms, gradients = outcome
+        graph, (loss, terms, gradients) = found
         if scale != 1:
             gradients = torch._foreach_mul(list(gradients), scale)
         for weight, gradient in zip(graph.weights.values(), gradients, strict=True):
@@ -186,12 +172,13 @@ class CapturedLoss:
             self._give_up(failure)
         return outcome
 
-    def _run_graph(self, graph: Graph | None, batch: tuple[Tensor, ...]) -> Outcome | None:
-        """Run a graph, or return None where it fails, for the eager loss to try."""
+    def _by_graph(self, batch: tuple[Tensor, ...]) -> tuple[Graph, Outcome] | None:
+        """Run the graph for a batch; None where there is none, or it fails, for the eager loss to try."""
+        graph = self._graph(batch)
         if graph is None:
             return None
         try:
-            return graph.run(*batch)
+            return graph, graph.run(*batch)
         except Exception as error:
             self._failure = f"could not be run: {first_line(error)}"
             return None
@@ -398,3 +385,9 @@ class CapturedLoss:
 
     def _undisturbed(self) -> AbstractContextManager[Callable[[], Changes]]:
         return undisturbed(self._python_state, self._device, self.objective.parameters())
+
+
+def _differentiable(graph: Graph, outcome: Outcome) -> tuple[Tensor, Terms]:
+    """Return the loss, for autograd to differentiate, and its terms."""
+    loss = WithGradients.apply(outcome.loss, outcome.gradients, *graph.weights.values())
+    return loss, outcome.terms
