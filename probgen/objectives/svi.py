@@ -13,14 +13,19 @@ from probgen.core.supports import Supported
 from probgen.objectives.elbo import ELBO, Bound
 from probgen.objectives.plate_rows import Rows
 from probgen.objectives.pyro_bounds import recorded, terms_of_pyro
+from probgen.objectives.shared_sites import SharedSites
 from probgen.objectives.traced_pair import Watch
+from probgen.training.rows_of_data import rows_of_data
 
 
 class SVI(Objective):
     r"""Stochastic variational inference of a pair: the objective that ``fit`` minimises.
 
     The loss is minus the evidence lower bound, per datum in nats, whatever the batch size, sub-sampling
-    or plate scale.
+    or plate scale. Latent sites outside of the plate of the data, which all data share, are learned from
+    mini-batches where the plate says how many data there are, in model and guide:
+    ``pyro.plate("data", n, subsample=torch.arange(len(x)))``. In a training ``plate("data", len(x))``, which
+    would take a batch for all the data, is refused beside such sites.
 
     Args:
         pair: the model/guide pair. Its parameters live in its modules, never in Pyro's global store.
@@ -43,6 +48,10 @@ class SVI(Objective):
         """Return minus the bound, per datum, and its terms."""
         if batch[0].dim() == 0 or not len(batch[0]):
             raise ValueError(f"a batch should have at least one row but has shape {tuple(batch[0].shape)}")
+        with SharedSites(len(batch[0]), rows_of_data()):
+            return self._bound(*batch)
+
+    def _bound(self, *batch: Tensor) -> tuple[Tensor, Terms]:
         if isinstance(self.elbo, Bound):
             return self.elbo(self.pair, *batch)
         guides: list[Any] = []

@@ -129,9 +129,16 @@ def analytic_kl(
 
 
 def by_coordinate(kl: Mapping[str, Tensor], guide_sites: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the KL of the sites where it is known for each latent coordinate."""
-    sizes = {name: guide_sites[name]["fn"].event_shape.numel() for name in kl}
-    return {name: value for name, value in kl.items() if len(value) == sizes[name]}
+    """Return the KL of the sites where it is known for each latent coordinate of a datum.
+
+    Sites that all data share are left out: per datum their KL vanishes as data grow, and is no collapse.
+    """
+    sizes = {
+        name: guide_sites[name]["fn"].event_shape.numel()
+        for name in kl
+        if any(frame.dim == -1 for frame in guide_sites[name]["cond_indep_stack"])
+    }
+    return {name: kl[name] for name, size in sizes.items() if len(kl[name]) == size}
 
 
 def check_sites(

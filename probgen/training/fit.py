@@ -20,6 +20,7 @@ from probgen.training.callbacks import Callback, Listeners
 from probgen.training.history import History
 from probgen.training.lock import belonging
 from probgen.training.processes import Processes
+from probgen.training.rows_of_data import training_on
 from probgen.training.run import Run
 from probgen.training.schedules_and_turns import Plan
 from probgen.training.settings import prepared, rows_at_once
@@ -152,6 +153,7 @@ def fit(
     with (
         belonging(folder, processes, resume=resume),
         seeded(given.seed),
+        training_on(given.rows.rows),
         _interruptible() as interrupted,
     ):
         run = Run(
