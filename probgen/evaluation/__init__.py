@@ -10,6 +10,7 @@ from probgen.evaluation.draws.neighbours import (
 )
 from probgen.evaluation.likelihood.importance import log_likelihood, log_likelihoods
 from probgen.evaluation.likelihood.parzen import ParzenWindow, parzen_log_likelihood
+from probgen.evaluation.posterior.active_units import active_units
 from probgen.evaluation.posterior.calibration import (
     Calibration,
     JointTest,
@@ -27,6 +28,7 @@ __all__ = [
     "JointTest",
     "ParzenWindow",
     "PrecisionRecall",
+    "active_units",
     "classifier_two_sample",
     "density_coverage",
     "geweke_test",

@@ -41,10 +41,10 @@ class Bound(nn.Module, ABC):
 class ELBO(Bound):
     r"""The evidence lower bound, E_q[log p(x | z)] − KL(q(z | x) ‖ p(z)), per datum.
 
-    The KL of a site is analytic where Pyro knows it and guide and model visit their sites in the same order
-    (then no parent of z in the model descends from z in the guide); otherwise, and where the guide is a
-    point (Delta), it is the Monte Carlo average of log q − log p. Guide sites must be reparameterised, since
-    their gradient is the pathwise one, or have finitely many values.
+    The KL of a site is analytic where Pyro knows it and the guide visits it after all those that the model
+    visits before it (then no parent of z in the model descends from z in the guide); otherwise, and where the
+    guide is a point (Delta), it is the Monte Carlo average of log q − log p. Guide sites must be
+    reparameterised, since their gradient is the pathwise one, or have finitely many values.
 
     Discrete sites of finitely many values are found and enumerated: those of the guide are weighed by their
     probabilities, and those that the guide leaves out are summed out of the model. Bound, terms and gradient
@@ -61,7 +61,7 @@ class ELBO(Bound):
     latent sites, ``kl/SITE``. Where there are sites of ``pyro.factor``, ``factor`` is what they add to the
     bound, the model's less the guide's, never weighted: elbo = reconstruction − kl + factor. Where the KL is
     known coordinate by coordinate, ``active`` and ``inactive`` count the latent coordinates whose KL is above
-    and below 0.01 nats and, with several sites, ``active/SITE`` those of a site.
+    and below 0.01 nats; with several sites ``active/SITE`` counts those of a site of which it is known.
 
     Source: Kingma and Welling (2014), Auto-encoding variational Bayes.
     """
@@ -156,13 +156,13 @@ def terms_of(parts: Parts) -> Terms:
     if parts.factor is not None:
         terms["factor"] = parts.factor.detach()
         terms["elbo"] = terms["elbo"] + terms["factor"]
-    if parts.coordinates:
-        is_active = {site: value.detach() > ACTIVE for site, value in parts.coordinates.items()}
+    is_active = {site: value.detach() > ACTIVE for site, value in parts.coordinates.items()}
+    if is_active.keys() == by_site.keys() != set():
         together = torch.cat(list(is_active.values()))
         active = together.sum(dtype=kl.dtype)
         terms |= {"active": active, "inactive": len(together) - active}
-        if len(by_site) > 1:
-            terms |= {f"active/{site}": active.sum().to(kl) for site, active in is_active.items()}
+    if len(by_site) > 1:
+        terms |= {f"active/{site}": active.sum().to(kl) for site, active in is_active.items()}
     if parts.points:
         terms["log_joint"] = terms.pop("elbo")
     return terms

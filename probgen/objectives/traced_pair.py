@@ -118,13 +118,15 @@ def analytic_kl(
 ) -> dict[str, Tensor]:
     r"""Return the KL, summed over the batch, of the sites where Pyro knows it.
 
-    It needs a guide that visits the latent sites in the model's order: then no parent of a site in the model
-    descends from it in the guide. ``weigh`` is applied before the sum, to shape (coordinates, \*batch).
+    It needs a guide that visits a site after all those that the model visits before it: then no parent of the
+    site in the model descends from it in the guide. ``weigh`` is applied before the sum, to shape
+    (coordinates, \*batch).
     """
     latent = [name for name, site in model_sites.items() if not site["is_observed"] and name in guide_sites]
-    if latent != [name for name in guide_sites if name in latent]:
-        return {}
-    found = {name: _site_kl(guide_sites[name], model_sites[name]) for name in latent}
+    place = {name: index for index, name in enumerate(guide_sites)}
+    after = [max(place[name] for name in latent[: index + 1]) for index in range(len(latent))]
+    known = [name for name, last in zip(latent, after, strict=True) if place[name] == last]
+    found = {name: _site_kl(guide_sites[name], model_sites[name]) for name in known}
     return {n: weigh(n, kl).reshape(len(kl), -1).sum(1) for n, kl in found.items() if kl is not None}
 
 

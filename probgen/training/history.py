@@ -56,8 +56,9 @@ class History:
         same of it for every x. Where all are, the posterior has collapsed onto the prior.
         """
         counts = self._units()
+        sites = self._collapsed_sites()
         if not counts:
-            return []
+            return sites
         active, inactive = counts[-1]
         coordinates = round(active + inactive)
         if active < 0.5:
@@ -67,6 +68,8 @@ class History:
                 "schedules={'elbo.beta': schedules.linear(0, 1, steps=...)}), FreeBits, a decoder that is "
                 "less powerful, a smaller learning rate, or a richer prior."
             ]
+        if sites:
+            return sites
         if inactive >= 0.5:
             return [
                 f"{round(inactive)} of {coordinates} latent coordinates are inactive (KL below 0.01 nats): "
@@ -91,6 +94,17 @@ class History:
         self.rows += [
             {"step": step, "epoch": epoch, "split": split, "term": term, "value": value}
             for term, value in terms.items()
+        ]
+
+    def _collapsed_sites(self) -> list[str]:
+        """Say which sites of several have no active coordinate at the last report."""
+        latest = {row["term"]: row["value"] for row in self.rows}
+        return [
+            f"Posterior collapse at site {name.split('active/')[-1]!r}: all its latent coordinates have a KL "
+            "below 0.01 nats: the model makes no use of it. What usually cures it: annealing the KL of that "
+            "site (BetaELBO with a weight by site), FreeBits(..., per='site'), or a smaller learning rate."
+            for name, active in latest.items()
+            if "active/" in name and active < 0.5
         ]
 
     def _units(self) -> list[tuple[float, float]]:

@@ -70,20 +70,20 @@ def log_likelihoods(
     data = source((x, *context) if context else x, name="x", missing=takes_missing(pair))
     forget(pair)  # its weights may be others by now
     with seeded(seed), evaluating(pair):
-        values = torch.cat([_evidence(pair, batch, particles) for batch in _batches(pair, data)])
+        values = torch.cat([_evidence(pair, batch, particles) for batch in batches_in_order(pair, data)])
     if not torch.isfinite(values).all():
         row = int((~torch.isfinite(values)).nonzero()[0])
         raise ValueError(f"log p(x) should be finite but is {float(values[row])} at row {row} of x")
     return values
 
 
-def _batches(pair: Pair, data: Source) -> Iterator[tuple[Tensor, ...]]:
-    """Yield data in their order, no more rows at a time than memory should hold."""
+def batches_in_order(pair: Pair, data: Source, draws: int = 1) -> Iterator[tuple[Tensor, ...]]:
+    """Yield data in their order, no more rows at a time than memory should hold with so many draws."""
     device = None if data.tensors else next((weight.device for weight in pair.parameters()), None)
     rows = None
     if not data.own_batches:
         (x, *_) = next(data.batches(1, shuffle=False))
-        rows = max(1, min(data.rows or 1, ELEMENTS // x[0].numel()))
+        rows = max(1, min(data.rows or 1, ELEMENTS // (draws * x[0].numel())))
     for batch in data.batches(rows, shuffle=False, device=device):
         check_dtype(pair, batch[0], "x")
         yield batch
