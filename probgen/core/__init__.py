@@ -21,6 +21,7 @@ from probgen.core.contracts import (
 from probgen.core.counts import check_count
 from probgen.core.density.density import Density
 from probgen.core.density.model_density import ModelDensity
+from probgen.core.density.pair_density import PairDensity
 from probgen.core.faults import FaultFinder, NotFinite
 from probgen.core.randomness import check_seed, default_generator, drawing_from, seeded, source_of
 from probgen.core.summed_out import log_joint_prob
@@ -46,6 +47,7 @@ __all__ = [
     "NotFinite",
     "Objective",
     "Pair",
+    "PairDensity",
     "Terms",
     "Transition",
     "check_count",

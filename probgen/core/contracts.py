@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from probgen.core.counts import check_count
-from probgen.core.density.density import Density
 from probgen.core.density.handlers import check_enumerable
 from probgen.core.density.normal_scores import refuse_atoms
+from probgen.core.density.pair_density import PairDensity
 from probgen.core.randomness import seeded
 from probgen.core.summed_out import enumerated, log_joint_prob
 from probgen.core.supports import support_of
-from probgen.core.traces import evaluating, plate_nesting, sample_sites, shared_values
+from probgen.core.traces import evaluating, is_data, plate_nesting, sample_sites, shared_values
 
 Shared = TypeVar("Shared")
 
@@ -119,12 +119,13 @@ class Pair(GenerativeModel):
             values[name] = compute()
         return values[name]
 
-    def posterior(self, x: Tensor, *context: Tensor) -> Density:
+    def posterior(self, x: Tensor, *context: Tensor) -> PairDensity:
         r"""Return log p(z, x) as a function of z: a target for any Markov sampler.
 
         The rows of ``x``, shape (n, \*event), are independent data points, so the density has
         ``batch_shape`` (n,): a sampler runs its chains for all of them at once. The model is run in
-        evaluation mode. Discrete latent sites of finitely many values are summed out.
+        evaluation mode. Discrete latent sites of finitely many values are summed out. The density also knows
+        ``observed``, ``log_likelihood``, ``log_prior``, ``predict`` and ``simulate``, which ArviZ is given.
         """
         rows = len(x)
         with evaluating(self):
@@ -153,11 +154,21 @@ class Pair(GenerativeModel):
         if not x.is_floating_point():
             drawn = (site["value"].dtype for name, site in sample_sites(trace).items() if name in latent)
             dtype = functools.reduce(torch.promote_types, drawn)
-        where: dict[str, Any] = {"batch_shape": x.shape[:1], "dtype": dtype, "device": x.device}
+        sites = sample_sites(trace)
+        where: dict[str, Any] = {
+            "observed": {name: site["value"] for name, site in sites.items() if is_data(site)},
+            "nesting": nesting,
+            "enumerates": bool(discrete),
+            "dtype": dtype,
+            "device": x.device,
+        }
         if len(latent) > 1:
-            return Density(log_joint, support=supports, event_shape=shapes, **where)
+            return PairDensity(self, x, context, log_joint, support=supports, event_shape=shapes, **where)
         (name,) = latent
-        return Density(
+        return PairDensity(
+            self,
+            x,
+            context,
             lambda z: log_joint({name: z}),
             support=supports[name],
             event_shape=shapes[name],

@@ -134,6 +134,15 @@ class ModelDensity(Density):
         self._refuse_enumeration("the log-likelihood of each observation")
         return self._each(self._story.log_likelihood, values, self.shapes, self._chunk)
 
+    def log_prior(self, values: Values) -> Named:
+        r"""Return by site the log-prior of values given those before, (\*sample, \*batch_shape, \*plates).
+
+        Raises:
+            ValueError: where discrete sites are summed out.
+        """
+        self._refuse_enumeration("the log-prior of each site")
+        return self._each(self._story.log_prior, values, self.shapes, self._chunk)
+
     def predict(self, values: Values, *, seed: int | None = None) -> Named:
         r"""Draw new observations given latent values, by site, (\*sample, \*batch_shape, \*shape).
 

@@ -127,6 +127,13 @@ class Story:
             trace.compute_log_prob(lambda name, site: name in observed)
         return {name: scale_and_mask(s["unscaled_log_prob"], 1.0, s["mask"]) for name, s in observed.items()}
 
+    def log_prior(self, values: Values, data: Values) -> dict[str, Tensor]:
+        """Return the log-probability of each latent value given those before it, by site."""
+        trace = self._trace(_given(values, data))
+        with pyro.validation_enabled(False):
+            trace.compute_log_prob(lambda name, site: name in values)
+        return {name: trace.nodes[name]["log_prob"] for name in values}
+
     def derived(self, values: Values, data: Values) -> dict[str, Tensor]:
         """Return what ``pyro.deterministic`` names."""
         sites = sample_sites(self._enumerated(_given(values, data)))

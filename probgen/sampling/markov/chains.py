@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from probgen.core import Density, ModelDensity, Transition
-from probgen.sampling.markov import diagnosis
+from probgen.core import Density, ModelDensity, PairDensity, Transition
+from probgen.sampling.markov import arviz_groups, diagnosis
+from probgen.sampling.markov import chains_from_elsewhere as elsewhere
 from probgen.sampling.markov.dependence import of_ranks
 from probgen.sampling.markov.moves.saved_states import saved
 
 if TYPE_CHECKING:
     import pandas as pd
-
-logger = logging.getLogger("probgen")
-
-_ARVIZ = {"log_prob": "lp", "acceptance": "acceptance_rate", "divergent": "diverging"}
 
 
 @saved
@@ -42,7 +40,7 @@ class Chains:
             ``acceptance``, the mean probability of accepting a proposal since the draw before; of some
             transitions ``divergent``, how often a proposal diverged, and ``energy``; of tempered ones
             how often neighbouring levels swapped, ``swapped`` [chain, draw, pair], and ``round_trip``.
-        state: continues the run.
+        state: continues the run; none where the draws are another program's.
         density: what was drawn from.
         target_acceptance: the acceptance for which the transition was tuned, where it was.
         interrupted: the run was stopped from the keyboard.
@@ -58,19 +56,71 @@ class Chains:
         self,
         draws: dict[str, Tensor],
         *,
-        statistics: dict[str, Tensor],
-        state: RunState,
+        statistics: dict[str, Tensor] | None = None,
+        state: RunState | None = None,
         density: Density | None = None,
         target_acceptance: float | None = None,
         interrupted: bool = False,
     ) -> None:
         self._draws = draws
         self._derived: dict[str, Tensor] = {}
-        self.statistics = statistics
-        self.state = state
+        self.statistics = statistics or {}
+        self.state = RunState(None, torch.empty(0)) if state is None else state
         self.density = density
         self.target_acceptance = target_acceptance
         self.interrupted = interrupted
+
+    @classmethod
+    def from_arrays(
+        cls, draws: Any, *, statistics: Mapping[str, Any] | None = None, name: str = "x"
+    ) -> Chains:
+        r"""Return chains of arrays, NumPy's or torch's: by site, or of one site, (chains, draws, \*event).
+
+        Args:
+            draws: a mapping from the names of the sites, or the array of one.
+            statistics: as of :class:`Chains`, where they are known: ``log_prob``, ``divergent``, ``energy``.
+            name: of the one site.
+
+        Raises:
+            ValueError, TypeError: for arrays of other shapes, or not of numbers.
+
+        >>> Chains.from_arrays({"mu": np.zeros((4, 100))})
+        Chains(4 chains x 100 draws; mu: ())
+        """
+        known = {} if statistics is None else elsewhere.of_arrays(statistics, "log_prob")
+        return cls(elsewhere.of_arrays(draws, name), statistics=known)
+
+    @classmethod
+    def from_arviz(cls, data: Any) -> Chains:
+        """Return the chains of ArviZ's ``InferenceData`` or ``DataTree``: PyMC's, NumPyro's, Stan's, ...
+
+        Of ``sample_stats`` the log-density, acceptance, divergences and energy are taken.
+
+        Raises:
+            ValueError: for data without a group ``posterior``.
+        """
+        draws, statistics = elsewhere.of_arviz(data)
+        return cls(draws, statistics=statistics)
+
+    @classmethod
+    def from_csv(cls, paths: str | Path | Sequence[str | Path]) -> Chains:
+        """Return the chains of CSV files, a file a chain, or of a file that says which row is of which.
+
+        Files of CmdStan are read with their comments, their statistics (``lp__``, ``divergent__``, ...) and
+        their matrices (``x.1.2``), less a saved warm-up. Other tables are wide, a column for each number
+        (``mu``, ``theta[0]``, ``x[1,2]``), or long, with columns ``variable`` and ``value``; columns
+        ``chain`` and ``draw`` (or ``.chain`` and ``.iteration``, as R's posterior writes) tell their place.
+
+        Raises:
+            ValueError: for files that are no such table, with what is wrong.
+        """
+        draws, statistics = elsewhere.of_csv(paths)
+        return cls(draws, statistics=statistics)
+
+    @property
+    def shape(self) -> torch.Size:
+        """The number of chains, and of draws in each."""
+        return next(iter(self._draws.values())).shape[:2]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -92,43 +142,58 @@ class Chains:
         return self._derived
 
     def __repr__(self) -> str:
-        chains, draws = self.statistics["log_prob"].shape[:2]
+        chains, draws = self.shape
         shapes = ", ".join(f"{name}: {tuple(value.shape[2:])}" for name, value in self._draws.items())
         note = ", interrupted" if self.interrupted else ""
         return f"Chains({chains} chains x {draws} draws; {shapes}{note})"
 
     def to_arviz(
-        self, *, log_likelihood: bool = True, posterior_predictive: bool = True, seed: int | None = 0
+        self,
+        *,
+        log_likelihood: bool = True,
+        log_prior: bool = True,
+        posterior_predictive: bool = True,
+        prior: int = 500,
+        coords: Mapping[str, Any] | None = None,
+        dims: Mapping[str, Sequence[str]] | None = None,
+        seed: int | None = 0,
     ) -> Any:
         """Return the draws for ArviZ: ``InferenceData`` before ArviZ 1, an xarray ``DataTree`` from 1 on.
 
         The groups are ``posterior``, with the sites of ``pyro.deterministic``, ``sample_stats`` and, for the
-        draws from a Pyro model of which all sites were kept, ``observed_data``, ``log_likelihood`` and
-        ``posterior_predictive``. The latter two are left out where discrete sites are summed out, which is
-        logged. A site with the name of a dimension, ``chain``, ``draw`` or another site's ``x_dim_0``, which
-        xarray cannot hold, has an underscore at its end, which is logged too.
+        draws from a Pyro model or a pair's posterior of which all sites were kept, ``observed_data``,
+        ``log_likelihood``, ``log_prior``, ``posterior_predictive``, ``prior`` and ``prior_predictive``. So
+        ``az.loo``, ``az.plot_ppc`` and ``az.psens`` take it. What is not known, as of discrete sites that are
+        summed out, or of improper priors, is left out, which is logged. A site with the name of a dimension,
+        ``chain``, ``draw`` or another site's ``x_dim_0``, which xarray cannot hold, has an underscore at its
+        end, which is logged too.
 
         Args:
-            log_likelihood, posterior_predictive: whether to add these, one number per draw and observation.
+            log_likelihood, log_prior, posterior_predictive: whether to add these, a number for each draw and
+                observation, or for each draw and number of a site.
+            prior: how many draws of the prior, and of data from it, to add; 0 for none.
+            coords: labels along dimensions, by dimension.
+            dims: names of the dimensions of sites, less chain and draw: ``{"effect": ["school"]}``.
             seed: of the predictions.
+
+        Raises:
+            ValueError: for dims of no site, of another number, or of other lengths than their coords.
         """
-        posterior = self._draws | self.derived()
-        statistics = {_ARVIZ.get(name, name): value for name, value in self.statistics.items()}
+        statistics = {elsewhere.OF_ARVIZ.get(name, name): value for name, value in self.statistics.items()}
         if "diverging" in statistics:
             statistics["diverging"] = statistics["diverging"] > 0
-        groups: dict[str, dict[str, Tensor]] = {"posterior": posterior, "sample_stats": statistics}
+        groups: dict[str, dict[str, Tensor]] = {"posterior": self._draws | self.derived()}
+        if statistics:
+            groups["sample_stats"] = statistics
         model = self._model()
-        if model is not None and model.observed:
-            if model.enumerates and (log_likelihood or posterior_predictive):
-                logger.info(
-                    "log_likelihood and posterior_predictive are left out: discrete sites are summed out"
-                )
-            elif log_likelihood:
-                groups["log_likelihood"] = model.log_likelihood(self._draws)
-            if posterior_predictive and not model.enumerates:
-                groups["posterior_predictive"] = model.predict(self._draws, seed=seed)
-            groups["observed_data"] = model.observed
-        return _to_arviz(_apart_from_dimensions(groups))
+        if model is not None:
+            wanted = {
+                "log_likelihood": log_likelihood,
+                "log_prior": log_prior,
+                "posterior_predictive": posterior_predictive,
+            }
+            groups |= arviz_groups.of_model(model, self._draws, wanted, prior, seed)
+        return arviz_groups.written(groups, coords or {}, dims or {})
 
     def summary(self) -> pd.DataFrame:
         """Return a row per number: mean, sd, Monte-Carlo errors, bulk and tail ESS, rank-normalised R-hat.
@@ -138,10 +203,10 @@ class Chains:
         columns = ["mean", "sd", "mcse_mean", "mcse_sd", "ess_bulk", "ess_tail", "r_hat"]
         sites = self._draws | self.derived()
         plain = {f"_{i}": value for i, value in enumerate(sites.values())}  # any name will do for a site
-        data = _to_arviz({"posterior": plain})
+        data = arviz_groups.written({"posterior": plain}, {}, {})
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", RuntimeWarning)
-            table = _import_arviz().summary(data, kind="all", round_to="none")
+            table = arviz_groups.import_arviz().summary(data, kind="all", round_to="none")
         table.index = [
             list(sites)[int(place)] + (bracket + inside)
             for place, bracket, inside in (label[1:].partition("[") for label in table.index)
@@ -158,12 +223,11 @@ class Chains:
 
     def diagnose(self) -> list[str]:
         """Say in plain words what is wrong with the chains and what to try; empty where nothing was found."""
-        log_prob = self.statistics["log_prob"]
+        draws = self.shape[1]
         found = []
         if self.interrupted:
             found.append(
-                f"The run was interrupted after {log_prob.shape[1]} draws a chain; run(..., chains.state) "
-                f"goes on."
+                f"The run was interrupted after {draws} draws a chain; run(..., chains.state) goes on."
             )
         found += diagnosis.of_moves(self.statistics, self.target_acceptance, self._draws)
         found += diagnosis.of_energy(self.statistics)
@@ -173,8 +237,8 @@ class Chains:
         if self.state.state is not None:
             found += of_ranks(self.density, self.state.state.position)
         found += diagnosis.of_values(self._draws | self.derived())
-        if log_prob.shape[1] < 4:
-            return [*found, f"R-hat and ESS need at least 4 draws a chain but there are {log_prob.shape[1]}."]
+        if draws < 4:
+            return [*found, f"R-hat and ESS need at least 4 draws a chain but there are {draws}."]
         return (
             found + diagnosis.of_draws(self._draws, self._settled()) + diagnosis.of_agreement(self.summary())
         )
@@ -189,49 +253,8 @@ class Chains:
         values = density.constrain(apart.reshape(-1, *[1] * (len(shape) - 1)).expand(shape).contiguous())
         return {name: (x == x[0]).all(0) for name, x in values.items() if x.is_floating_point()}
 
-    def _model(self) -> ModelDensity | None:
-        """Return the density, where it is a model's and all its sites were kept."""
+    def _model(self) -> ModelDensity | PairDensity | None:
+        """Return the density, where it is a model's or a pair's and all its sites were kept."""
         model = self.density
-        return model if isinstance(model, ModelDensity) and set(model.names) <= set(self._draws) else None
-
-
-def _apart_from_dimensions(groups: dict[str, dict[str, Tensor]]) -> dict[str, dict[str, Tensor]]:
-    """Return the groups with other names for sites that are called as a dimension is."""
-    shapes: dict[str, int] = {}
-    for values in groups.values():
-        shapes |= {name: max(value.dim(), shapes.get(name, 0)) for name, value in values.items()}
-    dimensions = {"chain", "draw"} | {f"{name}_dim_{i}" for name, dims in shapes.items() for i in range(dims)}
-    taken, renamed = dimensions | set(shapes), {}
-    for name in shapes.keys() & dimensions:
-        other = f"{name}_"
-        while other in taken:
-            other += "_"
-        taken.add(other)
-        renamed[name] = other
-        logger.info(f"site {name!r} is written as {other!r}, since a dimension has its name")
-    return {
-        group: {renamed.get(name, name): value for name, value in values.items()}
-        for group, values in groups.items()
-    }
-
-
-def _to_arviz(groups: dict[str, dict[str, Tensor]]) -> Any:
-    arviz = _import_arviz()
-    arrays = {
-        group: {name: value.detach().cpu().numpy() for name, value in values.items()}
-        for group, values in groups.items()
-    }
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="More chains|Found chain dimension")
-        return arviz.from_dict(arrays) if _major(arviz) >= 1 else arviz.from_dict(**arrays)
-
-
-def _major(arviz: Any) -> int:
-    return int(arviz.__version__.split(".")[0])
-
-
-def _import_arviz() -> Any:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning, message=r"\s*ArviZ is undergoing")
-        import arviz
-    return arviz
+        known = isinstance(model, ModelDensity | PairDensity) and set(model.names) <= set(self._draws)
+        return model if known else None  # type: ignore[return-value]

@@ -110,7 +110,8 @@ def of_moves(
 ) -> list[str]:
     """Say which chains are stuck, and whether the acceptance is what it was tuned for."""
     found = []
-    log_prob = statistics["log_prob"]
+    known = "log_prob" in statistics  # not of every other program's chains
+    log_prob = statistics["log_prob"] if known else torch.zeros(next(iter(draws.values())).shape[:2])
     # Stuck: where it started, all along. Halted: where it ended, for half the run. Flat: moving, at one
     # height.
     stuck = _where(log_prob, draws, 0).all(1)
@@ -126,12 +127,14 @@ def of_moves(
             f"{int(halted.sum())} of {halted.numel()} chains stood still for the last half of their draws. "
             f"They are where the density is a spike for the scale of the steps: use a smaller scale."
         )
-    if flat.any() and any(value.is_floating_point() for value in draws.values()):
+    if known and flat.any() and any(value.is_floating_point() for value in draws.values()):
         found.append(
             f"The log-density is the same at all draws of {int(flat.sum())} of {flat.numel()} chains, though "
             f"they move. It is flat there: {_IMPROPER}."
         )
     # A tuned scale is judged by what it was tuned for, another by what is usual.
+    if "acceptance" not in statistics:
+        return found
     acceptance = float(statistics["acceptance"].to(torch.float64).mean())
     if target is not None and not target / 2 < acceptance < (1 + target) / 2:
         found.append(
