@@ -32,8 +32,8 @@ class PairDensity(Density):
 
     Attributes:
         observed: the data by site.
-        enumerates: whether discrete sites are summed out, so that :meth:`log_likelihood`, :meth:`log_prior` and
-            :meth:`predict` are not known.
+        enumerates: whether discrete sites are summed out: ``log_likelihood``, ``log_prior`` and
+            ``predict`` are not known then.
     """
 
     derived_names: tuple[str, ...] = ()

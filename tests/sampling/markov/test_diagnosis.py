@@ -46,12 +46,13 @@ def test_every_group_of_a_model_is_there(of_schools):
     data = of_schools.to_arviz()
     groups = {name.strip("/") for name in (data.groups() if callable(data.groups) else data.groups)} - {""}
     assert groups == {
-        "posterior", "sample_stats", "log_likelihood", "posterior_predictive", "observed_data",
+        "posterior", "sample_stats", "log_likelihood", "posterior_predictive", "observed_data", "log_prior",
+        "prior", "prior_predictive",
     }  # fmt: skip
     theta = of_schools["mu"].unsqueeze(-1) + of_schools["t"]
     torch.testing.assert_close(torch.tensor(data["posterior"]["theta"].values), theta)
     expected = dist.Normal(theta, 1.0).log_prob(Y)
-    torch.testing.assert_close(torch.tensor(data["log_likelihood"]["y"].values), expected)
+    torch.testing.assert_close(torch.tensor(data["log_likelihood"]["y"].values), expected.double())
     assert data["posterior_predictive"]["y"].shape == (4, 50, 3)
     assert data["observed_data"]["y"].values.tolist() == Y.tolist()
     diverging = data["sample_stats"]["diverging"].values
