@@ -60,6 +60,19 @@ def in_place(y):
         pyro.sample("y", dist.Normal(nu, 1.0), obs=y)
 
 
+def counts(y):
+    p = pyro.sample("p", dist.Dirichlet(torch.ones(3)))
+    with pyro.plate("groups", len(y)):
+        pyro.sample("y", dist.Multinomial(12, p), obs=y)
+
+
+def clipped(y):
+    mu = pyro.sample("mu", dist.Normal(torch.zeros(2, 3), 1.0).to_event(2))
+    cut, rows = mu.clone(), 2 * mu
+    cut[mu < 0], rows[mu[:, 0] > 0] = 0.0, mu.new_tensor(2.0)
+    pyro.sample("y", dist.Normal(cut + rows, 1.0).to_event(2), obs=y)
+
+
 def branching(y):
     mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
     with pyro.plate("time", len(y)):
@@ -94,6 +107,8 @@ MODELS = {
     "hidden Markov": (hidden_markov, (Y[:5] / 10,)),
     "in place": (in_place, (Y / 10,)),
     "branching": (branching, (Y / 10,)),
+    "counts": (counts, (torch.tensor([[3.0, 4.0, 5.0], [0.0, 0.0, 12.0]]),)),
+    "clipped": (clipped, (Y[:6].reshape(2, 3) / 10,)),
 }
 
 

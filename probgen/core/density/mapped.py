@@ -129,17 +129,28 @@ def _cholesky(x: Tensor, *, upper: bool = False) -> Tensor:
     return torch.where((info > 0)[..., None, None], torch.nan, factor)
 
 
-_NO_ERROR: dict[Any, Callable[..., Tensor]] = {torch.linalg.cholesky: _cholesky}
+def _assigned(x: Tensor, index: Any, value: Any) -> None:
+    """Assign a number where a mask says so, without asking how many places there are."""
+    number = isinstance(value, int | float) or (isinstance(value, Tensor) and value.dim() == 0)
+    mask = isinstance(index, Tensor) and index.dtype == torch.bool and index.dim() <= x.dim()
+    if number and mask and x.is_floating_point():
+        x.copy_(torch.where(index.reshape(*index.shape, *[1] * (x.dim() - index.dim())), value, x))
+    else:
+        x[index] = value
+
+
+_NO_ERROR: dict[Any, Callable[..., Any]] = {torch.linalg.cholesky: _cholesky, Tensor.__setitem__: _assigned}
 
 
 class _Instead(TorchFunctionMode):
     """Calls other functions instead of torch's.
 
     Random numbers in place, which vmap forbids, are made anew, one set for each row; a matrix that is not
-    positive definite gives NaN, so that one chain's proposal is refused and does not end the run of all.
+    positive definite gives NaN, so that one chain's proposal is refused and does not end the run of all; a
+    number assigned by a mask, as in the density of a multinomial law, fills the mask.
     """
 
-    def __init__(self, table: dict[Any, Callable[..., Tensor]]) -> None:
+    def __init__(self, table: dict[Any, Callable[..., Any]]) -> None:
         super().__init__()
         self._table = table
 
@@ -148,5 +159,5 @@ class _Instead(TorchFunctionMode):
 
 
 def tolerant() -> TorchFunctionMode:
-    """Let a matrix that is not positive definite give NaN inside a ``with`` block."""
+    """Let a matrix that is not positive definite give NaN, and masks be assigned, inside a ``with`` block."""
     return _Instead(_NO_ERROR)
