@@ -157,7 +157,7 @@ def terms_of(parts: Parts) -> Terms:
         terms["factor"] = parts.factor.detach()
         terms["elbo"] = terms["elbo"] + terms["factor"]
     is_active = {site: value.detach() > ACTIVE for site, value in parts.coordinates.items()}
-    if is_active.keys() == by_site.keys() != set():
+    if is_active and not parts.unknown:
         together = torch.cat(list(is_active.values()))
         active = together.sum(dtype=kl.dtype)
         terms |= {"active": active, "inactive": len(together) - active}

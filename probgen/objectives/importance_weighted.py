@@ -30,6 +30,7 @@ from probgen.objectives.traced_pair import (
     by_coordinate,
     check_sites,
     drawn_sites,
+    not_by_coordinate,
     parts_of,
     refuse_points,
 )
@@ -191,7 +192,7 @@ def _draws(bound: Bound, pair: Pair, *batch: Tensor, gradients: bool = True) -> 
         found,
         log_weights,
         torch.stack(penalties).mean() if penalties else None,
-        Parts(*(_divided(part, len(each)) for part in parts[:4])),
+        Parts(*(_divided(part, len(each)) for part in parts[:4]))._replace(unknown=parts.unknown),
     )
 
 
@@ -229,6 +230,7 @@ def _scored(traces: Traces, rows: int, size: int) -> Draws:
             kl,
             {name: value / (size * traces.particles) for name, value in coordinates.items()},
             torch.as_tensor(sum(added)) if added else None,
+            unknown=not_by_coordinate(coordinates, guide_sites),
         )
     return Draws([traces], log_weights.expand(traces.particles, rows), penalty, parts)
 

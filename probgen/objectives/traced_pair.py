@@ -28,6 +28,7 @@ class Parts(NamedTuple):
         coordinates: by site, the KL of each latent coordinate, for sites where Pyro knows it.
         factor: what ``pyro.factor`` adds, in the model less in the guide; None where there is no such site.
         points: the continuous sites of which the guide is a point, so that the bound is none.
+        unknown: the sites of a datum whose KL is not known for each coordinate.
     """
 
     reconstruction: Tensor
@@ -35,13 +36,16 @@ class Parts(NamedTuple):
     coordinates: dict[str, Tensor]
     factor: Tensor | None
     points: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
     def per_datum(self, size: int) -> Parts:
         """Divide by the number of data, or of draws, that the sums stand for."""
         kl = {site: value / size for site, value in self.kl.items()}
         coordinates = {site: kl[site] for site in self.coordinates}
         factor = None if self.factor is None else self.factor / size
-        return Parts(self.reconstruction / size, kl, coordinates, factor, self.points)
+        return self._replace(
+            reconstruction=self.reconstruction / size, kl=kl, coordinates=coordinates, factor=factor
+        )
 
     def __add__(self, other: Any) -> Parts:
         """Return the sum, part by part."""
@@ -52,6 +56,7 @@ class Parts(NamedTuple):
             {site: value + other.coordinates[site] for site, value in self.coordinates.items()},
             factor,
             self.points,
+            self.unknown,
         )
 
 
@@ -78,7 +83,8 @@ def parts_of(model_trace: Any, guide_trace: Any, *, reparameterised: bool = True
     data = [_log_prob(site) for site in model_sites.values() if is_data(site)]
     factor = torch.as_tensor(sum(factors)) if factors else None
     reconstruction = torch.as_tensor(sum(data)) if data else factors[0].new_zeros(())
-    return Parts(reconstruction, kl, coordinates, factor, points)
+    unknown = not_by_coordinate(coordinates, guide_sites)
+    return Parts(reconstruction, kl, coordinates, factor, points, unknown)
 
 
 def _enumerated_parts(model_trace: Any, guide_sites: Mapping[str, Any]) -> Parts:
@@ -108,6 +114,7 @@ def _enumerated_parts(model_trace: Any, guide_sites: Mapping[str, Any]) -> Parts
         {name: kl[name] for name in drawn},
         coordinates,
         torch.as_tensor(sum(added)) if added else None,
+        unknown=not_by_coordinate(coordinates, guide_sites),
     )
 
 
@@ -135,12 +142,18 @@ def by_coordinate(kl: Mapping[str, Tensor], guide_sites: Mapping[str, Any]) -> d
 
     Sites that all data share are left out: per datum their KL vanishes as data grow, and is no collapse.
     """
-    sizes = {
-        name: guide_sites[name]["fn"].event_shape.numel()
-        for name in kl
-        if any(frame.dim == -1 for frame in guide_sites[name]["cond_indep_stack"])
-    }
+    sizes = {n: guide_sites[n]["fn"].event_shape.numel() for n in kl if _is_of_a_datum(guide_sites[n])}
     return {name: kl[name] for name, size in sizes.items() if len(kl[name]) == size}
+
+
+def not_by_coordinate(coordinates: Mapping[str, Tensor], guide_sites: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the sites of a datum that :func:`by_coordinate` leaves out."""
+    drawn = drawn_sites(guide_sites)
+    return tuple(name for name, site in drawn.items() if _is_of_a_datum(site) and name not in coordinates)
+
+
+def _is_of_a_datum(site: Any) -> bool:
+    return any(frame.dim == -1 for frame in site["cond_indep_stack"])
 
 
 def check_sites(
