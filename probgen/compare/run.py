@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -15,18 +16,18 @@ from probgen.compare.comparison import Comparison
 from probgen.compare.methods import Fitted, Method, Sampler
 from probgen.compare.metrics import COLUMNS, measure, select
 from probgen.compare.protocol import environment
-from probgen.compare.trial import FLOOR, HALVES, MEMORISER, attempt, baseline, naming, seeds_of
+from probgen.compare.trial import FLOOR, HALVES, MEMORISER, attempt, baseline, given_parts, naming, seeds_of
 from probgen.compare.units import units_of_data
-from probgen.core import check_count
+from probgen.core import check_count, sample_of
 from probgen.mmd.scaling import Scale
 
 
 def compare(
     methods: Mapping[str, Method | Sampler | Fitted],
-    reference: Tensor,
+    reference: Any,
     metrics: Sequence[str] | None = None,
     *,
-    train: Tensor | None = None,
+    train: Any = None,
     n: int | None = None,
     repeats: int = 5,
     seed: int = 0,
@@ -51,9 +52,10 @@ def compare(
 
     Args:
         methods: name -> a :class:`Method`, a :class:`Fitted`, or a sampler called as ``f(n, seed=seed)``.
-        reference: held-out data, shape (m, \*event), m at least 8.
+        reference: held-out data, shape (m, \*event), m at least 8: a tensor, an array or a frame; or a tuple
+            of these, as of several observed sites, which metrics see side by side, and methods as they are.
         metrics: names of metrics or single columns, in ``probgen.compare.METRICS``; all where not given.
-        train: what methods are fitted to, shape (t, \*event); needed by a :class:`Method`.
+        train: what methods are fitted to, shape (t, \*event), of the same form; needed by a :class:`Method`.
         n: points drawn from each method; as many as the reference has where not given.
         repeats: fits and draws of each method; intervals are over these.
         seed: everything random comes from this, the repeat and the method's name.
@@ -77,6 +79,10 @@ def compare(
     import pandas as pd
 
     chosen = select(metrics)
+    given = given_parts(train), given_parts(reference)
+    like = torch.empty(0)
+    reference = sample_of(reference, "reference", like=like)
+    train = None if train is None else sample_of(train, "train", like=like)
     check_inputs(methods, reference, train, reserved=(FLOOR, HALVES, MEMORISER))
     n = len(reference) if n is None else n
     n, repeats = check_count("n", n), check_count("repeats", repeats)
@@ -101,7 +107,7 @@ def compare(
                     # A method is fitted and drawn from afresh at each repeat; a baseline only has draws.
                     if name in methods:
                         fitted, trial = attempt(
-                            methods[name], reference, train, n, own, units, nll="nll" in chosen
+                            methods[name], reference, train, n, own, units, given, nll="nll" in chosen
                         )
                         values = measure(trial, chosen)
                         notes[name].append(dict(fitted.notes))

@@ -7,6 +7,7 @@ import logging
 import time
 import zlib
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +17,17 @@ from probgen.compare.checks import check_like
 from probgen.compare.methods import Fitted, Method, Sampler
 from probgen.compare.metrics import Trial, measure
 from probgen.compare.units import Units
-from probgen.core import seeded
+from probgen.core import sample_of, seeded, tensor_of
 
 FLOOR, HALVES, MEMORISER = "train against test", "reference against reference", "memoriser"
+
+Parts = Any
+"""Data of several parts as methods are given them, a tuple of tensors; None for what is one tensor."""
+
+
+def given_parts(data: Any) -> Parts:
+    """Return data of several parts as tensors."""
+    return tuple(tensor_of(part) for part in data) if isinstance(data, tuple) else None
 
 
 def attempt(
@@ -28,15 +37,18 @@ def attempt(
     n: int,
     seeds: Mapping[str, int],
     units: Units,
+    given: tuple[Parts, Parts],
     *,
     nll: bool,
 ) -> tuple[Fitted, Trial]:
     """Fit a method, draw from it and, for ``nll``, score the reference; each under its own seed and timed.
 
+    ``given`` are the training data and the reference where they have several parts.
+
     What probgen warns of meanwhile is among the findings.
     """
     with _warnings() as said:
-        fitted, trial = _attempt(method, reference, train, n, seeds, units, nll=nll)
+        fitted, trial = _attempt(method, reference, train, n, seeds, units, given, nll=nll)
     return fitted._replace(findings=tuple(dict.fromkeys([*fitted.findings, *said]))), trial
 
 
@@ -47,6 +59,7 @@ def _attempt(
     n: int,
     seeds: Mapping[str, int],
     units: Units,
+    given: tuple[Parts, Parts],
     *,
     nll: bool,
 ) -> tuple[Fitted, Trial]:
@@ -56,7 +69,7 @@ def _attempt(
         # Learning, drawing and measuring have seeds of their own, and the first two are timed.
         start = _now(reference)
         with seeded(seeds["fit"]):
-            fitted = method.fit(train, seeds["fit"])
+            fitted = method.fit(train if given[0] is None else given[0], seeds["fit"])
         fit_seconds = _now(reference) - start
         if not isinstance(fitted, Fitted):
             raise TypeError(f"fit should return a Fitted but returned type {type(fitted).__name__}")
@@ -66,6 +79,7 @@ def _attempt(
     with seeded(seeds["draw"]), torch.no_grad():
         draws = fitted.sample(n, seed=seeds["draw"])
     draw_seconds = _now(reference) - start
+    draws = sample_of(draws, "draws", like=reference)
     check_like("draws", draws, reference)
     if len(draws) != n:
         raise ValueError(f"draws should be {n} points but are {len(draws)}")
@@ -73,7 +87,7 @@ def _attempt(
     log_probs = None
     if nll and fitted.log_prob is not None:
         with seeded(seeds["measure"]), torch.no_grad():
-            log_probs = fitted.log_prob(reference)
+            log_probs = fitted.log_prob(reference if given[1] is None else given[1])
         if log_probs.shape != reference.shape[:1]:
             raise ValueError(
                 f"log_prob should return shape {tuple(reference.shape[:1])} "

@@ -6,6 +6,7 @@ A *density* is what Markov samplers draw from, a *transition* is how they move, 
 :func:`probgen.fit` minimises.
 """
 
+from probgen.core.arrays import sample_of, taking_arrays, tensor_of
 from probgen.core.contracts import (
     Coded,
     Conditional,
@@ -17,6 +18,7 @@ from probgen.core.contracts import (
     Transition,
     ratio,
     takes_missing,
+    weights_dtype,
 )
 from probgen.core.counts import check_count
 from probgen.core.density.density import Density
@@ -61,12 +63,16 @@ __all__ = [
     "log_joint_prob",
     "plate_nesting",
     "ratio",
+    "sample_of",
     "sample_sites",
     "seeded",
     "sharing",
     "site_log_prob",
     "source_of",
     "takes_missing",
+    "taking_arrays",
+    "tensor_of",
+    "weights_dtype",
 ]
 
 

@@ -12,6 +12,7 @@ from pyro import poutine
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from probgen.core.arrays import tensor_of
 from probgen.core.counts import check_count
 from probgen.core.density.handlers import check_enumerable
 from probgen.core.density.normal_scores import refuse_atoms
@@ -86,6 +87,7 @@ class GenerativeModel(nn.Module, ABC):
         a row for each draw.
         """
         n = check_count("n", n)
+        context = tuple(tensor_of(part, "context", dtype=weights_dtype(self)) for part in context)
         for place, part in enumerate(context, 1):
             if part.shape[:1] != (n,):
                 raise ValueError(
@@ -210,6 +212,12 @@ class Objective(nn.Module, ABC):
 
     def after_step(self) -> None:
         """Move what moves once a step and has no gradient: codebooks, averages of weights."""
+
+
+def weights_dtype(module: nn.Module) -> torch.dtype | None:
+    """Return the type of a module's weights, or buffers where it has none, that are real numbers."""
+    tensors = (*module.parameters(), *module.buffers())
+    return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), None)
 
 
 def takes_missing(module: nn.Module) -> bool:

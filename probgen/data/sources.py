@@ -19,6 +19,7 @@ from torch.utils.data import (
     default_collate,
 )
 
+from probgen.core import tensor_of
 from probgen.data.batches import (
     Indexable,
     Rows,
@@ -80,7 +81,14 @@ class Source(Protocol):
         """
 
 
-def source(data: Any, *, name: str = "data", least_rows: int = 1, missing: bool = False) -> Source:
+def source(
+    data: Any,
+    *,
+    name: str = "data",
+    least_rows: int = 1,
+    missing: bool = False,
+    dtype: torch.dtype | None = None,
+) -> Source:
     r"""Check ``data`` and return where its batches come from; ``name`` is what messages call it.
 
     Args:
@@ -88,6 +96,8 @@ def source(data: Any, *, name: str = "data", least_rows: int = 1, missing: bool 
 
             - a tensor (n, \*event), another :class:`Indexable` such as :class:`MemoryMapped` or
               :class:`Ragged`, or a tuple of equally long ones (x, then its context);
+            - arrays of NumPy and frames of pandas in their place: real numbers become ``dtype``, whole ones
+              int64;
             - a map-style ``Dataset`` whose items are tensors, numbers, arrays or tuples of these, alone or in
               such a tuple. A ``TensorDataset``, also a ``Subset`` of one, is read as its tensors;
             - a ``DataLoader``, with its own batch size, order, workers and ``collate_fn``.
@@ -98,6 +108,7 @@ def source(data: Any, *, name: str = "data", least_rows: int = 1, missing: bool 
         least_rows: leave out the last batch of an epoch where it has fewer rows, unless it is the only one;
             a ``DataLoader`` has ``drop_last`` for this.
         missing: whether NaN stands for what is missing, and is let through.
+        dtype: of real numbers in arrays, torch's default one where not given.
 
     Raises:
         TypeError: where ``data`` is none of these, or complex.
@@ -111,6 +122,7 @@ def source(data: Any, *, name: str = "data", least_rows: int = 1, missing: bool 
         return Loader(data, name, missing=missing)
     check_list(data, name)
     parts = data if isinstance(data, tuple | list) and not isinstance(data, PackedSequence) else (data,)
+    parts = [tensor_of(part, name, dtype=dtype) for part in parts]
     rows = check_data(tuple(row for part in parts for row in _by_row(part, name)), name=name, missing=missing)
     return Rows(rows, name, least_rows, missing=missing)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from probgen.core import taking_arrays
 from probgen.mmd.kernels import Gaussian
 from probgen.mmd.pairwise import accurate_squared_distances, centred, check_finite, row_spans
 from probgen.mmd.processes import summed, turns
@@ -13,6 +14,7 @@ _BINS = 4096
 _LOG2_RANGE = (-60.0, 4.0)  # of squared distances over their mean; a median is at most twice the mean
 
 
+@taking_arrays("x", "y")
 def median_bandwidth(x: Tensor, y: Tensor) -> float:
     r"""Return the median distance between two points of the pooled sample, to within 0.3 %.
 
@@ -32,6 +34,7 @@ def median_bandwidth(x: Tensor, y: Tensor) -> float:
     return float(_quantiles(x, y, 0.5))
 
 
+@taking_arrays("x", "y")
 def bandwidth_grid(x: Tensor, y: Tensor) -> tuple[float, ...]:
     """Return the median bandwidth of the pooled sample times 1/8, 1/4, 1/2, 1 and 2.
 

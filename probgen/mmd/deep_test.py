@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
-from probgen.core import check_count
+from probgen.core import check_count, taking_arrays
 from probgen.mmd.algebra import PairKernel
 from probgen.mmd.bandwidths import bandwidths_between_quantiles
 from probgen.mmd.feature_kernels import Deep
@@ -22,6 +22,7 @@ _BATCH, _MANY = 256, 1000  # points of either sample for a step, and for the cho
 _RIDGE = 1e-8  # of the variance that the power divides by
 
 
+@taking_arrays("x", "y")
 def deep_kernel_test(
     x: Tensor,
     y: Tensor,

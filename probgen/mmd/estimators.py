@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from probgen.core import Estimate
+from probgen.core import Estimate, taking_arrays
 from probgen.mmd.algebra import Kernel
 from probgen.mmd.bandwidths import default_gaussian
 from probgen.mmd.kernels import Energy
@@ -21,6 +21,7 @@ from probgen.mmd.spread import any_weights, equal_weights, standard_error
 Estimator = Literal["unbiased", "biased"]
 
 
+@taking_arrays("x", "y")
 def mmd2(
     x: Tensor,
     y: Tensor,
@@ -73,6 +74,7 @@ def mmd2(
     return found
 
 
+@taking_arrays("x", "y")
 def mmd2_profile(
     x: Tensor,
     y: Tensor,
@@ -130,6 +132,7 @@ def mmd2_profile(
     return estimates
 
 
+@taking_arrays("x", "y")
 def energy_distance(x: Tensor, y: Tensor, *, scale: Scale = "auto") -> Estimate:
     r"""Estimate the energy distance 2 E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖ without bias, with its standard error.
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from probgen.core import check_count
+from probgen.core import check_count, taking_arrays
 from probgen.mmd.aggregation import by_smallest_p_value
 from probgen.mmd.algebra import Kernel
 from probgen.mmd.bandwidths import bandwidth_grid
@@ -20,6 +20,7 @@ from probgen.mmd.scaling import Scale
 from probgen.mmd.stein import SteinKernel, Target, in_units, points_and_scores, smooth
 
 
+@taking_arrays("x")
 def ksd_test(
     x: Tensor | Mapping[str, Tensor],
     target: Target,

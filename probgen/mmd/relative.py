@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from probgen.core import taking_arrays
 from probgen.mmd.algebra import Kernel
 from probgen.mmd.bandwidths import default_gaussian
 from probgen.mmd.pairwise import check_finite, symmetric_product
@@ -28,6 +29,7 @@ class RelativeResult(NamedTuple):
     scale: str | None = None
 
 
+@taking_arrays("x", "y", "reference")
 def relative_mmd_test(
     x: Tensor, y: Tensor, reference: Tensor, *, kernel: Kernel | None = None, scale: Scale = "auto"
 ) -> RelativeResult:

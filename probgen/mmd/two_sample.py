@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from probgen.core import check_count
+from probgen.core import check_count, taking_arrays
 from probgen.mmd.aggregation import by_smallest_p_value, by_soft_maximum
 from probgen.mmd.algebra import Kernel
 from probgen.mmd.bandwidths import all_equal, bandwidths_between_quantiles, default_gaussian
@@ -24,6 +24,7 @@ from probgen.mmd.scaling import Scale, scaled
 Method = Literal["permutation", "aggregated", "fuse", "block", "gamma", "spectral"]
 
 
+@taking_arrays("x", "y")
 def mmd_test(
     x: Tensor,
     y: Tensor,

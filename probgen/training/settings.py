@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.utils.data import DataLoader
 
-from probgen.core import Objective, check_count, check_seed, takes_missing
+from probgen.core import Objective, check_count, check_seed, takes_missing, weights_dtype
 from probgen.data import Source, source
 from probgen.data.batches import share
 from probgen.training import checkpoint as checkpoints
@@ -83,11 +83,13 @@ def prepared(
         parts = processes.world * accumulate
         needed, judged = rows_needed(objective), rows_needed(objective, training=False)
         missing = takes_missing(objective)
-        rows = source(data, least_rows=needed.of(parts), missing=missing)
+        dtype = weights_dtype(objective)
+        rows = source(data, least_rows=needed.of(parts), missing=missing, dtype=dtype)
         held_out = validation
         if validation is not None:
             least = judged.of(processes.world)
-            held_out = source(validation, name="validation", least_rows=least, missing=missing)
+            form: dict[str, Any] = {"least_rows": least, "missing": missing, "dtype": dtype}
+            held_out = source(validation, name="validation", **form)
         size = batch_size_of(rows, batch_size)
         check_rows(data, rows, size, needed, parts, processes.world)
         total, interval = length(epochs, steps, rows, size)

@@ -73,8 +73,8 @@ def test_who_waits_does_not_move(compile, caplog):
 
 
 def test_captured_steps_are_the_eager_ones_to_the_bit_and_go_on_after_a_cut(tmp_path):
-    eager, path, _ = played(11, compile="eager")
-    graph, other, _ = played(11, compile="graph")
+    eager, path, _ = played(11, compile="eager", checkpoint=tmp_path / "eager")
+    graph, other, _ = played(11, compile="graph", checkpoint=tmp_path / "graph")
     assert path == other
 
     class Cut(Callback):

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probgen.core import check_count
+from probgen.core import check_count, taking_arrays
 from probgen.mmd.pairwise import centred
 
 _CAP = 1000
@@ -24,6 +24,7 @@ class C2ST(NamedTuple):
     p_value: float
 
 
+@taking_arrays("x", "y")
 def classifier_two_sample(x: Tensor, y: Tensor, *, folds: int = 5, seed: int = 0) -> C2ST:
     r"""Test whether two samples come from one law by the held-out accuracy of a classifier, ½ if they do.
 

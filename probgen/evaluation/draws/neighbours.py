@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from probgen.core import check_count
+from probgen.core import check_count, taking_arrays
 from probgen.mmd.pairwise import by_rows, centred, nearest_squared_distances
 from probgen.mmd.scaling import Scale, scaled
 
@@ -31,6 +31,7 @@ class DensityCoverage(NamedTuple):
     coverage: float
 
 
+@taking_arrays("real", "generated")
 def precision_recall(
     real: Tensor, generated: Tensor, *, neighbours: int = 3, scale: Scale = "auto"
 ) -> PrecisionRecall:
@@ -66,6 +67,7 @@ def precision_recall(
     return PrecisionRecall(float(precision), float(recall))
 
 
+@taking_arrays("real", "generated")
 def density_coverage(
     real: Tensor, generated: Tensor, *, neighbours: int = 5, scale: Scale = "auto"
 ) -> DensityCoverage:
@@ -100,6 +102,7 @@ def density_coverage(
     )
 
 
+@taking_arrays("draws", "train", "held_out")
 def nearest_neighbour_ratio(
     draws: Tensor, train: Tensor, held_out: Tensor, *, scale: Scale = "auto"
 ) -> float:

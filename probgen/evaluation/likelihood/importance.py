@@ -18,6 +18,7 @@ from probgen.core import (
     sample_sites,
     seeded,
     takes_missing,
+    weights_dtype,
 )
 from probgen.core.summed_out import enumerated_dim
 from probgen.data import Source, source
@@ -67,7 +68,9 @@ def log_likelihoods(
     r"""Estimate log p(x) for each row of x, shape (n,), as :func:`log_likelihood` does."""
     check_pair(pair)
     particles = check_count("particles", particles)
-    data = source((x, *context) if context else x, name="x", missing=takes_missing(pair))
+    data = source(
+        (x, *context) if context else x, name="x", missing=takes_missing(pair), dtype=weights_dtype(pair)
+    )
     forget(pair)  # its weights may be others by now
     with seeded(seed), evaluating(pair):
         values = torch.cat([_evidence(pair, batch, particles) for batch in batches_in_order(pair, data)])

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from probgen.core import taking_arrays
 from probgen.mmd.pairwise import by_rows, centred, log_mean_exp
 
 _CANDIDATES = 24
@@ -23,6 +24,7 @@ class ParzenWindow(NamedTuple):
     bandwidth: float
 
 
+@taking_arrays("draws", "x", "validation")
 def parzen_log_likelihood(
     draws: Tensor, x: Tensor, *, validation: Tensor, bandwidths: Sequence[float] | None = None
 ) -> ParzenWindow:
