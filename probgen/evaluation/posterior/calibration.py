@@ -210,7 +210,7 @@ def _pooled(posterior: Draws, thin: int | None) -> dict[str, Tensor]:
         return dict(posterior)
     if thin is None:
         thin = max(integrated_time(posterior[name]) for name in posterior.names)
-    return thinned(posterior, thin)
+    return thinned({name: posterior[name] for name in posterior.names}, thin)
 
 
 def _check_draws(posterior: Mapping[str, Tensor], truths: Mapping[str, Tensor]) -> None:

@@ -15,6 +15,7 @@ from probgen.data import check_data
 from probgen.evaluation.likelihood.importance import check_pair, weighted_draws
 from probgen.evaluation.posterior.independent_draws import integrated_time, numbers, thinned
 from probgen.evaluation.posterior.pareto import pareto_k
+from probgen.evaluation.posterior.shared_draws import jointly_weighted_draws, shares_sites
 from probgen.mmd import mmd_test
 from probgen.sampling import Chains
 
@@ -92,9 +93,13 @@ def guide_against_chains(
     posterior (PSIS). An MMD test compares up to 250 of the chains' draws, so far apart as to be about
     independent, with as many of the guide's. Means and standard deviations say how large a difference is.
 
+    Where latent sites stand outside of the plate of the data, as in a hierarchical model, there is one
+    posterior of all sites together, and one row.
+
     Args:
         pair: the model/guide pair, run in evaluation mode and left in its own.
-        x: the data, (n, \*event), of which ``chains`` sampled ``pair.posterior(x, *context)``.
+        x: the data, (n, \*event), of which ``chains`` sampled ``pair.posterior(x, *context)`` or, where sites
+            are shared, ``Density.from_model(pair.model, x)``.
         chains: with the sites of the guide, as ``sampling.sample(pair.posterior(x))`` returns them; discrete
             sites that they leave out are summed out of the guide too.
         context: what else model and guide are given.
@@ -124,9 +129,16 @@ def guide_against_chains(
     check_data((x, *context), name="x")
     # Draws z ~ q(z | x) with their log p(z, x) and log q, and draws of the chains thinned to be independent.
     with torch.no_grad(), seeded(seed), evaluating(pair):
-        guide, log_p, log_q = weighted_draws(pair, (x, *context), particles, drawn=chains.names)
-    _check_chains(chains, guide)
-    posterior = _independent(chains)
+        shared = shares_sites(pair, (x, *context))
+        if shared:
+            guide, log_p, log_q = jointly_weighted_draws(pair, (x, *context), particles)
+        else:
+            guide, log_p, log_q = weighted_draws(pair, (x, *context), particles, drawn=chains.names)
+    _check_chains(chains, guide, shared=shared)
+    numbers_of = _moments(chains, guide, shared=shared)
+    posterior = _independent(chains, shared=shared)
+    if shared:
+        guide = {name: value[:, None] for name, value in guide.items()}  # one row
     _check_weights(log_p, log_q)
     # Weights p / q: their tail and their effective number say whether q covers p; magnitudes bound the
     # rounding in their logarithms.
@@ -135,15 +147,15 @@ def guide_against_chains(
     ess = 1 / (particles * shares.square().sum(0))
     # Row by row, a two-sample test of q against the chains, in units of the posterior's spread.
     generator = torch.Generator(x.device).manual_seed(seed)
-    count = max(1000, 200 * len(x)) if permutations is None else permutations
+    count = max(1000, 200 * len(k_hat)) if permutations is None else permutations
     p_values = [
         mmd_test(
             *_standardised(posterior, guide, row), permutations=count, scale=None, generator=generator
         ).p_value
-        for row in range(len(x))
+        for row in range(len(k_hat))
     ]
     rows = pd.DataFrame({"k_hat": k_hat.tolist(), "ess": ess.tolist(), "p_value": p_values})
-    return GuideAgainstChains(rows, _moments(chains, guide), particles, chains.diagnose())
+    return GuideAgainstChains(rows, numbers_of, particles, chains.diagnose())
 
 
 def _check_weights(log_p: Tensor, log_q: Tensor) -> None:
@@ -161,17 +173,18 @@ def _check_weights(log_p: Tensor, log_q: Tensor) -> None:
             )
 
 
-def _check_chains(chains: Chains, guide: dict[str, Tensor]) -> None:
+def _check_chains(chains: Chains, guide: dict[str, Tensor], *, shared: bool) -> None:
     if set(chains.names) != set(guide):
         raise ValueError(
             f"chains should have the sites of the guide, {sorted(guide)}, but have {sorted(chains.names)}"
         )
     for name, value in guide.items():
         if chains[name].shape[2:] != value.shape[1:]:
-            inner = ", ".join(map(str, value.shape[1:]))
+            inner = ", ".join(("chains", "draws", *map(str, value.shape[1:])))
+            rows = "" if shared else " a row for each of x,"
             raise ValueError(
-                f"chains of site {name!r} should have shape (chains, draws, {inner}), a row for each of x, "
-                f"but have {tuple(chains[name].shape)}"
+                f"chains of site {name!r} should have shape ({inner}),{rows} but have "
+                f"{tuple(chains[name].shape)}"
             )
         if not torch.isfinite(chains[name]).all():
             chain, draw = (~torch.isfinite(chains[name])).nonzero()[0, :2].tolist()
@@ -181,10 +194,11 @@ def _check_chains(chains: Chains, guide: dict[str, Tensor]) -> None:
             )
 
 
-def _independent(chains: Chains) -> dict[str, Tensor]:
+def _independent(chains: Chains, *, shared: bool) -> dict[str, Tensor]:
     """Return draws that are two autocorrelation times apart, at most so many as are tested."""
-    step = 2 * max(integrated_time(chains[name]) for name in chains.names)
-    draws = thinned(chains, step)
+    sites = {name: chains[name].unsqueeze(2) if shared else chains[name] for name in chains.names}
+    step = 2 * max(map(integrated_time, sites.values()))
+    draws = thinned(sites, step)
     count = len(next(iter(draws.values())))
     if count < 20:
         raise ValueError(
@@ -206,7 +220,7 @@ def _standardised(posterior: dict[str, Tensor], guide: dict[str, Tensor], row: i
     return together[: len(draws)], together[len(draws) :]
 
 
-def _moments(chains: Chains, guide: dict[str, Tensor]) -> pd.DataFrame:
+def _moments(chains: Chains, guide: dict[str, Tensor], *, shared: bool) -> pd.DataFrame:
     table = chains.summary().to_dict("index")
     found = {}
     for name, value in guide.items():
@@ -215,7 +229,7 @@ def _moments(chains: Chains, guide: dict[str, Tensor]) -> pd.DataFrame:
             own, spread = float(draws.double().mean()), float(draws.double().std())
             noise = float(_noise(draws, draws))
             found[label] = {
-                "row": int(label[len(name) + 1 : -1].split(",")[0]),
+                "row": 0 if shared else int(label[len(name) + 1 : -1].split(",")[0]),
                 "mean": mean,
                 "sd": sd,
                 "shift": _over(own - mean, sd, 0.0, noise),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from torch import Tensor
 
-from probgen.sampling import Chains
 from probgen.sampling.markov.diagnosis import autocorrelation
 
 
@@ -19,9 +19,9 @@ def numbers(name: str, value: Tensor) -> list[tuple[str, Tensor]]:
     return [(f"{name}[{', '.join(map(str, place))}]", value[(slice(None), *place)]) for place in places]
 
 
-def thinned(chains: Chains, step: int) -> dict[str, Tensor]:
+def thinned(sites: Mapping[str, Tensor], step: int) -> dict[str, Tensor]:
     r"""Return every so many draws, the last ones among them, of all chains, (draws, batch, \*shape)."""
-    return {name: chains[name].flip(1)[:, ::step].flatten(0, 1) for name in chains.names}
+    return {name: draws.flip(1)[:, ::step].flatten(0, 1) for name, draws in sites.items()}
 
 
 def integrated_time(draws: Tensor) -> int:
