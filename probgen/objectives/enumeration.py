@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from probgen.core import is_data, is_derived, is_factor
 from probgen.core.summed_out import Cost, enumerated_dim, summed_out, tied_to, unmasked
+
+ELEMENTS = 2**26
+"""Of a cost at all values that it depends on, at most."""
 
 
 class Expectations:
@@ -23,7 +27,19 @@ class Expectations:
     """
 
     def __init__(self, model_trace: Any, guide_sites: Mapping[str, Any]) -> None:
-        self._trace, self._guide = model_trace, guide_sites
+        self._trace = model_trace
+        again = one_dim_for_two(guide_sites)
+        if again is not None:
+            raise ValueError(
+                f"guide site {again!r} should have a dimension of its own for its values but shares one, as "
+                "sites in pyro.markov do: leave pyro.markov out of the guide"
+            )
+        self._enumerated = {
+            dim: site for site in guide_sites.values() if (dim := enumerated_dim(site)) is not None
+        }
+        self._log_q = {
+            dim: unmasked(site["fn"]).log_prob(site["value"]) for dim, site in self._enumerated.items()
+        }
         self._sites = {
             n: s for n, s in model_trace.nodes.items() if s["type"] == "sample" and not is_derived(s)
         }
@@ -71,24 +87,53 @@ class Expectations:
 
     def _weighed(self, cost: Cost, name: str, leading: int) -> Tensor:
         log_prob = cost.log_prob
-        log_weight = torch.zeros((), dtype=log_prob.dtype, device=log_prob.device)
         shape = log_prob.shape[leading:]
-        for other, site in self._guide.items():
-            dim = enumerated_dim(site)
-            if dim is None:
-                continue
-            if cost.plates >= {frame.name for frame in site["cond_indep_stack"] if frame.vectorized}:
-                log_weight = log_weight + unmasked(site["fn"]).log_prob(site["value"])
-            elif len(shape) >= -dim and shape[dim] > 1:
-                raise ValueError(
-                    f"site {name!r} should stand in the plates of {other!r}, on which it depends, for "
-                    f"{other!r} to be enumerated: give the guide a law that can be reparameterised, or one "
-                    "of Pyro's bounds that draws, such as Trace_ELBO()"
-                )
+        # The sites on which the cost depends, and those on which their own probabilities do.
+        dims, waiting = set(), self._varying(shape)
+        while waiting:
+            dim = waiting.pop()
+            dims.add(dim)
+            waiting |= self._varying(self._log_q[dim].shape) - dims
+        log_qs = [self._log_q[dim] for dim in sorted(dims)]
+        for dim in dims:
+            self._check_plates(cost, name, self._enumerated[dim])
+        if math.prod(torch.broadcast_shapes(shape, *(x.shape for x in log_qs))) > ELEMENTS:
+            sites = [self._enumerated[dim]["name"] for dim in sorted(dims)]
+            raise ValueError(
+                f"site {name!r} should depend on few values of discrete sites but depends on all "
+                f"combinations of those of {sites}: give one of Pyro's bounds that draws them, such as "
+                "Trace_ELBO()"
+            )
+        if not log_qs:
+            return log_prob
+        log_weight = torch.as_tensor(sum(log_qs))
         missing = max(0, log_weight.dim() - len(shape))
         log_prob = log_prob.reshape(log_prob.shape[:leading] + (1,) * missing + shape)
-        never = log_weight == -torch.inf
-        return log_weight.exp() * torch.where(never, 0.0, log_prob)
+        return log_weight.exp() * torch.where(log_weight == -torch.inf, 0.0, log_prob)
+
+    def _varying(self, shape: torch.Size) -> set[int]:
+        """Return the dimensions of the guide's enumerated sites along which something varies."""
+        return {dim for dim in self._enumerated if len(shape) >= -dim and shape[dim] > 1}
+
+    def _check_plates(self, cost: Cost, name: str, site: Any) -> None:
+        if not cost.plates >= {frame.name for frame in site["cond_indep_stack"] if frame.vectorized}:
+            other = site["name"]
+            raise ValueError(
+                f"site {name!r} should stand in the plates of {other!r}, on which it depends, for "
+                f"{other!r} to be enumerated: give the guide a law that can be reparameterised, or one "
+                "of Pyro's bounds that draws, such as Trace_ELBO()"
+            )
+
+
+def one_dim_for_two(guide_sites: Mapping[str, Any]) -> str | None:
+    """Return a site that is enumerated along the dimension of another one; None where there is none."""
+    seen: set[int] = set()
+    for name, site in guide_sites.items():
+        dim = enumerated_dim(site)
+        if dim in seen:
+            return name
+        seen |= set() if dim is None else {dim}
+    return None
 
 
 def _one_scale(sites: list[Any]) -> Any:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from probgen.core import Terms, sample_sites
 from probgen.objectives.elbo import terms_of
+from probgen.objectives.enumeration import one_dim_for_two
 from probgen.objectives.masks import check_same_masks
 from probgen.objectives.traced_pair import Parts, parts_of
 
@@ -34,7 +35,7 @@ def terms_of_pyro(elbo: Tensor, guides: list[Any], models: list[Any], *, draws: 
     """Return the terms of one of Pyro's bounds, per datum.
 
     They are those of :class:`ELBO`, on the traces that the bound was made of. Where the guide's sites are
-    enumerated one value after the other, or by several draws, only ``elbo`` is.
+    enumerated one value after the other, by several draws, or in ``pyro.markov``, only ``elbo`` is.
 
     Raises:
         ValueError: for a guide that is masked otherwise than the model.
@@ -48,7 +49,7 @@ def terms_of_pyro(elbo: Tensor, guides: list[Any], models: list[Any], *, draws: 
     for guide_trace, model_trace in zip(guides, models, strict=False):
         guide_sites, model_sites = sample_sites(guide_trace), sample_sites(model_trace)
         check_same_masks(model_sites, guide_sites)
-        if any(_is_sampled(site) for site in guide_sites.values()):
+        if any(map(_is_sampled, guide_sites.values())) or one_dim_for_two(guide_sites):
             return {"elbo": elbo}
         parts = parts_of(model_trace, guide_trace, reparameterised=False)
         total = parts if total is None else total + parts

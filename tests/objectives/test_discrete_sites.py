@@ -117,6 +117,61 @@ def test_inner_plates(x):
         torch.testing.assert_close(SVI(pair)(x)[1], exact)
 
 
+class Many(Pair):
+    """Forty tosses, each by itself; x is the last of them, with noise."""
+
+    def __init__(self):
+        super().__init__()
+        self.logits = nn.Parameter(torch.linspace(-1, 1, 40, dtype=torch.float64))
+
+    def model(self, x=None, *context, n=1):
+        with pyro.plate("data", len(x)):
+            ks = [pyro.sample(f"k{i}", dist.Bernoulli(x.new_tensor(0.5))) for i in range(40)]
+            return pyro.sample("x", dist.Normal(ks[-1], 1.0), obs=x)
+
+    def guide(self, x=None, *context, n=1):
+        with pyro.plate("data", len(x)):
+            for i in range(40):
+                pyro.sample(f"k{i}", dist.Bernoulli(logits=self.logits[i]))
+
+
+def test_many_sites_cost_what_they_depend_on(x):
+    pair = Many().to(x.device)
+    terms = SVI(pair)(x)[1]
+    q = pair.logits.sigmoid().detach()
+    kl = (q * (2 * q).log() + (1 - q) * (2 - 2 * q).log()).sum()
+    last = q[-1] * dist.Normal(1.0, 1.0).log_prob(x) + (1 - q[-1]) * dist.Normal(0.0, 1.0).log_prob(x)
+    torch.testing.assert_close(terms["kl"], kl)
+    torch.testing.assert_close(terms["reconstruction"], last.mean())
+
+
+def test_a_guide_in_pyro_markov_is_named(x):
+    class Markov(Many):
+        def guide(self, x=None, *context, n=1):
+            with pyro.plate("data", len(x)):
+                for i in pyro.markov(range(40)):
+                    law = dist.Bernoulli(logits=self.logits[i])
+                    pyro.sample(f"k{i}", law, infer={"enumerate": "parallel"})
+
+    with pytest.raises(ValueError, match="guide site 'k2' should have a dimension of its own"):
+        SVI(Markov().to(x.device))(x)
+
+
+def test_too_many_combinations_are_named(x, monkeypatch):
+    monkeypatch.setattr("probgen.objectives.enumeration.ELEMENTS", 2**10)
+
+    class Sum(Many):
+        def model(self, x=None, *context, n=1):
+            with pyro.plate("data", len(x)):
+                ks = [pyro.sample(f"k{i}", dist.Bernoulli(x.new_tensor(0.5))) for i in range(40)]
+                return pyro.sample("x", dist.Normal(sum(ks[:10]), 1.0), obs=x)
+
+    with pytest.raises(
+        ValueError, match="site 'x' should depend on few values of discrete sites but depends"
+    ):
+        SVI(Sum().to(x.device))(x)
+
+
 def test_a_site_outside_of_the_plate_on_which_it_depends_is_named(x):
     class Sums(Nested):
         def model(self, x=None, *context, n=1):
