@@ -33,6 +33,13 @@ def test_the_training_runs_and_goes_on(tmp_path, monkeypatch):
     assert run(1)["history"].rows == history.rows  # resume: there is nothing left to do
 
 
+def test_a_table_of_ones_own_is_learned_and_drawn(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = run(2)
+    assert names["table"].kinds == {"age": "positive", "visits": "count", "town": ("categorical", 3)}
+    assert "age" in capsys.readouterr().out.splitlines()[-6]
+
+
 def cells(table):
     """Return the numbers of a table's rows, without names, by the words in the head."""
     head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())

@@ -28,11 +28,19 @@ def history_frame(values: list[float], split: str = "train", term: str = "loss")
     return pd.DataFrame({"step": range(len(values)), "split": split, "term": term, "value": values})
 
 
+def people(n: int) -> pd.DataFrame:
+    """Income rises with age; towns A and B in turn."""
+    age = np.linspace(20, 80, n)
+    return pd.DataFrame({"age": age, "income": np.exp(age / 10), "debt": -age, "town": [*"AB" * n][:n]})
+
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     "image_grid": lambda: plots.image_grid({"real": PIXELS, "made": PIXELS[:5]}, image_shape=(2, 3)),
     "scatter": lambda: plots.scatter({"exact": torch.randn(50, 2), "made": 3 * torch.randn(50, 2)}),
     "latent_map": lambda: plots.latent_map(torch.randn(30, 2), torch.arange(30) % 10),
     "manifold": lambda: plots.manifold(PIXELS[:9], image_shape=(2, 3), k=3),
+    "table_columns": lambda: plots.table_columns({"real": people(50), "made": people(60)}),
+    "correlations": lambda: plots.correlations({"real": people(50), "made": people(60)}),
     "history": lambda: plots.history(history_frame([3.0, 2.0, 1.0])),
     "intervals": lambda: plots.intervals(
         metric_frame([("train against test", "mmd2", [0.0, 0.1]), ("vae", "mmd2", [0.2, 0.3])])
