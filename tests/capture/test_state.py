@@ -101,6 +101,26 @@ def test_another_dtype_has_a_graph_of_its_own(device):
     assert loss_of(x.double())[0].dtype == torch.float64
 
 
+def test_a_batch_that_is_laid_out_otherwise_has_a_graph_of_its_own(device, caplog):
+    """What a graph takes out as doing nothing, such as ``contiguous``, depends on the layout."""
+
+    class Flat(Parts):
+        def forward(self, *batch):
+            return super().forward(batch[0].contiguous().view(-1).view(batch[0].shape))
+
+    objective = Flat().to(device)
+    loss_of = CapturedLoss(objective, "graph")
+    x = torch.randn(5, 3, device=device)
+    for batch in (x, x.T.contiguous().T, x):
+        torch.manual_seed(4)
+        found = loss_of(batch)[0]
+        torch.manual_seed(4)
+        assert torch.equal(found, objective(batch)[0])
+    assert loss_of.mode == "graph"
+    assert len(loss_of._graphs) == 2
+    assert not caplog.records
+
+
 def test_freezing_and_unfreezing_in_turn_makes_two_graphs(device):
     objective = Parts().to(device)
     loss_of = CapturedLoss(objective, "graph")
