@@ -56,19 +56,23 @@ def simplify(traced: GraphModule, *, still: bool = False, owned: int | None = No
     several: dict[Node, Any] = {}  # what is known of operations with several results
     seen: dict[Any, Node] = {}
     for node in [node for node in graph.nodes if node.op == "call_function"]:
+        # What has the numbers of an earlier node, in the same places.
         same = _same(node, changing)
         if same is None and not {root(node), *map(root, node.all_input_nodes)} & changing:
+            # What holds one number throughout becomes that number, what is known a tensor of the graph's.
             _find_constant(node, constants)
             if node.target in ARITHMETIC:
                 _use_constants(traced, node, constants)
-            same = _computed(traced, node, constants, several) if still else None
-            same = same or _reshaped_once(graph, node)
-            if same is None and not _draws(node):
-                same = seen.setdefault((node.target, _hashable(node.args), _hashable(node.kwargs)), node)
+            known = _computed(traced, node, constants, several) if still else None
+            # What was computed before, after shapes that change several times change once.
+            same = known or _reshaped_once(graph, node) or node
+            if not _draws(same):
+                same = seen.setdefault((same.target, _hashable(same.args), _hashable(same.kwargs)), same)
         if same is not None and same is not node:
             node.replace_all_uses_with(same)
     if still:
         add_at_places(traced)
+    # No output is another tensor's memory that may be written to.
     if owned is not None:
         _own_outputs(graph, owned)
     graph.eliminate_dead_code()
