@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,6 +36,8 @@ NEUTRAL = {
     aten.pow.Tensor_Scalar: 1,
 }  # fmt: skip
 """Operations that change nothing where their second argument is this number."""
+SMALL = 4096
+"""Numbers up to which constants are held against one another."""
 
 
 def simplify(traced: GraphModule, *, still: bool = False, owned: int | None = None) -> None:
@@ -199,13 +202,27 @@ def _computed(
 
 
 def _held(traced: GraphModule, before: Node, value: Tensor) -> Node:
-    """Return a node for a tensor that the graph holds from now on."""
-    name = f"constant_{before.name}_{len(traced._buffers)}"
+    """Return a node for a tensor that the graph holds from now on, or for one of the same bits that it holds.
+
+    What is computed from equal constants, as one map at three places, is then computed once.
+    """
+    name = f"constant_{_bits(value) or f'{before.name}_{len(traced._buffers)}'}"
+    for node in traced.graph.find_nodes(op="get_attr", target=name):
+        return node
     traced.register_buffer(name, value, persistent=False)
     with traced.graph.inserting_before(before):
         node = traced.graph.get_attr(name)
     node.meta["val"] = value
     return node
+
+
+def _bits(value: Tensor) -> str | None:
+    """Return a name for the form and the bits of a small tensor."""
+    if value.numel() > SMALL or value.layout is not torch.strided:
+        return None
+    bits = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    form = f"{tuple(value.shape)} {value.stride()} {value.dtype} {value.device}".encode()
+    return hashlib.sha256(form + bits).hexdigest()
 
 
 def _draws(node: Node) -> bool:

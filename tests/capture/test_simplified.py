@@ -170,3 +170,21 @@ def test_operations_that_are_called_quickly_take_their_arguments():
 
 def _same_bits(a, b):
     return a.dtype == b.dtype and torch.equal(a.nan_to_num(7), b.nan_to_num(7))
+
+
+def test_what_is_made_of_equal_constants_is_made_once():
+    """Three calls of one map, each with constants of its own; -0.0 is not 0.0, nor a row a column."""
+
+    def scaled(x):
+        return (x / torch.arange(1.0, 3.0)).exp()
+
+    def zeros(x):
+        signs = x / torch.tensor([0.0, -0.0]).mul(1), x / torch.tensor([0.0, 0.0]).mul(1)
+        rows = x * torch.ones(2, 1).mul(2), x * torch.ones(1, 2).mul(2)
+        return *signs, *rows
+
+    x = torch.tensor([-0.5, 2.0])
+    graph = shortened(lambda x: (scaled(x) * scaled(x) + scaled(x),), x)
+    assert count(graph) == 4
+    assert torch.equal(graph(-x)[0], scaled(-x) * scaled(-x) + scaled(-x))
+    assert all(torch.equal(a, b) for a, b in zip(shortened(zeros, x)(-x), zeros(-x), strict=True))
