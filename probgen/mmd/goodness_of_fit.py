@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from probgen.core import check_count, taking_arrays
+from probgen.core import Density, check_count
 from probgen.mmd.aggregation import by_smallest_p_value
 from probgen.mmd.algebra import Kernel
 from probgen.mmd.bandwidths import bandwidth_grid
@@ -16,17 +16,17 @@ from probgen.mmd.blocks import blocks_of_chains, membership, random_signs, signe
 from probgen.mmd.kernels import InverseMultiquadric
 from probgen.mmd.pairwise import quadratic_forms
 from probgen.mmd.result import TestResult, drawn_result
+from probgen.mmd.samples import Chained, Sample, as_points, sites_of
 from probgen.mmd.scaling import Scale
 from probgen.mmd.stein import SteinKernel, Target, in_units, points_and_scores, smooth
 
 
-@taking_arrays("x")
 def ksd_test(
-    x: Tensor | Mapping[str, Tensor],
+    x: Sample,
     target: Target,
     *,
     kernels: Kernel | Sequence[Kernel] | None = None,
-    method: Literal["independent", "block"] = "independent",
+    method: Literal["independent", "block"] | None = None,
     bootstraps: int = 1000,
     scale: Scale = "auto",
     generator: torch.Generator | None = None,
@@ -46,12 +46,12 @@ def ksd_test(
     (:func:`ksd2`).
 
     Args:
-        x: draws of shape (n, \*event) on the constrained scale, or a mapping of such by site; with "block"
-            (chains, draws, \*event).
+        x: draws of shape (n, \*event) on the constrained scale, a tensor, an array, a frame, or a mapping by
+            site; with "block" (chains, draws, \*event); or :class:`Chains`.
         target: a :class:`Density`, or its score ∇ log p, a function from points (n, d) to (n, d).
         kernels: of the distance, one or several, with a derivative by ‖x − y‖² at equal points; by default
             inverse multiquadrics of each width of :func:`bandwidth_grid` of x.
-        method: "independent" or "block".
+        method: "independent" or "block"; by default "block" for Chains.
         bootstraps: B.
         scale: as for :func:`ksd2`: by default, and where no kernel is given, columns are divided by their
             standard deviations in the draws, and the density is that of what is divided.
@@ -75,14 +75,22 @@ def ksd_test(
     >>> ksd_test(1.5 * x, lambda x: -x, generator=rng).p_value < 0.01
     True
     """
-    if method not in ("independent", "block"):
+    if method not in (None, "independent", "block"):
         raise ValueError(f"method should be 'independent' or 'block' but got {method!r}")
+    if isinstance(x, Chained):
+        if method == "independent":
+            raise ValueError("method should be 'block', or left out, for Chains but is 'independent'")
+        method = "block"
+    if isinstance(target, Density):
+        draws: Any = sites_of(x, target.names)
+    else:
+        draws = as_points(lead=2 if method == "block" else 1, x=x).tensors["x"]
     bootstraps = check_count("bootstraps", bootstraps)
     chains, length = 0, 1
     if method == "block":
-        (chains, length), x = _flattened(x)
+        (chains, length), draws = _flattened(draws)
     # Of the target only the score ∇ log p is needed, at the points.
-    points, scores = points_and_scores(x, target)
+    points, scores = points_and_scores(draws, target)
     points, scores, choice = in_units(points, scores, scale, own_units=kernels is not None)
     n = len(points)
     if n < 4:
@@ -113,7 +121,8 @@ def ksd_test(
         found = by_smallest_p_value(statistics, rounding, arrangements=arrangements)
     else:
         found = drawn_result(statistics[0], float(rounding[0]), arrangements=arrangements)
-    return found._replace(scale=choice)
+    way = "signs of blocks of chains" if chains else "random signs"
+    return found._replace(scale=choice, tested=f"that {n} draws come from the density, by KSD² and {way}")
 
 
 def _flattened(x: Any) -> tuple[tuple[int, int], Any]:

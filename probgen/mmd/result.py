@@ -17,6 +17,7 @@ class TestResult(NamedTuple):
         null: the statistic's values under the null hypothesis, such as those under the permutations.
         smallest_p_value: that the test can return; no level below it can be reached.
         kernel_p_values: of aggregated kernels, the p-value of each, adjusted for their number.
+        tested: the null hypothesis, and how it was tested, in words.
         scale: what the columns were divided by: "pooled", their standard deviations in all samples together,
             "given", or None, nothing.
     """
@@ -27,6 +28,21 @@ class TestResult(NamedTuple):
     smallest_p_value: float = 0.0
     kernel_p_values: tuple[float, ...] = ()
     scale: str | None = None
+    tested: str = "the null hypothesis"
+
+    def __str__(self) -> str:
+        """Say in a sentence what was tested and what came of it, at the level 0.05.
+
+        >>> print(TestResult(0.125, 0.01, torch.zeros(99), 0.01))
+        Tested the null hypothesis: the statistic is 0.125, p = 0.01, rejected at the level 0.05.
+        """
+        if self.smallest_p_value > 0.05:
+            verdict = f"which cannot be rejected at the level 0.05: no p is below {self.smallest_p_value:.3g}"
+        else:
+            verdict = f"{'' if self.rejects(0.05) else 'not '}rejected at the level 0.05"
+        return (
+            f"Tested {self.tested}: the statistic is {self.statistic:.4g}, p = {self.p_value:.3g}, {verdict}."
+        )
 
     def rejects(self, level: float = 0.05) -> bool:
         """Say whether the test rejects at a level.

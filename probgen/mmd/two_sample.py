@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from probgen.core import check_count, taking_arrays
+from probgen.core import check_count
 from probgen.mmd.aggregation import by_smallest_p_value, by_soft_maximum
 from probgen.mmd.algebra import Kernel
 from probgen.mmd.bandwidths import all_equal, bandwidths_between_quantiles, default_gaussian
@@ -19,18 +19,27 @@ from probgen.mmd.null_laws import gamma_test, spectral_test
 from probgen.mmd.pairwise import quadratic_forms
 from probgen.mmd.pooled import Pooled
 from probgen.mmd.result import TestResult, drawn_result
+from probgen.mmd.samples import Points, Sample, as_points
 from probgen.mmd.scaling import Scale, scaled
 
 Method = Literal["permutation", "aggregated", "fuse", "block", "gamma", "spectral"]
 
+_WAYS = {
+    "permutation": "permutations",
+    "aggregated": "permutations, the smallest p-value of several kernels",
+    "fuse": "permutations, several kernels fused",
+    "block": "signs of blocks of chains",
+    "gamma": "a Gamma law in the place of its null law",
+    "spectral": "its null law in the limit",
+}
 
-@taking_arrays("x", "y")
+
 def mmd_test(
-    x: Tensor,
-    y: Tensor,
+    x: Sample,
+    y: Sample,
     *,
     kernels: Kernel | Sequence[Kernel] | None = None,
-    method: Method = "permutation",
+    method: Method | None = None,
     weights_x: Tensor | None = None,
     weights_y: Tensor | None = None,
     permutations: int = 1000,
@@ -70,13 +79,15 @@ def mmd_test(
     at most 1,000 of the points. Their p-values hold in the limit only; where it matters, permute.
 
     Args:
-        x, y: samples of shape (n, \*event) and (m, \*event), n and m at least 2; events are flattened. With
-            "block" x has shape (chains, draws, \*event), and y the same or (m, \*event).
+        x, y: samples of shape (n, \*event) and (m, \*event), n and m at least 2, events flattened: tensors,
+            arrays, frames or mappings by site, or :class:`Chains`; with "block" also tensors of shape
+            (chains, draws, \*event), y then the same or (m, \*event).
         kernels: chosen without a look at which point came from where; one or, for "aggregated", "fuse" and
             "block", several. By default the mean of Gaussians over :func:`bandwidth_grid`, or else five
             Gaussian and five Laplace kernels from the smallest to the largest distances, which depend on
             the pooled sample alone.
-        method: "permutation", "aggregated", "fuse" or "block"; "gamma" or "spectral" to approximate.
+        method: "permutation", "aggregated", "fuse" or "block"; "gamma" or "spectral" to approximate. By
+            default "block" for Chains and "permutation" else.
         weights_x, weights_y: of the points, with "block" only: not negative, shapes (chains, draws) or (m,).
         permutations: B, the number of permutations, of vectors of signs or of draws from the limit.
         scale: what columns are divided by: "pooled", a tensor of positive numbers, shape event, None for
@@ -115,7 +126,12 @@ def mmd_test(
     0.01
     """
     permutations = check_count("permutations", permutations)
+    samples = as_points(lead=2 if method == "block" else 1, x=x, y=y)
+    method = _method(method, samples)
     _check_method(method, weights_x, weights_y)
+    x, y = samples.tensors["x"], samples.tensors["y"]
+    if samples.chains == {"y"}:  # the test is the same one either way
+        x, y, weights_x, weights_y = y, x, weights_y, weights_x
     if method == "block":
         shares = block_shares(x, y, weights_x, weights_y, generator)
         x, y = x.flatten(0, 1), y.flatten(0, 1) if y.dim() == x.dim() else y
@@ -123,7 +139,20 @@ def mmd_test(
         shares = None
     (x, y), choice = scaled(scale, own_units=kernels is not None, x=x, y=y)
     found = _tested(x, y, kernels, method, shares, permutations, generator)
-    return found._replace(scale=choice)
+    what = f"that samples of {len(x)} and {len(y)} points come from one law, by MMD² and {_WAYS[method]}"
+    return found._replace(scale=choice, tested=what)
+
+
+def _method(method: Method | None, samples: Points) -> Method:
+    """Return the method that is asked for, or the one for samples as these are."""
+    if not samples.chains:
+        return "permutation" if method is None else method
+    if method not in (None, "block"):
+        raise ValueError(
+            f"method should be 'block', or left out, for Chains, whose draws depend on one another, but is "
+            f"{method!r}; or give draws that are far apart as points: chains['x'][:, ::50].flatten(0, 1)"
+        )
+    return "block"
 
 
 def _tested(
