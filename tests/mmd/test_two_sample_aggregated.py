@@ -166,7 +166,7 @@ def test_bad_input(call, message):
     [
         (lambda: mmd_test(X, X, permutations=9.5), "permutations should be an integer but got 9.5"),
         (lambda: mmd_test(X.tolist(), X), "x should be a tensor but is a list"),
-        (lambda: mmd_test(X, X.numpy()), "y should be a tensor but is a ndarray"),
+        (lambda: mmd_test(X, X.tolist()), "y should be a tensor but is a list"),
     ],
 )
 def test_bad_types(call, message):
