@@ -53,7 +53,7 @@ def test_compare_writes_the_table_the_protocol_the_report_and_the_figures(probge
     assert "train against test" in out
     assert out.rstrip().endswith("The report is here/report.html")
     frame = pd.read_csv("here/metrics.csv")
-    assert list(frame.columns) == ["method", "metric", "repeat", "value"]
+    assert list(frame.columns) == ["method", "metric", "repeat", "value", "findings"]
     assert set(frame.method) == {"pixels", "memoriser", "train against test"}
     protocol = json.loads((tmp_path / "here/protocol.json").read_text())
     assert protocol["facts"]["data"] == "digits, version 1"
