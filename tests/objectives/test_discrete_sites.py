@@ -7,6 +7,7 @@ import pyro.distributions as dist
 import pyro.infer
 import pytest
 import torch
+from pyro import poutine
 from torch import nn
 
 from probgen import Pair, sampling
@@ -143,6 +144,45 @@ def test_many_sites_cost_what_they_depend_on(x):
     last = q[-1] * dist.Normal(1.0, 1.0).log_prob(x) + (1 - q[-1]) * dist.Normal(0.0, 1.0).log_prob(x)
     torch.testing.assert_close(terms["kl"], kl)
     torch.testing.assert_close(terms["reconstruction"], last.mean())
+
+
+def test_a_site_whose_probabilities_depend_on_another_is_weighed_by_both(x):
+    class InTurn(Many):
+        """k39 given k38: x depends on k39 alone, whose probabilities are those of both."""
+
+        def guide(self, x=None, *context, n=1):
+            before = 0.0
+            with pyro.plate("data", len(x)):
+                for i in range(40):
+                    law = dist.Bernoulli(logits=self.logits[i] + (before if i == 39 else 0.0))
+                    before = pyro.sample(f"k{i}", law)
+
+    pair = InTurn().to(x.device)
+    q = pair.logits.sigmoid().detach()
+    last = q[38] * (pair.logits[39] + 1).sigmoid().detach() + (1 - q[38]) * q[39]
+    log_x = last * dist.Normal(1.0, 1.0).log_prob(x) + (1 - last) * dist.Normal(0.0, 1.0).log_prob(x)
+    torch.testing.assert_close(SVI(pair)(x)[1]["reconstruction"], log_x.mean())
+
+
+@pytest.mark.parametrize("by_law", [False, True])
+def test_a_mask_of_what_is_summed_out_leaves_its_probabilities(by_law, x):
+    """Else the values of what is masked would count one each, and log 2 be added to the evidence."""
+
+    class Masked(Mixture):
+        def model(self, x=None, *context, n=1):
+            seen = x < 2
+            with self.data(x):
+                law = dist.Categorical(self.location.new_tensor(PRIOR)).expand([len(x)])
+                with poutine.mask(mask=True if by_law else seen):
+                    k = pyro.sample("k", law.mask(seen) if by_law else law)
+                with poutine.mask(mask=seen):
+                    return pyro.sample("x", dist.Normal(self.location[k], 1.0), obs=x)
+
+    pair = Masked("model").to(x.device)
+    parts = dist.Normal(pair.location, 1.0).log_prob(x[:, None]) + x.new_tensor(PRIOR).log()
+    exact = (parts.logsumexp(1) * (x < 2)).mean()
+    torch.testing.assert_close(-SVI(pair)(x)[0], exact)
+    assert log_likelihood(pair, x, particles=2).value == pytest.approx(float(exact.detach()), abs=1e-6)
 
 
 def test_a_guide_in_pyro_markov_is_named(x):
