@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
+from probgen.core.plain_words import laws_on
 from probgen.core.supports import element_support, named_support, outside
 
 OUTSIDE = "outside of its law's support"
@@ -62,7 +63,7 @@ class FaultFinder(Messenger):
             (name, tensor, dim, _outside(tensor, rule), f", not in {rule}")
             for name, tensor, dim, rule in given
         ]
-        found += _outside_support(law, value, impossible)
+        found += _outside_support(law, value, impossible, drawn=not msg["is_observed"])
         found += [("log_prob", log_prob, 0, impossible, "")]
         for name, tensor, event_dim, wrong, rule in found:
             if wrong.any():
@@ -96,8 +97,11 @@ def _outside(parameter: Tensor, rule: Constraint) -> Tensor:
     return ~right.reshape(right.shape + (1,) * (parameter.dim() - right.dim())).expand_as(parameter)
 
 
-def _outside_support(law: Any, value: Tensor, impossible: Tensor) -> list[Any]:
-    """Return the numbers of a value that lie outside of its law's support, where its probability is 0."""
+def _outside_support(law: Any, value: Tensor, impossible: Tensor, *, drawn: bool) -> list[Any]:
+    """Return the numbers of a value that lie outside of its law's support, where its probability is 0.
+
+    Of a value that a guide has drawn it is said which laws have that support.
+    """
     support = named_support(law)
     if support is None:
         return []
@@ -110,7 +114,9 @@ def _outside_support(law: Any, value: Tensor, impossible: Tensor) -> list[Any]:
     if len(rule) > 80:  # bounds that are tensors
         rule = rule.partition("(")[0]
     wrong, values = torch.broadcast_tensors(wrong, value)
-    return [("value", values, dims, wrong, f", {OUTSIDE}, {rule}")]
+    laws = laws_on(support) if drawn else ""
+    advice = f": draw it in the guide from a law on that support, such as {laws}" if laws else ""
+    return [("value", values, dims, wrong, f", {OUTSIDE}, {rule}{advice}")]
 
 
 def _event_dim(parameter: Tensor, law: Distribution) -> int | None:

@@ -14,6 +14,8 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from probgen.core.plain_words import in_plain_words
+
 
 class OwnParameters(Messenger):
     """Lets ``pyro.param`` and ``pyro.module`` return a module's own parameters.
@@ -41,6 +43,8 @@ class OwnParameters(Messenger):
 
     def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
         super().__exit__(kind, value, traceback)
+        if value is not None and (said := in_plain_words(value)) is not None:
+            raise said from value
         if kind is NotImplementedError and "local param mode" in str(value):
             raise ValueError(
                 "pyro.module and pyro.param should be left out of a model that an autoguide with "

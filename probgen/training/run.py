@@ -16,6 +16,7 @@ from probgen.capture.captured_loss import CapturedLoss
 from probgen.capture.casts import forget_casts
 from probgen.core import Objective
 from probgen.core.faults import OUTSIDE
+from probgen.core.plain_words import far_from_unit_scale
 from probgen.data import Source
 from probgen.data.batches import share
 from probgen.data.fingerprint import fingerprint
@@ -361,7 +362,8 @@ class Run:
         site = where_not_finite(self.objective, *batch)
         raise ValueError(
             f"the loss should be finite but at step {step} the term {name!r} "
-            f"is {terms[name]}{f' ({site})' if site else ''}{checkpoints.last_good(self.history.folder)}"
+            f"is {terms[name]}{f' ({site})' if site else ''}{far_from_unit_scale(batch[0])}"
+            f"{checkpoints.last_good(self.history.folder)}"
         )
 
 

@@ -28,6 +28,7 @@ from probgen.core.density.handlers import (
 from probgen.core.density.mapped import Values
 from probgen.core.density.normal_scores import FromScores
 from probgen.core.faults import FaultFinder, NotFinite
+from probgen.core.plain_words import plain_words
 from probgen.core.summed_out import summed_out
 from probgen.core.traces import (
     evaluating,
@@ -167,7 +168,7 @@ class Story:
 
     def _trace(self, *handlers: Any) -> Any:
         """Run the model inside handlers, the outermost first."""
-        mode = evaluating(self._model) if isinstance(self._model, nn.Module) else contextlib.nullcontext()
+        mode = evaluating(self._model) if isinstance(self._model, nn.Module) else plain_words()
         with mode, contextlib.ExitStack() as stack, pyro.validation_enabled(False):
             trace = stack.enter_context(poutine.trace()).trace
             for handler in (Bounded(self._moving), *handlers) if self._moving else handlers:

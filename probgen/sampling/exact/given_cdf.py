@@ -51,7 +51,8 @@ class GivenCdf:
         if not isinstance(support, constraints.greater_than):  # the lower end may be an atom
             low = torch.nextafter(low, torch.full_like(low, -torch.inf))
         inside = verification.somewhere(low, high).to(dtype=dtype or torch.get_default_dtype(), device=device)
-        probe = cdf(inside.expand(torch.broadcast_shapes(tuple(batch_shape), inside.shape)))
+        inside = inside.expand(torch.broadcast_shapes(tuple(batch_shape), inside.shape))
+        probe = verification.returned("cdf", cdf(inside))
         self.shape, self.device = torch.broadcast_shapes(tuple(batch_shape), probe.shape), probe.device
         self.dtype = probe.dtype if dtype is None else dtype
         self._first, self._low, self._high = (end.to(self.device) for end in (first, low, high))

@@ -75,9 +75,8 @@ class GivenDensity:
         low, high = verification.bounds(support)
         inside = verification.somewhere(low, high).to(device=device)
         inside = inside.expand(torch.broadcast_shapes(tuple(batch_shape), inside.shape))
-        probe = log_prob(inside.to(dtype or torch.get_default_dtype()))
-        if not isinstance(probe, Tensor):
-            raise TypeError(f"log_prob should return a tensor but returned {type(probe).__name__}")
+        inside = inside.to(dtype or torch.get_default_dtype())
+        probe = verification.returned("log_prob", log_prob(inside))
         self.shape, self.device = torch.broadcast_shapes(tuple(batch_shape), probe.shape), probe.device
         self.dtype = probe.dtype if dtype is None else dtype
         self.given, self._support, self._validate = log_prob, support, validate

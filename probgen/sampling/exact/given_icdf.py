@@ -10,7 +10,7 @@ from torch.distributions.constraints import Constraint
 
 from probgen.sampling.exact.bisection import first_reaching
 from probgen.sampling.exact.implicit_derivatives import slope
-from probgen.sampling.exact.verification import first
+from probgen.sampling.exact.verification import first, returned
 
 
 class GivenIcdf:
@@ -27,7 +27,8 @@ class GivenIcdf:
         dtype: torch.dtype | None,
         device: torch.device | str | None,
     ) -> None:
-        probe = icdf(torch.full(tuple(batch_shape), 0.5, dtype=dtype, device=device))
+        half = torch.full(tuple(batch_shape), 0.5, dtype=dtype, device=device)
+        probe = returned("icdf", icdf(half))
         self.shape, self.device = torch.broadcast_shapes(tuple(batch_shape), probe.shape), probe.device
         self.dtype = probe.dtype if dtype is None else dtype
         self._icdf, self._support = icdf, support

@@ -10,14 +10,14 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-from probgen.core.density.mapped import is_mapped
+from probgen.core.descriptions import described
 from probgen.sampling.exact import verification
 from probgen.sampling.exact.given_cdf import GivenCdf
 from probgen.sampling.exact.given_density import GivenDensity
 from probgen.sampling.exact.given_icdf import GivenIcdf
 from probgen.sampling.exact.inversion import quantile_moments
+from probgen.sampling.exact.rounded_draws import rounded
 from probgen.sampling.uniforms import uniform
 
 Elementwise = Callable[[Tensor], Tensor]
@@ -178,6 +178,9 @@ class InverseCDF(TorchDistribution):
         super().__init__(self._source.shape, validate_args=validate_args)
         if self._validate_args:
             self._verify()
+
+    def __repr__(self) -> str:
+        return described(self, f"by its {self._source.name}", support=self._support)
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
     def support(self) -> Constraint:
@@ -340,32 +343,7 @@ class InverseCDF(TorchDistribution):
         return self._rounded(x, dtype)
 
     def _rounded(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """Round to a dtype; what lies inside the support stays inside: a tiny x does not become 0."""
-        near = x.to(dtype)
-        if near.dtype == x.dtype:
-            return near
-        if self._validate_args and near.detach().isinf().any():
-            beyond = near.isinf() & x.isfinite()
-            if beyond.any():
-                raise ValueError(
-                    f"quantiles should be finite in {near.dtype} but {verification.first(x, beyond):.3g} "
-                    f"is not; give dtype=torch.float64"
-                )
-        if self._support is constraints.real:
-            return near
-        with torch.no_grad():
-            ends = [getattr(self._support, f"{side}_bound", None) for side in ("lower", "upper")]
-            low, high = (
-                torch.as_tensor(open_end if end is None else end, dtype=x.dtype, device=x.device)
-                for end, open_end in zip(ends, (-torch.inf, torch.inf), strict=True)
-            )
-            inside = (near > low.to(near.dtype)) & (near < high.to(near.dtype))
-            if get_proxy_mode() is None and not is_mapped(inside) and inside.all():
-                return near
-            wide = near.to(x.dtype)
-            below, above = (wide <= low) & (x > low), (wide >= high) & (x < high) & wide.isfinite()
-            inside = torch.nextafter(near, torch.where(below, torch.inf, -torch.inf).to(near.dtype))
-        return torch.where(below | above, inside, near)
+        return rounded(x, dtype, self._support, validate=self._validate_args)
 
     @torch.no_grad()
     def _check_spacing(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -176,3 +177,13 @@ def density_error(log_prob: Callable[[Tensor], Tensor], u: Tensor, x: Tensor) ->
     relative = (mass / (u[1:] - u[:-1]) - 1).abs()
     worst = float(relative.reshape(len(relative), -1).median(0).values.max())
     return math.inf if math.isnan(worst) else worst
+
+
+def returned(name: str, value: Any) -> Tensor:
+    """Return what a function of the user's returned, or say that it should be a tensor."""
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{name} should return a tensor but returned {type(value).__name__}: write it by functions of "
+            f"torch (torch.special has those of SciPy), which have gradients and run on any device"
+        )
+    return value
