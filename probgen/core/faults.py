@@ -17,7 +17,10 @@ from probgen.core.plain_words import laws_on
 from probgen.core.supports import element_support, named_support, outside
 
 OUTSIDE = "outside of its law's support"
-"""What is said of a value that a law makes impossible."""
+"""What is said of a value that a law makes impossible, whatever its parameters."""
+
+FOR_NOW = "outside of its law's present support"
+"""What is said where the ends of the support are tensors, which may be learned."""
 
 
 class NotFinite(Exception):
@@ -110,13 +113,13 @@ def _outside_support(law: Any, value: Tensor, impossible: Tensor, *, drawn: bool
     wrong = outside(support, value)
     wrong = wrong.reshape(wrong.shape + (1,) * (value.dim() - wrong.dim()))
     wrong = wrong & impossible.reshape(impossible.shape + (1,) * dims)
-    rule = str(support)
-    if len(rule) > 80:  # bounds that are tensors
+    rule, moves = str(support), any(isinstance(end, Tensor) for end in vars(support).values())
+    if len(rule) > 80:
         rule = rule.partition("(")[0]
     wrong, values = torch.broadcast_tensors(wrong, value)
     laws = laws_on(support) if drawn else ""
     advice = f": draw it in the guide from a law on that support, such as {laws}" if laws else ""
-    return [("value", values, dims, wrong, f", {OUTSIDE}, {rule}{advice}")]
+    return [("value", values, dims, wrong, f", {FOR_NOW if moves else OUTSIDE}, {rule}{advice}")]
 
 
 def _event_dim(parameter: Tensor, law: Distribution) -> int | None:
