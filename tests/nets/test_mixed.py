@@ -2,6 +2,7 @@
 
 import math
 
+import pyro
 import pyro.distributions as dist
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 import probgen as pg
 from probgen import nets
+from probgen.core import FaultFinder, NotFinite
 from probgen.evaluation import log_likelihoods
 from probgen.models import VAE
 from probgen.nets.counts import NegativeBinomial
@@ -299,6 +301,13 @@ def test_a_training_names_the_column_that_is_wrong():
     vae = VAE(nets.NormalHead(nets.Joined(nets.MLP(17, 1), nets.MixedInput(KINDS))), head_of_one())
     with pytest.raises(ValueError, match="column 'income' should be above 0 as it is positive"):
         pg.fit(pg.SVI(vae.float()), x.float(), steps=3, progress=False)
+
+
+def test_a_value_that_is_missing_is_no_fault():
+    with FaultFinder(), pyro.plate("data", 6):
+        pyro.sample("x", head()(torch.zeros(6, 2, dtype=torch.float64)), obs=ROWS)
+        with pytest.raises(NotFinite, match="site 'y'"):
+            pyro.sample("y", dist.Normal(torch.zeros(6), 1.0), obs=torch.full((6,), math.inf))
 
 
 def head_of_one():
