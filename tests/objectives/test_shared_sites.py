@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import probgen as pg
 from probgen.core import Pair
-from probgen.objectives import SVI
+from probgen.objectives import ELBO, SVI
 from probgen.training import schedules
 from probgen.training.rows_of_data import training_on
 
@@ -95,3 +95,51 @@ def test_local_sites_are_counted_and_global_ones_are_not() -> None:
 
     _, terms = SVI(Local(N))(X[:BATCH])
     assert float(terms["active"] + terms["inactive"]) == 1
+
+
+class EightSchools(Pair):
+    """Effects of schools beside a mean and a spread of all; given these, the guide's effects are exact."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.tensor([4.0, 0.0, 1.0, 0.0, 1.0, -0.7]))
+
+    def model(self, x: Tensor | None = None, errors: Any = None, *, n: int = 8) -> Tensor:
+        mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
+        tau = pyro.sample("tau", dist.LogNormal(1.0, 0.5))
+        with pyro.plate("data", 8, subsample=torch.arange(len(errors))):
+            theta = pyro.sample("theta", dist.Normal(mu, tau))
+            return pyro.sample("x", dist.Normal(theta, errors), obs=x)
+
+    def guide(self, x: Tensor | None = None, errors: Any = None, *, n: int = 8) -> None:
+        assert x is not None
+        a, b, c, d, m, log_s = self.weights
+        tau = pyro.sample("tau", dist.LogNormal(m, log_s.exp()))
+        mu = pyro.sample("mu", dist.Normal(a + b * (tau.log() - 1), (c + d * (tau.log() - 1)).exp()))
+        with pyro.plate("data", 8, subsample=torch.arange(len(x))):
+            precision = errors**-2 + tau**-2
+            pyro.sample("theta", dist.Normal((x / errors**2 + mu / tau**2) / precision, precision**-0.5))
+
+
+def test_eight_schools_from_batches_of_four() -> None:
+    """The exact standard deviations of the posterior are those of a quadrature over mu and log tau."""
+    pair = EightSchools()
+    effects = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
+    errors = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
+    rates = {"lr": schedules.cosine(0.02, 1e-4, steps=1500)}
+    pg.fit(
+        SVI(pair, ELBO(particles=16)), (effects, errors), batch_size=4, steps=1500, schedules=rates, seed=0,
+        progress=False,
+    )  # fmt: skip
+    with torch.no_grad():
+        a, b, c, d, m, log_s = pair.weights.detach()
+        z = torch.randn(2, 100_000, generator=torch.Generator().manual_seed(0))
+        log_tau = m + log_s.exp() * z[0]
+        mu = a + b * (log_tau - 1) + (c + d * (log_tau - 1)).exp() * z[1]
+        precision = errors[:, None] ** -2 + (-2 * log_tau).exp()
+        mean = ((effects / errors**2)[:, None] + mu * (-2 * log_tau).exp()) / precision
+        theta = (mean.var(1) + (1 / precision).mean(1)).sqrt()
+    assert float(mu.std()) == pytest.approx(3.2388, rel=0.05)
+    assert float(log_tau.exp().std()) == pytest.approx(1.4318, rel=0.07)
+    exact = torch.tensor([4.4566, 4.1747, 4.4090, 4.2291, 4.1372, 4.2410, 4.2747, 4.4286])
+    torch.testing.assert_close(theta, exact, rtol=0.05, atol=0)
