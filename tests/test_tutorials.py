@@ -206,6 +206,40 @@ def matching_moments(v: SimpleNamespace) -> None:
     assert set(v.recipes.entries()) >= {"gmmn", "gmmn-autoencoder", "mmd-gan", "vae"}
 
 
+def from_a_belief_to_a_posterior(v: SimpleNamespace) -> None:
+    for name, level, value in (
+        ("average", 0.05, 60),
+        ("slope", 0.5, 6),
+        ("school", 0.95, 15),
+        ("spread", 0.95, 30),
+    ):
+        assert v.beliefs[name].icdf(v.torch.tensor(level, dtype=v.torch.float64)).item() == pytest.approx(
+            value, abs=1e-9
+        )
+    assert v.above_zero == pytest.approx(0.89, abs=0.005)
+    assert 0.0005 < v.impossible < 0.002
+    assert v.middle == pytest.approx([61, 105], abs=1.5)
+
+    assert v.chains.diagnose() == []
+    assert v.table.r_hat.max() < 1.01
+    assert v.table[["ess_bulk", "ess_tail"]].min(axis=None) > 2000
+    mean, sd = v.table["mean"], v.table["sd"]
+    assert (mean.slope, sd.slope) == pytest.approx((8.4, 0.9), abs=0.1)
+    assert v.beliefs["slope"].stddev.item() == pytest.approx(5, abs=0.2)
+    assert (mean.school, sd.school) == pytest.approx((5.6, 2.1), abs=0.2)
+
+    assert 0.3 < v.shares["standard deviation"] < 0.7
+    assert 0.05 < v.shares["lowest score"] < 0.95
+    assert (v.shares["skewness"], v.score.min().item()) == (0, 20)
+    assert v.skewness(v.score).item() == pytest.approx(-0.46, abs=0.005)
+
+    assert v.worst < 0.7
+    assert (v.gain, v.error) == pytest.approx((3.3, 1.9), abs=0.4)
+    assert max(v.to_prior.values()) < 0.05 < min(v.to_likelihood.values())
+    assert v.to_sceptic["slope"] > 0.1
+    assert 1 < v.sceptical["slope"].mean().item() < mean.slope - 1
+
+
 CHECKS = {
     "01_from_uniforms_to_digits": from_uniforms_to_digits,
     "02_your_own_prior_in_a_vae": your_own_prior_in_a_vae,
@@ -213,6 +247,7 @@ CHECKS = {
     "04_four_ways_to_draw_from_a_density": four_ways_to_draw_from_a_density,
     "05_a_markov_chain_you_can_trust": a_markov_chain_you_can_trust,
     "06_matching_moments": matching_moments,
+    "07_from_a_belief_to_a_posterior": from_a_belief_to_a_posterior,
 }
 
 
@@ -237,11 +272,12 @@ def draw(shown: Any) -> None:
 @pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")  # plt.show()
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 def test_tutorial(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "data.mnist()" in path.read_text():
-        try:
-            data.mnist()
-        except ConnectionError as error:
-            pytest.skip(str(error))
+    for load in (data.mnist, data.kidiq):
+        if f"data.{load.__name__}()" in path.read_text():
+            try:
+                load()
+            except ConnectionError as error:
+                pytest.skip(str(error))
     monkeypatch.chdir(tmp_path)
     cells = [cell.source for cell in jupytext.read(path).cells if cell.cell_type == "code"]
     names: dict[str, Any] = {"__name__": "__main__"}

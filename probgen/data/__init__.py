@@ -4,6 +4,7 @@ from probgen.data.batches import Data, Indexable, batches, check_data
 from probgen.data.catalogue import Entry, fetch, listing, where
 from probgen.data.files import digest_of, suggest
 from probgen.data.images import Images, digits, mnist
+from probgen.data.kidiq import kidiq
 from probgen.data.levels import Binarised, Dequantised, binarise, dequantise, quantise
 from probgen.data.memory_mapped import MemoryMapped
 from probgen.data.missing import filled, observed
@@ -37,6 +38,7 @@ __all__ = [
     "digits",
     "fetch",
     "filled",
+    "kidiq",
     "listing",
     "mnist",
     "observed",

@@ -62,6 +62,21 @@ SOURCES = {
             ),
         ),
     ),
+    "posteriordb/kidiq-kidscore_interaction": Source(
+        what="test scores of 434 children, their mothers' IQ and schooling",
+        version="1",
+        licence="BSD-3-Clause",
+        files=(
+            File(
+                "data.json.zip",
+                "16d341a99ec8178231eab660d8fda084a44145f6a241daf35276d0192d13b92d",
+                (
+                    "https://github.com/stan-dev/posteriordb/raw/master/posterior_database/data/data/"
+                    "kidiq.json.zip",
+                ),
+            ),
+        ),
+    ),
 }
 """The data sets made of files: to add one, add a row here and its loader."""
 
