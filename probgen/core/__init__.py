@@ -25,7 +25,7 @@ from probgen.core.density.density import Density
 from probgen.core.density.model_density import ModelDensity
 from probgen.core.density.pair_density import PairDensity
 from probgen.core.faults import FaultFinder, NotFinite
-from probgen.core.randomness import check_seed, default_generator, drawing_from, seeded, source_of
+from probgen.core.randomness import check_seed, default_generator, drawing_from, seed_of, seeded, source_of
 from probgen.core.summed_out import log_joint_prob
 from probgen.core.traces import (
     evaluating,
@@ -65,6 +65,7 @@ __all__ = [
     "ratio",
     "sample_of",
     "sample_sites",
+    "seed_of",
     "seeded",
     "sharing",
     "site_log_prob",

@@ -17,7 +17,7 @@ from probgen.core.counts import check_count
 from probgen.core.density.handlers import check_enumerable
 from probgen.core.density.normal_scores import refuse_atoms
 from probgen.core.density.pair_density import PairDensity
-from probgen.core.randomness import seeded
+from probgen.core.randomness import seed_of, seeded
 from probgen.core.summed_out import enumerated, log_joint_prob
 from probgen.core.supports import support_of
 from probgen.core.traces import evaluating, is_data, plate_nesting, sample_sites, shared_values
@@ -80,10 +80,17 @@ class GenerativeModel(nn.Module, ABC):
         """
 
     @torch.no_grad()
-    def sample(self, n: int, *context: Tensor, seed: int | None = None) -> Tensor:
+    def sample(
+        self,
+        n: int,
+        *context: Tensor,
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         r"""Draw ``n`` new x, shape (n, \*event), in evaluation mode and without gradient.
 
-        The same ``seed`` gives the same bits and leaves torch's global random state as it was. A context has
+        The same ``seed`` gives the same bits and leaves torch's global random state as it was; a
+        ``generator`` in its place gives the seed. A context has
         a row for each draw.
         """
         n = check_count("n", n)
@@ -93,7 +100,7 @@ class GenerativeModel(nn.Module, ABC):
                 raise ValueError(
                     f"context {place} should have {n} rows, one a draw, but has shape {tuple(part.shape)}"
                 )
-        with seeded(seed), evaluating(self):
+        with seeded(seed_of(seed, generator)), evaluating(self):
             return self.model(None, *context, n=n)
 
 

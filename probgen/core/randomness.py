@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import operator
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, overload
 
 import torch
 
@@ -66,6 +66,26 @@ def drawing_from(generator: torch.Generator) -> Iterator[None]:
     finally:
         generator.set_state(own.get_state())
         own.set_state(before)
+
+
+@overload
+def seed_of(seed: int | None, generator: torch.Generator | None) -> int | None: ...
+
+
+@overload
+def seed_of(seed: int | None, generator: torch.Generator | None, *, default: int) -> int: ...
+
+
+def seed_of(seed: int | None, generator: torch.Generator | None, *, default: int | None = None) -> int | None:
+    """Return the seed that is given, one drawn from the generator, or the default where neither is given.
+
+    Raises ValueError where both are given.
+    """
+    if generator is None:
+        return default if seed is None else check_seed(seed)
+    if seed is not None:
+        raise ValueError("randomness should come from generator or seed, one at most, but got both")
+    return int(torch.randint(2**62, (), generator=generator, device=generator.device))
 
 
 def source_of(

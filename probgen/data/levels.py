@@ -5,20 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from probgen.core import check_count
+from probgen.core import check_count, source_of
 from probgen.data.uniform import inner_uniform
 
 
-def binarise(grey: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+def binarise(grey: Tensor, *, generator: torch.Generator | None = None, seed: int | None = None) -> Tensor:
     """Draw x ~ Bernoulli(grey) once, as one does for validation and test data.
 
     Raises ValueError where ``grey`` leaves [0, 1].
     """
     _check_unit(grey, "grey")
-    return torch.bernoulli(grey, generator=generator)
+    return torch.bernoulli(grey, generator=source_of(generator, seed, grey.device))
 
 
-def dequantise(x: Tensor, levels: int, *, generator: torch.Generator | None = None) -> Tensor:
+def dequantise(
+    x: Tensor, levels: int, *, generator: torch.Generator | None = None, seed: int | None = None
+) -> Tensor:
     r"""Spread each grey level over its cell: v/(levels-1) becomes (v + U)/levels, U uniform on (0, 1).
 
     A density p(y) on (0, 1)^d then bounds the probability of the levels:
@@ -30,6 +32,7 @@ def dequantise(x: Tensor, levels: int, *, generator: torch.Generator | None = No
     bits = (levels - 1).bit_length()
     if torch.finfo(x.dtype).eps * 2**bits > 2**-8:
         raise ValueError(f"{x.dtype} is too coarse for {levels} levels: use float32 or float64")
+    generator = generator if seed is None else source_of(generator, seed, x.device)
     noise = inner_uniform(x.shape, integer_bits=bits, generator=generator, dtype=x.dtype, device=x.device)
     return (level + noise) / levels
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from probgen.core import Estimate, check_count
+from probgen.core import Estimate, check_count, source_of
 from probgen.mmd.algebra import Features, Kernel, PairKernel, as_pair_kernel, rows_of
 from probgen.mmd.kernels import OfBandwidths
 from probgen.mmd.pairwise import accurate_squared_distances, centred_matrices, check_finite, check_near
@@ -111,6 +111,7 @@ def mmd2_fourier(
     *,
     frequencies: int = 500,
     generator: torch.Generator | None = None,
+    seed: int | None = None,
 ) -> Estimate:
     r"""Estimate MMD² from random Fourier features, in time O(n · frequencies) and without bias.
 
@@ -121,7 +122,7 @@ def mmd2_fourier(
         x, y: samples of shape (n, \*event) and (m, \*event), both of at least 4 points.
         kernel: a Gaussian, Laplace, Matérn, rational quadratic or inverse multiquadric.
         frequencies: their number, at least 2.
-        generator: of the frequencies, on the device of the samples.
+        generator, seed: one at most, of the frequencies, on the device of the samples.
 
     Raises:
         TypeError, ValueError: for samples that are too small, not finite or not alike, another kernel, and
@@ -140,7 +141,7 @@ def mmd2_fourier(
         raise TypeError(f"kernel should be one of the bounded kernels of the distance but is {kernel!r}")
     frequencies = check_count("frequencies", frequencies, least=2)
     _, (u,), (v,) = _features(x, y, kernel)
-    omega = kernel.frequencies(frequencies, u, generator)
+    omega = kernel.frequencies(frequencies, u, source_of(generator, seed, u.device))
     waves = [torch.stack([phase.cos(), phase.sin()]) for phase in (u @ omega.T, v @ omega.T)]
     n, m = len(u), len(v)
     sums = [wave.sum(1) for wave in waves]
@@ -152,7 +153,13 @@ def mmd2_fourier(
 
 
 def mmd2_nystrom(
-    x: Tensor, y: Tensor, kernel: Kernel, *, landmarks: int = 100, generator: torch.Generator | None = None
+    x: Tensor,
+    y: Tensor,
+    kernel: Kernel,
+    *,
+    landmarks: int = 100,
+    generator: torch.Generator | None = None,
+    seed: int | None = None,
 ) -> Estimate:
     r"""Estimate MMD² after projection on the span of the kernel at landmarks, in time O(n · landmarks).
 
@@ -164,7 +171,7 @@ def mmd2_nystrom(
         x, y: samples of shape (n, \*event) and (m, \*event), both of at least 4 points.
         kernel: as for :func:`mmd2`, positive definite.
         landmarks: their number, at least 1 and at most n + m.
-        generator: of the landmarks, on the device of the samples.
+        generator, seed: one at most, of the landmarks, on the device of the samples.
 
     Raises:
         TypeError, ValueError: for samples that are too small, not finite or not alike, and such a number.
@@ -181,6 +188,7 @@ def mmd2_nystrom(
     size = len(x) + len(y)
     if not 1 <= landmarks <= size:
         raise ValueError(f"landmarks should be between 1 and the {size} points but got {landmarks}")
+    generator = source_of(generator, seed, x.device)
     rows = torch.randperm(size, generator=generator, device=x.device)[:landmarks]
     chosen = tuple(torch.cat(both)[rows] for both in zip(u, v, strict=True))
     with torch.no_grad():

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
-from probgen.core import check_count, taking_arrays
+from probgen.core import check_count, source_of, taking_arrays
 from probgen.mmd.algebra import PairKernel
 from probgen.mmd.bandwidths import bandwidths_between_quantiles
 from probgen.mmd.feature_kernels import Deep
@@ -34,6 +34,7 @@ def deep_kernel_test(
     permutations: int = 1000,
     scale: Scale = "auto",
     generator: torch.Generator | None = None,
+    seed: int | None = None,
 ) -> TestResult:
     r"""Test whether two samples of independent points come from one law, under a kernel that is learned.
 
@@ -57,8 +58,8 @@ def deep_kernel_test(
         permutations: as for :func:`mmd_test`.
         scale: as for :func:`mmd_test`, by the pooled sample of both parts; by default where no network is
             given, as one that is given takes the points as they are.
-        generator: of the split, the default network, the batches and the permutations, on the device of the
-            samples.
+        generator, seed: one at most, of the split, the default network, the batches and the permutations, on
+            the device of the samples.
 
     Raises:
         TypeError, ValueError: for samples that are too small, not finite or not alike, a share outside
@@ -72,6 +73,7 @@ def deep_kernel_test(
     0.01
     """
     check_finite(x=x, y=y)
+    generator = source_of(generator, seed, x.device)
     dtype = torch.promote_types(x.dtype, torch.float32)  # of digits enough to learn
     (x, y), choice = scaled(scale, own_units=network is not None, x=x, y=y)
     if network is None:

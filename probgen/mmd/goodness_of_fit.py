@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from probgen.core import Density, check_count
+from probgen.core import Density, check_count, source_of
 from probgen.mmd.aggregation import by_smallest_p_value
 from probgen.mmd.algebra import Kernel
 from probgen.mmd.bandwidths import bandwidth_grid
@@ -30,6 +30,7 @@ def ksd_test(
     bootstraps: int = 1000,
     scale: Scale = "auto",
     generator: torch.Generator | None = None,
+    seed: int | None = None,
 ) -> TestResult:
     r"""Test whether draws come from a density, known up to its constant, by KSD² and a wild bootstrap.
 
@@ -55,7 +56,7 @@ def ksd_test(
         bootstraps: B.
         scale: as for :func:`ksd2`: by default, and where no kernel is given, columns are divided by their
             standard deviations in the draws, and the density is that of what is divided.
-        generator: of the signs, on the device of the draws.
+        generator, seed: one at most, of the signs, on the device of the draws.
 
     Returns:
         the result; with several kernels the statistic is −log of the smallest p-value, and
@@ -91,6 +92,7 @@ def ksd_test(
         (chains, length), draws = _flattened(draws)
     # Of the target only the score ∇ log p is needed, at the points.
     points, scores = points_and_scores(draws, target)
+    generator = source_of(generator, seed, points.device)
     points, scores, choice = in_units(points, scores, scale, own_units=kernels is not None)
     n = len(points)
     if n < 4:

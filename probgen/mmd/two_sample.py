@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from probgen.core import check_count
+from probgen.core import check_count, source_of
 from probgen.mmd.aggregation import by_smallest_p_value, by_soft_maximum
 from probgen.mmd.algebra import Kernel
 from probgen.mmd.bandwidths import all_equal, bandwidths_between_quantiles, default_gaussian
@@ -45,6 +45,7 @@ def mmd_test(
     permutations: int = 1000,
     scale: Scale = "auto",
     generator: torch.Generator | None = None,
+    seed: int | None = None,
 ) -> TestResult:
     r"""Test whether two samples come from one law, by permutations of unbiased MMD².
 
@@ -92,7 +93,7 @@ def mmd_test(
         permutations: B, the number of permutations, of vectors of signs or of draws from the limit.
         scale: what columns are divided by: "pooled", a tensor of positive numbers, shape event, None for
             nothing, or "auto", as said above.
-        generator: of these, on the device of the samples.
+        generator, seed: of these, one at most, on the device of the samples; else torch's global generator.
 
     Returns:
         the result, with p = 1 where all points are equal; with "aggregated" the statistic is −log of the
@@ -130,6 +131,7 @@ def mmd_test(
     method = _method(method, samples)
     _check_method(method, weights_x, weights_y)
     x, y = samples.tensors["x"], samples.tensors["y"]
+    generator = source_of(generator, seed, x.device)
     if samples.chains == {"y"}:  # the test is the same one either way
         x, y, weights_x, weights_y = y, x, weights_y, weights_x
     if method == "block":

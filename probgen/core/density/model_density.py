@@ -20,7 +20,7 @@ from probgen.core.density.density import Density
 from probgen.core.density.mapped import Named, Values, mapped, tolerant
 from probgen.core.density.stories import Start, Story
 from probgen.core.density.why_one_by_one import line_and_cure
-from probgen.core.randomness import seeded
+from probgen.core.randomness import seed_of, seeded
 from probgen.core.supports import support_of
 from probgen.core.traces import is_data, is_derived, sample_sites
 
@@ -143,19 +143,23 @@ class ModelDensity(Density):
         self._refuse_enumeration("the log-prior of each site")
         return self._each(self._story.log_prior, values, self.shapes, self._chunk)
 
-    def predict(self, values: Values, *, seed: int | None = None) -> Named:
+    def predict(
+        self, values: Values, *, seed: int | None = None, generator: torch.Generator | None = None
+    ) -> Named:
         r"""Draw new observations given latent values, by site, (\*sample, \*batch_shape, \*shape).
 
         Raises:
             ValueError: where discrete sites are summed out.
         """
         self._refuse_enumeration("the law of new observations")
-        with seeded(seed):
+        with seeded(seed_of(seed, generator)):
             return self._each(
                 lambda given, _: self._story.simulated(given)[1], values, self.shapes, self._chunk, draws=True
             )
 
-    def simulate(self, n: int, *, seed: int | None = None) -> tuple[Named, Named]:
+    def simulate(
+        self, n: int, *, seed: int | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Named, Named]:
         r"""Draw n times from p(z, y): latent values and observations, by site, (n, \*shape).
 
         Raises:
@@ -167,7 +171,7 @@ class ModelDensity(Density):
             return {name: values[name] for name in self.names}, data
 
         numbers = {"": torch.zeros(n, device=self.device)}
-        with seeded(seed):
+        with seeded(seed_of(seed, generator)):
             try:
                 return mapped(draw, numbers, {}, 1, self.vectorised, self._chunk, draws=True)
             except NotImplementedError:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from probgen.core import check_count
+from probgen.core import check_count, source_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +42,14 @@ class Target:
         n: int,
         *,
         generator: torch.Generator | None = None,
+        seed: int | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Tensor:
         """Draw n exact, independent points, shape (n, 2); torch's defaults where dtype, device are None."""
         n = check_count("n", n)
-        return self.draw(n, generator, *_where(dtype, device))
+        where = _where(dtype, device)
+        return self.draw(n, generator if seed is None else source_of(generator, seed, where[1]), *where)
 
     def proposal(
         self, *, dtype: torch.dtype | None = None, device: torch.device | str | None = None

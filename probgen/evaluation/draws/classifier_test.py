@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probgen.core import check_count, taking_arrays
+from probgen.core import check_count, seed_of, taking_arrays
 from probgen.mmd.pairwise import centred
 
 _CAP = 1000
@@ -25,7 +25,14 @@ class C2ST(NamedTuple):
 
 
 @taking_arrays("x", "y")
-def classifier_two_sample(x: Tensor, y: Tensor, *, folds: int = 5, seed: int = 0) -> C2ST:
+def classifier_two_sample(
+    x: Tensor,
+    y: Tensor,
+    *,
+    folds: int = 5,
+    seed: int | None = None,
+    generator: torch.Generator | None = None,
+) -> C2ST:
     r"""Test whether two samples come from one law by the held-out accuracy of a classifier, ½ if they do.
 
     Each class has the size of the smaller sample, at most 1,000 points, drawn at random. Features are
@@ -40,7 +47,8 @@ def classifier_two_sample(x: Tensor, y: Tensor, *, folds: int = 5, seed: int = 0
     Args:
         x, y: samples of independent points, shape (n, \*event) and (m, \*event); events are flattened.
         folds: K, at least 2 and at most the size of a class.
-        seed: of the subsamples, the folds and the classifier.
+        seed, generator: of the subsamples, the folds and the classifier, one at most; seed 0 where not
+            given.
 
     Raises:
         TypeError, ValueError: for samples that are too small, not finite or not alike, or a wrong ``folds``.
@@ -53,7 +61,7 @@ def classifier_two_sample(x: Tensor, y: Tensor, *, folds: int = 5, seed: int = 0
     """
     from sklearn.model_selection import StratifiedKFold
 
-    samples = centred(x=x, y=y)
+    samples, seed = centred(x=x, y=y), seed_of(seed, generator, default=0) % 2**32  # for scikit-learn
     size = min(len(x), len(y), _CAP)
     folds = check_count("folds", folds)
     if not 2 <= folds <= size:

@@ -16,6 +16,7 @@ from probgen.core import (
     evaluating,
     log_joint_prob,
     sample_sites,
+    seed_of,
     seeded,
     takes_missing,
     weights_dtype,
@@ -35,7 +36,12 @@ ELEMENTS = 2**22
 
 
 def log_likelihood(
-    pair: Pair, x: Any, *context: Any, particles: int = 1000, seed: int | None = None
+    pair: Pair,
+    x: Any,
+    *context: Any,
+    particles: int = 1000,
+    seed: int | None = None,
+    generator: torch.Generator | None = None,
 ) -> Estimate:
     r"""Estimate the mean of log p(x) over data, in nats per datum, by importance sampling.
 
@@ -48,7 +54,7 @@ def log_likelihood(
         x: data, shape (n, \*event), or in another form that :func:`probgen.fit` takes, such as
             :class:`~probgen.data.MemoryMapped`; ``context`` what else model and guide are given.
         particles: K, the draws of z per datum.
-        seed: of the draws; torch's global state where not given.
+        seed, generator: of the draws, one at most; torch's global state where not given.
 
     Raises:
         ValueError: for a guide that is a point (Delta) in a continuous space and so has no density, and a
@@ -56,6 +62,7 @@ def log_likelihood(
 
     Source: Burda, Grosse and Salakhutdinov (2016), Importance weighted autoencoders.
     """
+    seed = seed_of(seed, generator)
     values = log_likelihoods(pair, x, *context, particles=particles, seed=seed).double()
     stderr = float(values.std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
     return Estimate(float(values.mean()), stderr)
@@ -63,7 +70,12 @@ def log_likelihood(
 
 @torch.no_grad()
 def log_likelihoods(
-    pair: Pair, x: Any, *context: Any, particles: int = 1000, seed: int | None = None
+    pair: Pair,
+    x: Any,
+    *context: Any,
+    particles: int = 1000,
+    seed: int | None = None,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     r"""Estimate log p(x) for each row of x, shape (n,), as :func:`log_likelihood` does."""
     check_pair(pair)
@@ -72,7 +84,7 @@ def log_likelihoods(
         (x, *context) if context else x, name="x", missing=takes_missing(pair), dtype=weights_dtype(pair)
     )
     forget(pair)  # its weights may be others by now
-    with seeded(seed), evaluating(pair):
+    with seeded(seed_of(seed, generator)), evaluating(pair):
         values = torch.cat([_evidence(pair, batch, particles) for batch in batches_in_order(pair, data)])
     if not torch.isfinite(values).all():
         row = int((~torch.isfinite(values)).nonzero()[0])

@@ -13,7 +13,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from probgen.core import Density, ModelDensity, Transition, check_count, seeded
+from probgen.core import Density, ModelDensity, Transition, check_count, seed_of, seeded
 from probgen.evaluation.posterior.independent_draws import integrated_time, numbers, thinned
 from probgen.sampling import Chains
 
@@ -54,7 +54,8 @@ def simulation_based_calibration(
     observed: Collection[str] = (),
     simulations: int = 500,
     thin: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
+    generator: torch.Generator | None = None,
     **kwargs: Any,
 ) -> Calibration:
     r"""Test whether posteriors of a model are right: truths drawn from the prior, ranked among their draws.
@@ -73,7 +74,7 @@ def simulation_based_calibration(
         observed: names of the sites that are data, where the model does not observe them by itself.
         simulations: their number, at least 20.
         thin: of chains, every so many draws are ranked among; by default the sum of the autocorrelations.
-        seed: of the simulations and the ties.
+        seed, generator: of the simulations and the ties, one at most; seed 0 where not given.
 
     Raises:
         ValueError: for an improper prior, too few simulations, draws of other sites or shapes, and numbers
@@ -82,7 +83,7 @@ def simulation_based_calibration(
     See Talts et al. (2018), Validating Bayesian inference algorithms with simulation-based calibration;
     Modrák et al. (2023) for the log joint density; Säilynoja et al. (2022) for the test.
     """
-    simulations = check_count("simulations", simulations, least=20)
+    simulations, seed = check_count("simulations", simulations, least=20), seed_of(seed, generator, default=0)
     density = _observing(model, args, kwargs, observed, seed)
     truths, data = density.simulate(simulations, seed=seed)
     family = density.given(data)
@@ -132,7 +133,8 @@ def geweke_test(
     chains: int = 2000,
     rounds: int = 5,
     steps: int = 5,
-    seed: int = 0,
+    seed: int | None = None,
+    generator: torch.Generator | None = None,
     **kwargs: Any,
 ) -> JointTest:
     r"""Test whether a transition keeps the joint law of a model's latent values and data.
@@ -148,7 +150,7 @@ def geweke_test(
         chains: how many pairs.
         rounds: how often the data are drawn anew.
         steps: steps of the transition in a round.
-        seed: of everything.
+        seed, generator: of everything, one at most; seed 0 where not given.
 
     Raises:
         ValueError: for an improper prior, counts below 1, and draws that are not finite.
@@ -157,6 +159,7 @@ def geweke_test(
     """
     for name, value in {"chains": chains, "rounds": rounds, "steps": steps}.items():
         check_count(name, value)
+    seed = seed_of(seed, generator, default=0)
     density = _observing(model, args, kwargs, observed, seed)
     values, data = density.simulate(chains, seed=seed)
     fresh, fresh_data = density.simulate(chains, seed=seed + 1)

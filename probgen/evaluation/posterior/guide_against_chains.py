@@ -10,7 +10,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from probgen.core import Pair, check_count, evaluating, seeded
+from probgen.core import Pair, check_count, evaluating, seed_of, seeded
 from probgen.data import check_data
 from probgen.evaluation.likelihood.importance import check_pair, weighted_draws
 from probgen.evaluation.posterior.independent_draws import integrated_time, numbers, thinned
@@ -84,7 +84,8 @@ def guide_against_chains(
     *context: Tensor,
     particles: int = 4000,
     permutations: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
+    generator: torch.Generator | None = None,
 ) -> GuideAgainstChains:
     r"""Hold a guide q(z | x) against Markov chains on the posterior p(z | x), for each row of x.
 
@@ -105,7 +106,7 @@ def guide_against_chains(
         context: what else model and guide are given.
         particles: draws of the guide for each row, at least 250.
         permutations: of each test; max(1000, 200 n) where not given, enough to find a single row of n.
-        seed: of the guide's draws and the permutations.
+        seed, generator: of the guide's draws and the permutations, one at most; seed 0 where not given.
 
     Raises:
         ValueError: for chains of other sites or another number of rows, chains that are not finite, too few
@@ -115,7 +116,7 @@ def guide_against_chains(
     Gretton et al. (2012), A kernel two-sample test.
     """
     check_pair(pair)
-    particles = check_count("particles", particles)
+    particles, seed = check_count("particles", particles), seed_of(seed, generator, default=0)
     if not isinstance(chains, Chains):
         raise TypeError(
             f"chains should be Chains, as sampling.sample returns them, but is a {type(chains).__name__}"

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 from torch.quasirandom import SobolEngine
 
+from probgen.core import source_of
 from probgen.sampling.exact.laws_from_uniforms import ByUniforms
 from probgen.sampling.exact.tails.both_tails import example, quantile
 
@@ -54,8 +55,6 @@ def sample_qmc(
     """
     if not 1 <= n <= 2**_BITS:
         raise ValueError(f"n should be at least 1 and at most 2^{_BITS} but got {n}")
-    if generator is not None and seed is not None:
-        raise ValueError("generator or seed should be given but got both")
     while isinstance(law, Independent):
         law = law.base_dist
     if law.event_shape and not isinstance(law, ByUniforms):
@@ -69,8 +68,7 @@ def sample_qmc(
         raise ValueError(
             f"Sobol points should have at most {SobolEngine.MAXDIM} dimensions but the law takes {dimensions}"
         )
-    if seed is not None:
-        generator = torch.Generator().manual_seed(seed)
+    generator = generator if seed is None else source_of(generator, seed, "cpu")
     device = law.device if isinstance(law, ByUniforms) else example(law).device
     with torch.no_grad():
         u = _points(dimensions, n, scramble, generator).to(device)

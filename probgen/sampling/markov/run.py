@@ -34,6 +34,7 @@ def run(
     keep: Collection[str] | None = None,
     density: Density | None = None,
     generator: torch.Generator | None = None,
+    seed: int | None = None,
     progress: bool = False,
 ) -> Chains:
     r"""Step every chain ``draws`` x ``thin`` times and keep each ``thin``-th position.
@@ -55,7 +56,7 @@ def run(
         thin: steps per kept draw.
         keep: names of the sites to keep, where not all.
         density: names the draws and maps them to their support; without it they are one site, ``position``.
-        generator: source of randomness; torch's global one where not given.
+        generator, seed: source of randomness, one at most; torch's global generator where not given.
         progress: show a bar with the acceptance, the largest R-hat so far of the coordinates, and the
             divergences where there are any.
 
@@ -69,7 +70,7 @@ def run(
     if isinstance(init, RunState):
         state, device = init.state, init.state.position.device
         _require_own(transition, state)
-        if generator is None:
+        if generator is None and seed is None:
             generator = torch.Generator(device)
             try:
                 generator.set_state(init.generator_state)
@@ -79,7 +80,7 @@ def run(
                 ) from None
     else:
         state, device = transition.init(init), init.device
-    generator = source_of(generator, None, device)
+    generator = source_of(generator, seed, device)
     require_finite(density, state)
 
     # Chains that do not look at one another move in pieces that fit into the cache.

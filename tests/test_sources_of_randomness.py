@@ -1,0 +1,63 @@
+"""seed= and generator= are both taken wherever randomness enters, and never both at once."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+
+from probgen import data, evaluation, mmd, models, nets, sampling
+from probgen.core import Density
+
+X = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
+GREY = X.sigmoid()
+
+
+def story(y):
+    mu = pyro.sample("mu", dist.Normal(0.0, 1.0))
+    with pyro.plate("rows", len(y)):
+        pyro.sample("y", dist.Normal(mu, 1.0), obs=y)
+
+
+DENSITY = Density.from_model(story, X[:, 0])
+NORMAL = torch.distributions.Normal(0.0, 1.0)
+VAE = models.VAE(nets.NormalHead(nets.MLP(2, 1)), nets.NormalHead(nets.MLP(1, 2)))
+WALK = sampling.random_walk(DENSITY, scale=1.0)
+
+
+CALLS = {
+    "sample": lambda **s: sampling.sample(NORMAL, warmup=20, draws=5, progress=False, **s)["x"],
+    "run": lambda **s: sampling.run(WALK, torch.zeros(3, 1), draws=5, **s)["position"],
+    "sample_qmc": lambda **s: sampling.sample_qmc(NORMAL, 8, **s),
+    "model.sample": lambda **s: VAE.sample(3, **s),
+    "simulate": lambda **s: DENSITY.simulate(3, **s)[0]["mu"],
+    "predict": lambda **s: DENSITY.predict({"mu": torch.zeros(3)}, **s)["y"],
+    "binarise": lambda **s: data.binarise(GREY, **s),
+    "dequantise": lambda **s: data.dequantise(GREY.round(), 2, **s),
+    "target": lambda **s: data.target("banana").sample(5, **s),
+    "mmd_test": lambda **s: mmd.mmd_test(X, X + 0.3, permutations=99, **s).null,
+    "ksd_test": lambda **s: mmd.ksd_test(X, lambda x: -x, bootstraps=99, **s).null,
+    "deep_kernel_test": lambda **s: mmd.deep_kernel_test(X, X + 0.3, steps=2, permutations=99, **s).null,
+    "mmd2_fourier": lambda **s: torch.tensor(mmd.mmd2_fourier(X, X + 1, mmd.Gaussian(1.0), **s).value),
+    "mmd2_nystrom": lambda **s: torch.tensor(
+        mmd.mmd2_nystrom(X, X + 1, mmd.Gaussian(1.0), landmarks=3, **s).value
+    ),
+    "log_likelihoods": lambda **s: evaluation.log_likelihoods(VAE, X, particles=3, **s),
+    "log_likelihood": lambda **s: torch.tensor(evaluation.log_likelihood(VAE, X, particles=3, **s).value),
+    "classifier": lambda **s: torch.tensor(
+        evaluation.classifier_two_sample(X, torch.cat([X, -X]) + 0.5, folds=2, **s).accuracy
+    ),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_seeds_and_generators_decide_the_draws(call):
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    assert torch.equal(call(seed=1), call(seed=1))
+    generators = [torch.Generator().manual_seed(seed) for seed in (3, 3)]
+    first, again = (call(generator=generator) for generator in generators)
+    assert torch.equal(first, again)
+    assert torch.equal(state, torch.get_rng_state())  # torch's own generator is left alone
+    assert not torch.equal(first, call(seed=7)) or first.dim() == 0
+    with pytest.raises(ValueError, match="generator or seed, one at most"):
+        call(seed=1, generator=torch.Generator())
