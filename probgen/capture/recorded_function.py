@@ -4,7 +4,7 @@ A Markov chain calls its log-density thousands of times on tensors of one shape.
 as plain ATen operations, it costs neither Pyro's Python nor autograd's; compiled, it is a few loops. What
 Python computes from its own state is frozen in the recording, so that it is held against the function itself
 at calls 1, 2, 4, 8, ...: where it disagrees, or cannot be made, the function runs on as it is written and a
-log entry says why.
+log entry says why. The log-densities that a call evaluates are counted alike, however it runs.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from probgen.capture.modes import RECORD_CALLS, check_mode, compiling_pays
 from probgen.capture.replay import runner
 from probgen.capture.simplified import simplify
 from probgen.capture.traced_function import first_line, traced
+from probgen.core import Evaluations, count_evaluations, evaluations, set_evaluations
 
 logger = logging.getLogger("probgen")
 
@@ -77,6 +78,7 @@ class Recorded:
         self._open: dict[object, GraphModule] = {}  # those that may still be compiled
         self._asked: set[object] = set()  # those for which more calls are expected than before
         self._called: Counter[object] = Counter()
+        self._evaluated: dict[object, Evaluations] = {}  # by a call, as the function counts them
         self._given_up = False
 
     def __call__(self, *args: Tensor) -> tuple[Tensor, ...]:
@@ -90,8 +92,11 @@ class Recorded:
         with torch.no_grad():
             found = tuple(self._graphs[form](*args))
         if self._called[form] & (self._called[form] - 1):
+            count_evaluations(*self._evaluated[form])
             return found
+        before = evaluations()
         expected = self._function(*args)
+        self._evaluated[form] = evaluations().since(before)
         if rows_agree(found, expected):
             return found
         self._give_up("its results differ from those of the function: does it keep a state, or draw?")
@@ -107,6 +112,7 @@ class Recorded:
     def _make(self, form: object, args: tuple[Tensor, ...]) -> bool:
         """Record the function, or compile what was recorded, whichever is due; say whether that went well."""
         self._asked.discard(form)
+        before = evaluations()
         try:
             graph = self._open.pop(form, None)
             if graph is None:
@@ -122,6 +128,8 @@ class Recorded:
         except Exception as error:  # whatever a user's function, or the compiler, may raise
             self._give_up(f"{type(error).__name__}: {first_line(error)}")
             return False
+        finally:
+            set_evaluations(before)  # a trace calls the function, but evaluates nothing
         return True
 
     def _give_up(self, reason: str) -> None:

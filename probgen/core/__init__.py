@@ -22,6 +22,12 @@ from probgen.core.contracts import (
 )
 from probgen.core.counts import check_count
 from probgen.core.density.density import Density
+from probgen.core.density.evaluation_counts import (
+    Evaluations,
+    count_evaluations,
+    evaluations,
+    set_evaluations,
+)
 from probgen.core.density.model_density import ModelDensity
 from probgen.core.density.pair_density import PairDensity
 from probgen.core.faults import FaultFinder, NotFinite
@@ -43,6 +49,7 @@ __all__ = [
     "Conditional",
     "Density",
     "Estimate",
+    "Evaluations",
     "FaultFinder",
     "GenerativeModel",
     "ModelDensity",
@@ -54,9 +61,11 @@ __all__ = [
     "Transition",
     "check_count",
     "check_seed",
+    "count_evaluations",
     "default_generator",
     "drawing_from",
     "evaluating",
+    "evaluations",
     "is_data",
     "is_derived",
     "is_factor",
@@ -67,6 +76,7 @@ __all__ = [
     "sample_sites",
     "seed_of",
     "seeded",
+    "set_evaluations",
     "sharing",
     "site_log_prob",
     "source_of",

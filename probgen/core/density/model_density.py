@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map
 from probgen.core.density.at_positions import log_prob_at
 from probgen.core.density.bijectors import Logistic, innermost
 from probgen.core.density.density import Density
+from probgen.core.density.evaluation_counts import count_evaluations
 from probgen.core.density.mapped import Named, Values, mapped, tolerant
 from probgen.core.density.stories import Start, Story
 from probgen.core.density.why_one_by_one import line_and_cure
@@ -113,6 +114,7 @@ class ModelDensity(Density):
     def unconstrained_log_prob(self, position: Tensor) -> Tensor:
         if not self._dependent and not self._placed:
             return super().unconstrained_log_prob(position)
+        count_evaluations(position.shape[:-1].numel())
         return self._each(self._story.log_joint_at, self._split(position), self._inner_shapes)
 
     def log_volume(self, position: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probgen.core import Density, ModelDensity, PairDensity, Transition
+from probgen.core import Density, Evaluations, ModelDensity, PairDensity, Transition
 from probgen.sampling.markov import arviz_groups, diagnosis
 from probgen.sampling.markov import chains_from_elsewhere as elsewhere
 from probgen.sampling.markov.dependence import of_ranks
@@ -39,7 +39,9 @@ class Chains:
         statistics: by name, shape [chain, draw, \*batch]: ``log_prob`` on the unconstrained scale and
             ``acceptance``, the mean probability of accepting a proposal since the draw before; of some
             transitions ``divergent``, how often a proposal diverged, and ``energy``; of tempered ones
-            how often neighbouring levels swapped, ``swapped`` [chain, draw, pair], and ``round_trip``.
+            how often neighbouring levels swapped, ``swapped`` [chain, draw, pair], and ``round_trip``;
+            ``evaluations`` and ``gradients``, how often the log-density and its gradient were evaluated
+            since the draw before (the leapfrog steps of "hmc").
         state: continues the run; none where the draws are another program's.
         density: what was drawn from.
         target_acceptance: the acceptance for which the transition was tuned, where it was.
@@ -48,9 +50,12 @@ class Chains:
     Attributes:
         transition: how the chains moved, where a run made them: ``run(chains.transition, chains.state,
             draws=..., density=chains.density)`` goes on.
+        warm_up: log-densities and gradients that were evaluated for all chains together before the first
+            draw: to find starting points and to tune.
     """
 
     transition: Transition | None = None
+    warm_up = Evaluations()
 
     def __init__(
         self,

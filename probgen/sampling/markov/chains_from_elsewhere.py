@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 Named = dict[str, Tensor]
 
-OF_ARVIZ = {"log_prob": "lp", "acceptance": "acceptance_rate", "divergent": "diverging", "energy": "energy"}
+OF_ARVIZ = {
+    "log_prob": "lp",
+    "acceptance": "acceptance_rate",
+    "divergent": "diverging",
+    "energy": "energy",
+    "gradients": "n_steps",
+}
 """What ArviZ calls the statistics of chains."""
 
 _OF_STAN = {
@@ -24,6 +30,7 @@ _OF_STAN = {
     "acceptance": "accept_stat__",
     "divergent": "divergent__",
     "energy": "energy__",
+    "gradients": "n_leapfrog__",
 }
 _CHAIN = ("chain", ".chain", "chain__")
 _ORDER = (".iteration", "iteration", "draw", ".draw", "draw__", "iter__")

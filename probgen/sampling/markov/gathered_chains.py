@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from probgen.core import Evaluations
 from probgen.sampling.markov.chains import Chains
 
 
@@ -43,6 +44,7 @@ def gathered(chains: Chains) -> Chains:
         interrupted=chains.interrupted,
     )
     together.transition = chains.transition
+    together.warm_up = Evaluations(*(sum(parts) for parts in zip(*_all(tuple(chains.warm_up)), strict=True)))
     return together
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from probgen.core import Density, Transition, check_count, source_of
+from probgen.core import Density, Transition, check_count, evaluations, source_of
 from probgen.sampling.markov.chains import Chains, RunState
 from probgen.sampling.markov.interrupts import Interrupts
 from probgen.sampling.markov.moves.cache_pieces import ByChain, cut, joined, pieces
@@ -66,6 +66,7 @@ def run(
     """
     draws = check_count("draws", draws)
     thin = check_count("thin", thin)
+    begun = evaluations()
     # Where the chains stand: at the end of an earlier run, with its random numbers, or at given positions.
     if isinstance(init, RunState):
         state, device = init.state, init.state.position.device
@@ -91,6 +92,7 @@ def run(
     # State and generator of the last whole draw: an interrupted run can go on from there.
     reached = RunState(state, generator.get_state())
     interrupted = False
+    before = evaluations()
     agreement = Agreement() if progress else None
     with (
         tqdm(total=draws, disable=not progress, unit="draw") as bar,
@@ -124,6 +126,7 @@ def run(
     draws_of_sites = kept.collected(statistics.done)
     chains = Chains(draws_of_sites, statistics=found, state=reached, density=density, interrupted=interrupted)
     chains.transition = transition
+    chains.warm_up = before.since(begun)
     return chains
 
 
@@ -197,6 +200,7 @@ class _Statistics:
     def __init__(self, draws: int, thin: int, chains: int) -> None:
         self._draws, self._thin, self._chains = draws, thin, chains
         self._kept: dict[str, Tensor] = {}
+        self._evaluated = [evaluations()]
         self.done = 0
 
     def add(self, info: Any, rows: slice) -> None:
@@ -212,6 +216,7 @@ class _Statistics:
 
     def end_draw(self, log_prob: Tensor) -> None:
         self._slot("log_prob", log_prob, log_prob.dtype).copy_(log_prob)
+        self._evaluated.append(evaluations())
         self.done += 1
 
     def shown(self) -> dict[str, str]:
@@ -223,7 +228,15 @@ class _Statistics:
         return words
 
     def collected(self) -> dict[str, Tensor]:
-        return {name: value[: self.done].transpose(0, 1) for name, value in self._kept.items()}
+        found = {name: value[: self.done].transpose(0, 1) for name, value in self._kept.items()}
+        like, ends = found["log_prob"], self._evaluated[: self.done + 1]
+        for name, total in zip(("evaluations", "gradients"), zip(*ends, strict=True), strict=True):
+            # All chains, and members of a batch, are evaluated together, so that each has the same number.
+            counts = torch.tensor(total).diff()
+            if counts.any():
+                shape = (1, -1, *[1] * (like.dim() - 2))
+                found[name] = (counts / like[:, 0].numel()).to(like.device).reshape(shape).expand(like.shape)
+        return found
 
     def _slot(self, name: str, value: Tensor, dtype: torch.dtype) -> Tensor:
         if name not in self._kept:

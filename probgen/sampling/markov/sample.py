@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from probgen.capture.recorded_function import Wrap, wrapper
-from probgen.core import Density, check_count, source_of
+from probgen.core import Density, check_count, evaluations, source_of
 from probgen.sampling.markov.chains import Chains
 from probgen.sampling.markov.moves.barker import barker_kernel
 from probgen.sampling.markov.moves.cache_pieces import pieces
@@ -156,7 +156,7 @@ def sample(
     >>> bool(abs(chains["x"].mean() - 3) < 0.1)
     True
     """
-    method = None if method is None else _known(method)
+    method = None if method is None else method_called(method)
     if isinstance(warmup, str) and warmup != "auto":
         raise ValueError(f"warmup should be a number of steps or 'auto' but got {warmup!r}")
     # The target, and where the chains start.
@@ -165,6 +165,7 @@ def sample(
     thin = check_count("thin", thin)
     density = density_of(target, arguments, dim=dim, support=support)
     generator = source_of(generator, seed, density.device)
+    begun = evaluations()
     if isinstance(init, str) and init not in ("prior", "optimum"):
         raise ValueError(f"init should be values, 'prior' or 'optimum' but got {init!r}")
     if init is None or isinstance(init, str):
@@ -195,6 +196,7 @@ def sample(
         generator=generator,
         progress=progress,
     )
+    tuned = evaluations()
     drawn = run(
         transition,
         position,
@@ -206,10 +208,11 @@ def sample(
         progress=progress,
     )
     drawn.target_acceptance = acceptance
+    drawn.warm_up = drawn.warm_up.plus(tuned.since(begun))
     return drawn
 
 
-def _known(method: str) -> str:
+def method_called(method: str) -> str:
     """Return the name of a method as the table has it."""
     name = method.lower().replace("-", "_").replace(" ", "_")
     if name == "nuts":

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probgen.core import Density
+from probgen.core import Density, count_evaluations
 
 CLIMBS = 4
 """Points from which a mode is sought."""
@@ -53,6 +53,7 @@ def _climb(density: Density, start: Tensor, length: float) -> tuple[Tensor, bool
         with torch.enable_grad():
             value = -density.unconstrained_log_prob(here[None]).sum()
             (slope,) = torch.autograd.grad(value, here)
+        count_evaluations(0, gradients=1)
         if not (value.isfinite() and slope.isfinite().all()):
             inside = False
             return np.inf, np.zeros_like(units)

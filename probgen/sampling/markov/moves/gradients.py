@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from probgen.core import Density
+from probgen.core import Density, count_evaluations
 from probgen.sampling.markov.moves.saved_states import saved
 
 
@@ -29,6 +29,7 @@ def with_gradient(density: Density) -> Callable[[Tensor], GradientState]:
             position = position.detach().requires_grad_()
             log_prob = density.unconstrained_log_prob(position)
             (gradient,) = torch.autograd.grad(log_prob.sum(), position)
+        count_evaluations(0, gradients=log_prob.numel())
         return GradientState(position.detach(), log_prob.detach(), gradient)
 
     return evaluate

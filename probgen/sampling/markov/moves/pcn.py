@@ -15,7 +15,7 @@ from torch.distributions import (
 )
 
 from probgen.capture.recorded_function import Wrap, as_written
-from probgen.core import Transition, drawing_from
+from probgen.core import Transition, count_evaluations, drawing_from
 from probgen.sampling.markov.moves.cache_pieces import ByChain
 from probgen.sampling.markov.moves.metropolis import Info, Kernel, State, choose, judge, standard_uniform
 
@@ -75,6 +75,7 @@ def pcn_kernel(
 
     def init(position: Tensor) -> State:
         log_prob = log_likelihood(position)
+        count_evaluations(log_prob.numel())
         if log_prob.shape != position.shape[:-1]:
             raise ValueError(
                 f"log_likelihood should return shape {tuple(position.shape[:-1])} "
