@@ -10,9 +10,9 @@ from scipy import stats
 from torch import nn
 
 import probgen as pg
-from probgen import nets
+from probgen import nets, sampling
 from probgen.core import FaultFinder, NotFinite
-from probgen.evaluation import log_likelihoods
+from probgen.evaluation import guide_against_chains, log_likelihoods
 from probgen.models import VAE
 from probgen.nets.counts import NegativeBinomial
 from tests.laws import assert_power, check_goodness_of_fit, check_moments, of_scipy
@@ -301,6 +301,19 @@ def test_a_training_names_the_column_that_is_wrong():
     vae = VAE(nets.NormalHead(nets.Joined(nets.MLP(17, 1), nets.MixedInput(KINDS))), head_of_one())
     with pytest.raises(ValueError, match="column 'income' should be above 0 as it is positive"):
         pg.fit(pg.SVI(vae.float()), x.float(), steps=3, progress=False)
+
+
+def test_chains_and_the_guide_have_the_posterior_given_what_is_there():
+    x, _ = observed_blocks()
+    few = x[x.isnan().any(1)][:3]
+    pair = linear_pair()
+    options = {"warmup": 100, "draws": 200, "seed": 0, "progress": False}
+    chains = sampling.sample(pair.posterior(few), **options)
+    exact = pair.encoder(few)
+    found = chains["z"].flatten(0, 1)
+    assert ((found.mean(0) - exact.mean).abs() < 0.1).all()
+    assert ((found.std(0) - exact.stddev).abs() < 0.1).all()
+    assert guide_against_chains(pair, few, chains, seed=0).failures() == []
 
 
 def test_a_value_that_is_missing_is_no_fault():

@@ -10,7 +10,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from probgen.core import Pair, check_count, evaluating, seed_of, seeded
+from probgen.core import Pair, check_count, evaluating, seed_of, seeded, takes_missing
 from probgen.data import check_data
 from probgen.evaluation.likelihood.importance import check_pair, weighted_draws
 from probgen.evaluation.posterior.independent_draws import integrated_time, numbers, thinned
@@ -127,7 +127,7 @@ def guide_against_chains(
         raise TypeError(
             f"x should be the tensor of the rows whose posterior was sampled but is a {type(x).__name__}"
         )
-    check_data((x, *context), name="x")
+    check_data((x, *context), name="x", missing=takes_missing(pair))
     # Draws z ~ q(z | x) with their log p(z, x) and log q, and draws of the chains thinned to be independent.
     with torch.no_grad(), seeded(seed), evaluating(pair):
         shared = shares_sites(pair, (x, *context))
