@@ -22,6 +22,10 @@ data_app = typer.Typer(help="What data there are, where they lie, and how to get
 app.add_typer(data_app, name="data")
 
 Device = Annotated[str, typer.Option(help="torch device, such as cpu, cuda or cuda:1.")]
+Kinds = Annotated[
+    str | None,
+    typer.Option(help="Kinds of a table's columns where found wrong, as in town=categorical,id=none."),
+]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
 _traceback = False
 
@@ -53,6 +57,7 @@ def compare(
     repeats: Annotated[
         int | None, typer.Option(help="Fits and draws of each method, each under its own seed.", min=1)
     ] = None,
+    kinds: Kinds = None,
     seed: Seed = 0,
     device: Device = "cpu",
     out: Annotated[
@@ -69,7 +74,7 @@ def compare(
     from probgen.recipes.task import settle_threads
 
     folder = comparing.new_folder(name, out)
-    task = recipes.load(name, device=device_of(device), seed=seed)
+    task = recipes.load(name, device=device_of(device), seed=seed, kinds=kinds)
     settle_threads(task)
     chosen = comparing.choose(task, _split(methods))
     result = comparing.run(task, chosen, _split(metrics), n=n, repeats=repeats, seed=seed)
@@ -86,6 +91,7 @@ def train(
         str | None,
         typer.Option(help="A data set or your own file; digits if not given, or the resumed run's."),
     ] = None,
+    kinds: Kinds = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps, of each stage.", min=1)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Data per step.", min=1)] = None,
     seed: Annotated[
@@ -109,7 +115,9 @@ def train(
     given = {key: value for key, value in options.items() if value is not None}
     where = device_of(device)
     fabric = runs.fabric(where, devices=devices, nodes=nodes, strategy=strategy, precision=precision)
-    runs.train(recipe, data, folder, device=where, seed=seed, resume=resume, fabric=fabric, **given)
+    runs.train(
+        recipe, data, folder, device=where, seed=seed, resume=resume, kinds=kinds, fabric=fabric, **given
+    )
 
 
 @app.command()

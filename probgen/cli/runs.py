@@ -14,6 +14,7 @@ from probgen.core import Objective
 from probgen.recipes import Task
 from probgen.recipes.run_folder import (
     DEFAULTS,
+    KINDS,
     OPTIONS,
     RUN,
     check_unchanged,
@@ -62,6 +63,7 @@ def train(
     device: torch.device,
     seed: int | None = None,
     resume: bool,
+    kinds: str | None = None,
     fabric: Fabric | None = None,
     **options: Any,
 ) -> None:
@@ -70,11 +72,11 @@ def train(
     What is not given is that of the run that is resumed, where there is one.
     """
     first = fabric is None or fabric.is_global_zero
-    given = {"model": name, "data": data, "seed": seed} | options
+    given = {"model": name, "data": data, "seed": seed, KINDS: kinds} | options
     with writable(folder):
         about = with_digest(DEFAULTS | _before(folder, given, resume=resume))
     options = {key: about[key] for key in OPTIONS if key in about}
-    task = recipes.load(about["data"], device=device).holding_out()
+    task = recipes.load(about["data"], device=device, kinds=about.get(KINDS)).holding_out()
     settle_threads(task)
     torch.manual_seed(about["seed"])
     recipe = recipes.make(name, task)
@@ -109,9 +111,9 @@ def _before(folder: Path, given: dict[str, Any], *, resume: bool) -> dict[str, A
     check_unchanged(folder, before)
     if recipes.is_file(given.get("data", "")):
         given["data"] = str(Path(given["data"]).resolve())
-    for key in ("model", "data", "seed"):
-        if before[key] != given.get(key, before[key]):
-            raise ValueError(f"the run in {folder} has {key} {before[key]!r} but got {given[key]!r}")
+    for key in ("model", "data", "seed", KINDS):
+        if before.get(key) != given.get(key, before.get(key)):
+            raise ValueError(f"the run in {folder} has {key} {before.get(key)!r} but got {given[key]!r}")
     return before | given
 
 

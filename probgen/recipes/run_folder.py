@@ -17,6 +17,9 @@ from probgen.recipes.training import restore
 RUN = "run.json"
 DEFAULTS: dict[str, Any] = {"data": "digits", "seed": 0}
 OPTIONS = ("steps", "batch_size")
+KINDS = "kinds"
+"""The key of the kinds of a table's columns, where the user named some."""
+
 FILE = "sha256"
 """The key of the SHA-256 of data that are a user's own file or folder."""
 
@@ -38,7 +41,7 @@ def restored(folder: Path, *, device: torch.device | str = "cpu") -> Restored:
     """
     about = read_about(folder)
     check_unchanged(folder, about)
-    task = load(about["data"], device=device).holding_out()
+    task = load(about["data"], device=device, kinds=about.get(KINDS)).holding_out()
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(about["seed"])
         recipe = make(about["model"], task)
@@ -79,7 +82,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     try:
         about = json.loads(path.read_text())
         about["model"], about["data"], about["seed"]
-        if not about.keys() <= {*DEFAULTS, "model", FILE, *OPTIONS}:
+        if not about.keys() <= {*DEFAULTS, "model", FILE, KINDS, *OPTIONS}:
             raise KeyError("another version's")
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"the run folder {folder} is damaged: {RUN} cannot be read") from error

@@ -24,7 +24,9 @@ MOST_LEVELS = 33
 """Grey levels beyond which a user's own pictures are rounded to 17."""
 
 
-def load(name: str | Path, *, device: torch.device | str = "cpu", seed: int = 0) -> Task:
+def load(
+    name: str | Path, *, device: torch.device | str = "cpu", seed: int = 0, kinds: str | None = None
+) -> Task:
     """Return the data set called ``name``, or a file or folder of the user's own, as a task on a device.
 
     A file is read by :func:`probgen.data.read`. Of a table with missing values only whole rows are compared,
@@ -32,12 +34,15 @@ def load(name: str | Path, *, device: torch.device | str = "cpu", seed: int = 0)
 
     MNIST is binarised, x ~ Bernoulli(grey): the test images and the training images that are compared once,
     with the same noise each time; models learn from fresh noise. The ``seed`` is that of the exact draws of a
-    two-dimensional target. Raises ValueError for a name that is not known and no file, and for data that no
-    recipe suits.
+    two-dimensional target; ``kinds`` names those of a table's columns where they are found wrong, as in
+    "town=categorical,visits=real,id=none". Raises ValueError for a name that is not known and no file, and for
+    data that no recipe suits.
     """
     where = torch.device(device)
     if is_file(name):
-        return _own(Path(name), where)
+        return _own(Path(name), where, kinds)
+    if kinds is not None:
+        raise ValueError(f"kinds are those of columns of a table of one's own but {str(name)!r} is none")
     name = str(name)
     if name in data.TARGETS:
         return _plane(data.target(name), where, seed)
@@ -59,9 +64,20 @@ def short_name(name: str) -> str:
     return Path(name).resolve().stem if is_file(name) else name
 
 
-def _own(path: Path, device: torch.device) -> Task:
+def kinds_named(words: str) -> dict[Any, str | None]:
+    """Return kinds by column, as data.read takes them, from "town=categorical,id=none"."""
+    kinds: dict[Any, str | None] = {}
+    for part in words.split(","):
+        column, equals, kind = (piece.strip() for piece in part.rpartition("="))
+        if not equals or not column or not kind:
+            raise ValueError(f"kinds should be written as town=categorical,id=none but hold {part.strip()!r}")
+        kinds[column] = None if kind == "none" else kind
+    return kinds
+
+
+def _own(path: Path, device: torch.device, kinds: str | None) -> Task:
     """Return a user's own data as a task."""
-    found = data.read(path)
+    found = data.read(path, kinds=None if kinds is None else kinds_named(kinds))
     about = {"file": str(path.resolve()), "SHA-256": data.digest_of(path)}
     if isinstance(found, data.Table):
         task = _table(found, device)
@@ -71,6 +87,8 @@ def _own(path: Path, device: torch.device) -> Task:
                 f"{len(task.train.complete)} and {len(task.test.complete)}"
             )
         return replace(task, facts=about | task.facts)
+    if kinds is not None:
+        raise ValueError(f"kinds are those of columns of a table but {path} is none")
     if not isinstance(found, data.Images):
         kind = "text" if isinstance(found, data.Text) else "sequences"
         raise ValueError(f"{path} holds {kind}, which no recipe suits yet: read it with data.read")

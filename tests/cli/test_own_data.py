@@ -123,6 +123,29 @@ def test_a_training_on_a_table_is_drawn_from_in_its_units(probgen, tmp_path):
         assert "as it was (SHA-256 " in refused(probgen(*call))
 
 
+def test_kinds_are_named_on_the_command_line_and_kept_by_a_run(probgen, tmp_path):
+    people().to_csv(tmp_path / "my.csv", index=False)
+    given = ("train", "vae", "--data", "my.csv", "--steps", 2, "--batch-size", 32)
+    assert probgen(*given, "--kinds", "visits=categorical, town=none")[0] == 0
+    folder = tmp_path / "runs" / "vae-my"
+    assert json.loads((folder / "run.json").read_text())["kinds"] == "visits=categorical, town=none"
+    assert probgen("sample", folder, "-n", 20)[0] == 0
+    drawn = pd.read_csv(folder / "samples.csv")
+    assert list(drawn.columns) == ["age", "visits", "ill"]
+    assert set(drawn.visits) <= set(people().visits)
+    assert probgen(*given[:4], "--steps", 3, "--resume")[0] == 0
+    other = ("--kinds", "visits=real", "--resume")
+    assert "has kinds 'visits=categorical, town=none' but got 'visits=real'" in refused(
+        probgen(*given, *other)
+    )
+    compared = ("compare", "my.csv", *QUICK, "--kinds")
+    assert "kinds should be written as town=categorical,id=none but hold 'town'" in refused(
+        probgen(*compared, "town")
+    )
+    assert "the kind of column 'town' should be of real" in refused(probgen(*compared, "town=ordinal"))
+    assert "'digits' is none" in refused(probgen("compare", "digits", *QUICK, "--kinds", "a=real"))
+
+
 def test_arrays_of_pictures_are_compared(probgen, tmp_path):
     pictures = np.random.default_rng(0).integers(0, 256, (60, 5, 4), dtype=np.uint8)
     np.save(tmp_path / "pictures.npy", pictures)
