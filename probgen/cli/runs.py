@@ -109,7 +109,7 @@ def _before(folder: Path, given: dict[str, Any], *, resume: bool) -> dict[str, A
         raise ValueError(f"the run folder {folder} holds a run: pass --resume or choose another with --out")
     before = read_about(folder)
     check_unchanged(folder, before)
-    if recipes.is_file(given.get("data", "")):
+    if "data" in given and recipes.is_file(given["data"]):
         given["data"] = str(Path(given["data"]).resolve())
     for key in ("model", "data", "seed", KINDS):
         if before.get(key) != given.get(key, before.get(key)):

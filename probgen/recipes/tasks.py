@@ -35,8 +35,8 @@ def load(
     MNIST is binarised, x ~ Bernoulli(grey): the test images and the training images that are compared once,
     with the same noise each time; models learn from fresh noise. The ``seed`` is that of the exact draws of a
     two-dimensional target; ``kinds`` names those of a table's columns where they are found wrong, as in
-    "town=categorical,visits=real,id=none". Raises ValueError for a name that is not known and no file, and for
-    data that no recipe suits.
+    "town=categorical,visits=real,id=none". Raises ValueError for a name that is not known and no file, and
+    for data that no recipe suits.
     """
     where = torch.device(device)
     if is_file(name):
