@@ -181,3 +181,23 @@ def test_a_law_that_validates_where_it_is_scored_is_named_by_its_site(caplog):
     assert "'slope'" in caplog.text
     assert "validate_args=False" in caplog.text
     assert "aten" not in caplog.text
+
+
+def test_after_a_discrete_site_chains_walk_on_the_value():
+    """Quantiles may hang on what is summed out, of which x would then be another function for each value."""
+    shift = torch.tensor([0.0, 2.0], dtype=torch.float64)
+
+    def model():
+        k = pyro.sample("k", dist.Bernoulli(torch.tensor(0.3, dtype=torch.float64))).long()
+        law = InverseCDF(icdf=lambda u: logistic_quantile(u) + shift[k], dtype=torch.float64)
+        pyro.sample("x", law)
+
+    density = Density.from_model(model)
+    x = torch.tensor([-1.0, 0.5, 3.0], dtype=torch.float64)
+
+    def logistic(x):
+        return (-x - 2 * torch.nn.functional.softplus(-x)).exp()
+
+    expected = (0.7 * logistic(x) + 0.3 * logistic(x - 2)).log()
+    torch.testing.assert_close(density.log_prob({"x": x}), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(density.unconstrained_log_prob(x[:, None]), expected, rtol=1e-6, atol=1e-6)

@@ -189,3 +189,19 @@ def test_a_point_is_refused_where_chains_would_not_find_it():
 def test_numbers_of_no_law_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         priors.SpikeAndSlab(**arguments)
+
+
+def test_how_probable_effects_are_may_be_learned():
+    """The inclusion is a latent site: many chains in one run, and the prior's own mean share of zeros."""
+
+    def model():
+        w = pyro.sample("w", dist.Beta(2.0, 6.0))
+        with pyro.plate("effects", 3):
+            pyro.sample("effect", priors.SpikeAndSlab(w, slab=2.0))
+
+    density = Density.from_model(model)
+    assert density.vectorised
+    settings = {"chains": 256, "warmup": 200, "draws": 50, "seed": 0, "progress": False}
+    effect = sample(density, **settings)["effect"]
+    assert (effect == 0).double().mean().item() == pytest.approx(0.75, abs=0.02)
+    assert effect[effect != 0].std().item() == pytest.approx(2.0, abs=0.1)
