@@ -190,4 +190,6 @@ class GivenCdf:
         return (self._given(x).to(torch.float64) - below) / (above - below)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        return slope(self.cdf, x, self.name).log()
+        below, above = self._range()
+        rise = slope(lambda x: self._given(x).to(torch.float64), x, self.name)
+        return rise.log() - (above - below).log()
