@@ -50,6 +50,7 @@ def as_points(*, lead: int = 1, **samples: Sample) -> Points:
 
     Raises:
         ValueError: for columns that are not numbers, and for other names.
+        TypeError: for what is no sample.
     """
     like = next((x for x in samples.values() if isinstance(x, Tensor) and x.is_floating_point()), None)
     named = {argument: _by_name(argument, sample, like) for argument, sample in samples.items()}
@@ -67,7 +68,10 @@ def as_points(*, lead: int = 1, **samples: Sample) -> Points:
         else:
             leading = 2 if argument in chains else lead if isinstance(sample, Mapping) else 1
             tensors[argument] = torch.cat([_flat(argument, name, parts[name], leading) for name in order], -1)
-    if with_names and all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+    for argument, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{argument} should be a tensor but is a {type(tensor).__name__}")
+    if with_names:
         widest = _widest(tensors.values())
         tensors = {argument: tensor.to(widest) for argument, tensor in tensors.items()}
     return Points(tensors, chains)
