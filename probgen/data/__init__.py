@@ -11,21 +11,25 @@ from probgen.data.missing import filled, observed
 from probgen.data.own_files import Sequences, Text, read
 from probgen.data.ragged import Ragged
 from probgen.data.sources import Source, source
+from probgen.data.sprites import DSprites, Factored, Sprites, split_of_sprites, sprites
 from probgen.data.tables import Table, diabetes, table
 from probgen.data.targets import TARGETS, Target, target
 
 __all__ = [
     "TARGETS",
     "Binarised",
+    "DSprites",
     "Data",
     "Dequantised",
     "Entry",
+    "Factored",
     "Images",
     "Indexable",
     "MemoryMapped",
     "Ragged",
     "Sequences",
     "Source",
+    "Sprites",
     "Table",
     "Target",
     "Text",
@@ -45,6 +49,8 @@ __all__ = [
     "quantise",
     "read",
     "source",
+    "split_of_sprites",
+    "sprites",
     "suggest",
     "table",
     "target",

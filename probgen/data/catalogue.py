@@ -30,6 +30,13 @@ def listing() -> list[Entry]:
         "inside scikit-learn",
         "public",
     )
+    sprites = Entry(
+        "sprites",
+        "1",
+        "12,000 of 737,280 white shapes on black, 64x64, with their factors, as in dSprites",
+        "computed, no file",
+        "none needed",
+    )
     real = [
         Entry(name, source.version, source.what, _place(name), source.licence)
         for name, source in SOURCES.items()
@@ -38,7 +45,7 @@ def listing() -> list[Entry]:
         Entry(target.name, target.version, target.what, "computed, no file", "none needed")
         for target in TARGETS.values()
     ]
-    return [digits, *real, diabetes, *targets]
+    return [digits, *real, diabetes, sprites, *targets]
 
 
 def where(name: str) -> str:

@@ -135,11 +135,28 @@ def _mnist(device: torch.device) -> Task:
     return _images(images, train, test, facts, levels=2)
 
 
+def _sprites(device: torch.device) -> Task:
+    images = data.sprites()
+    facts = {
+        "data": f"{images.name}, version {images.version}, drawn here",
+        "classes": "3 shapes, of 6 sizes, 40 orientations and 32x32 places",
+        "pixels": "0 or 1",
+    }
+    train = _rows(images.train, images.train_labels, device)
+    test = _rows(images.test, images.test_labels, device)
+    return _images(images, train, test, facts, images.levels)
+
+
 def _diabetes(device: torch.device) -> Task:
     return _table(data.diabetes(), device)
 
 
-_REAL: dict[str, Callable[[torch.device], Task]] = {"digits": _digits, "mnist": _mnist, "diabetes": _diabetes}
+_REAL: dict[str, Callable[[torch.device], Task]] = {
+    "digits": _digits,
+    "mnist": _mnist,
+    "sprites": _sprites,
+    "diabetes": _diabetes,
+}
 
 
 def _table(table: data.Table, device: torch.device) -> Task:
