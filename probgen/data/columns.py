@@ -20,6 +20,12 @@ MOST_LEVELS = 100
 FEW = 20
 """Whole numbers that are no counts are categories where so many at most are different."""
 
+LARGEST = 1e150
+"""The largest magnitude of a number, whose square is one too."""
+
+_WRITTEN_OTHERWISE = re.compile(r"[-+(]?\s*[$€£¥]?\s*[-+]?\d[\d.,'’_\s]*\s*[%$€£¥)]?")
+"""A number with a thousands separator, a decimal comma, a currency or a percent sign."""
+
 _DATE = re.compile(r"\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([T ]\d{1,2}:.*)?\s*")
 
 
@@ -74,7 +80,7 @@ class Column:
         values = codes * self.sd + self.mean if self.kind == "real" else codes
         values = values * self.typical if self.kind == "positive" else values
         values = np.round(values) if self.whole else values
-        return pd.Series(values).astype(self.dtype)
+        return _typed(pd.Series(values), self.dtype)
 
     def _places(self, values: pd.Series) -> np.ndarray:
         import pandas as pd
@@ -131,25 +137,29 @@ def found_kind(values: pd.Series) -> tuple[str | None, str]:
     start at 0 or above and their variance is no less than their mean, as that of any mixture of Poisson laws,
     but for two standard errors; else categorical where at most 20 are different. Other numbers are
     positive where all are above 0 and the largest is at least twice the smallest (within less, a normal law
-    is as good), else real. Left out are columns that are empty, constant, dates, row numbers, or words of
-    which more than 100 are different.
+    is as good), else real. Left out are columns that are empty, constant, dates, row numbers, lists, or words
+    of which more than 100 are different, or all of more than 20.
     """
     from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype, is_timedelta64_dtype
 
     some = values.dropna()
-    distinct = some.unique()
+    try:
+        distinct = some.unique()
+    except TypeError:  # lists, mappings, sets
+        return None, f"no numbers or words but a {type(some.iloc[0]).__name__} in a row"
     if not len(some):
         return None, "all values are missing"
     if is_datetime64_any_dtype(values.dtype) or is_timedelta64_dtype(values.dtype):
         return None, "dates and times"
     if len(distinct) == 1:
         return None, f"constant, {distinct[0]}"
+    numeric = is_numeric_dtype(values.dtype)
+    x = _numbers(values.name, values) if numeric else np.zeros(0)
+    x = x[~np.isnan(x)]
     if len(distinct) == 2:
         return "binary", ""
-    if not is_numeric_dtype(values.dtype):
+    if not numeric:
         return _kind_of_words(values, distinct)
-    x = _numbers(values.name, values)
-    x = x[~np.isnan(x)]
     if (x == np.round(x)).all():
         if len(distinct) == len(values) and np.ptp(x) == len(x) - 1 and (np.diff(x) == 1).all():
             return None, "row numbers"
@@ -171,14 +181,15 @@ def _kind_of_words(values: pd.Series, distinct: Any) -> tuple[str | None, str]:
     odd = (numeric.isna() & values.notna()).to_numpy()
     if not odd.any():
         return found_kind(numeric)
-    if len(distinct) > MOST_LEVELS and odd.mean() < 0.5:
+    meant = np.array([bool(_WRITTEN_OTHERWISE.fullmatch(str(value))) for value in values[odd]])
+    if len(distinct) > FEW and odd.sum() - meant.sum() < 0.5 * values.notna().sum():
         row = int(odd.argmax())
         raise ValueError(
-            f"column {values.name!r} should hold numbers alone, as most of its rows do, but row {row} holds "
-            f"{values.iloc[row]!r}: write such values as empty where they are missing, or name its kind, "
-            f"kinds={{{values.name!r}: 'categorical'}}"
+            f"column {values.name!r} should hold numbers alone, such as 1234.5, as most of its rows do, but "
+            f"row {row} holds {values.iloc[row]!r}: write such values as empty where they are missing, or "
+            f"name its kind, kinds={{{values.name!r}: 'categorical'}}"
         )
-    if len(distinct) > MOST_LEVELS:
+    if len(distinct) > (FEW if len(distinct) == values.notna().sum() else MOST_LEVELS):
         return None, f"{len(distinct):,} different words, an identifier or free text"
     return "categorical", ""
 
@@ -206,7 +217,10 @@ def _column(name: Hashable, kind: str, values: pd.Series, train: np.ndarray) -> 
         raise ValueError(f"column {name!r} should vary to be {kind} but does not: leave it out")
     typical = float(np.exp(np.log(some).mean())) if kind == "positive" else 1.0
     whole = bool((some == np.round(some)).all())
-    return replace(column, whole=whole, mean=float(some.mean()), sd=float(some.std(ddof=1)), typical=typical)
+    sd = float(some.std(ddof=1))
+    if not sd > 0:
+        raise ValueError(f"column {name!r} should vary by more than {np.ptp(some):g}: change its unit")
+    return replace(column, whole=whole, mean=float(some.mean()), sd=sd, typical=typical)
 
 
 def _levels(values: pd.Series) -> tuple[Any, ...]:
@@ -223,8 +237,23 @@ def _levels(values: pd.Series) -> tuple[Any, ...]:
         return tuple(sorted(found, key=lambda value: (type(value).__name__, str(value))))
 
 
+def _typed(values: pd.Series, dtype: Any) -> pd.Series:
+    """Return numbers in the type of their column, or in a wider one where one has no room in it."""
+    own = np.dtype(getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", dtype)))
+    if own.kind == "f":
+        return values if (values.abs() > float(np.finfo(own).max)).any() else values.astype(dtype)
+    types: list[tuple[Any, Any]] = [(own, dtype), (np.dtype(np.int64), "Int64")]
+    for kind, wider in types:
+        low, high = float(np.iinfo(kind).min), float(np.iinfo(kind).max) + 1  # of 64 bits, rounded to 2^63
+        if not ((values < low) | (values >= high)).any():
+            return values.astype(wider)
+    return values
+
+
 def _numbers(name: Hashable, values: pd.Series) -> np.ndarray:
     """Return values as float64, a missing one as NaN; ValueError for what is no number, or infinite."""
+    if values.dtype.kind == "c":
+        raise ValueError(f"column {name!r} should hold real numbers but holds complex ones")
     try:
         found = values.astype("float64" if values.dtype != object else "Float64")
         x = found.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -235,6 +264,13 @@ def _numbers(name: Hashable, values: pd.Series) -> np.ndarray:
     if np.isinf(x).any():
         raise ValueError(
             f"column {name!r} should be finite or missing but row {int(np.isinf(x).argmax())} is infinite"
+        )
+    large = np.abs(x) > LARGEST
+    if large.any():
+        row = int(large.argmax())
+        raise ValueError(
+            f"column {name!r} should hold numbers up to {LARGEST:g} but row {row} holds {x[row]:g}: "
+            "change its unit"
         )
     return x
 

@@ -29,7 +29,8 @@ def read_csv(path: Path) -> tuple[pd.DataFrame, str]:
             sentence says which.
     """
     import pandas as pd
-    from pandas.api.types import is_numeric_dtype
+    from pandas.api.types import is_string_dtype
+    from pandas.errors import ParserError
 
     if not path.is_file():
         raise ValueError(f"there is no file {str(path)!r}")
@@ -41,17 +42,21 @@ def read_csv(path: Path) -> tuple[pd.DataFrame, str]:
     separator = _separator(head)
     decimal = "," if separator == ";" and _has_decimal_commas(head) else "."
     _check_form(path, encoding, separator)
-    frame = pd.read_csv(
-        path,
-        sep=separator,
-        decimal=decimal,
-        encoding=encoding,
-        na_values=["?"],
-        skipinitialspace=True,
-        index_col=False,
-    )
+    try:
+        frame = pd.read_csv(
+            path,
+            sep=separator,
+            decimal=decimal,
+            encoding=encoding,
+            na_values=["?"],
+            skipinitialspace=True,
+            index_col=False,
+            low_memory=False,  # one type for a column, not one for each block of lines
+        )
+    except ParserError as error:
+        raise ValueError(f"{path} cannot be read as a CSV: {error}") from None
     frame.columns = frame.columns.str.strip()
-    for column in frame.columns[[not is_numeric_dtype(kind) for kind in frame.dtypes]]:
+    for column in frame.columns[[is_string_dtype(frame[name]) for name in frame.columns]]:
         frame[column] = frame[column].str.strip()
     name = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}[separator]
     shown = "UTF-8" if encoding == "utf-8-sig" else encoding

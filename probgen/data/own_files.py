@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from probgen.data.pictures import images_of, read_folder
 from probgen.data.ragged import Ragged
 from probgen.data.split import shuffled
 from probgen.data.tables import Table, table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SUFFIXES = (".csv", ".tsv", ".npy", ".npz", ".txt")
 TEST = 0.25
@@ -72,10 +75,10 @@ def read(
 
     Args:
         path: a table (``.csv``, ``.tsv``) gives a :class:`Table`, and with ``by`` and ``time``
-            :class:`Sequences`; an array (``.npy``, or ``.npz`` with one array, or ``x`` and its labels ``y``)
-            of shape (n, d) gives a table, of shape (n, height, width) or (n, height, width, 3)
-            :class:`Images`; so does a folder of pictures of one size, with a class for each of its folders;
-            ``.txt`` gives :class:`Text`.
+            :class:`Sequences`; an array (``.npy``, or ``.npz`` with one array, or ``x`` and its labels ``y``,
+            of which NaN, and −1 beside 0, are missing) of shape (n, d) gives a table, of shape
+            (n, height, width) or (n, height, width, 3) :class:`Images`; so does a folder of pictures of one
+            size, with a class for each of its folders; ``.txt`` gives :class:`Text`.
         kinds: of a table's columns, see :func:`table`.
         by, time: columns of a table in long form, with a row for each step of each sequence: whose step it
             is, and when.
@@ -99,7 +102,7 @@ def read(
             return images_of(x, labels, path.stem, TEST)
         if labels is not None:
             columns = {f"x{i}": column for i, column in enumerate(np.atleast_2d(x.T), start=1)}
-            classes: dict[Hashable, Kind | None] = {"y": "categorical"} if len(np.unique(labels)) > 2 else {}
+            classes: dict[Hashable, Kind | None] = {"y": "categorical"} if labels.nunique() > 2 else {}
             columns["y"] = labels
             return table(columns, kinds=classes | dict(kinds or {}), test=TEST, name=path.stem)
         return table(x[:, None] if x.ndim == 1 else x, kinds=kinds, test=TEST, name=path.stem)
@@ -111,8 +114,10 @@ def read(
     )
 
 
-def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the array in a file, and its labels where it has some."""
+def _arrays(path: Path) -> tuple[np.ndarray, pd.Series | None]:
+    """Return the array in a file, and its labels where it has some: NaN, and −1 beside 0, as NA."""
+    import pandas as pd
+
     try:
         with path.open("rb") as file:
             found = np.load(file, allow_pickle=False)
@@ -134,7 +139,13 @@ def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise ValueError(f"{path} should hold real numbers but holds {x.dtype} of shape {x.shape}")
     if labels is not None and labels.shape != x.shape[:1]:
         raise ValueError(f"{path} should have a label for each of {len(x)} rows but they are {labels.shape}")
-    return x, labels
+    x = x.astype(x.dtype.newbyteorder("="), copy=False)
+    if labels is None:
+        return x, None
+    classes = pd.Series(labels.astype(labels.dtype.newbyteorder("="), copy=False))
+    if classes.dtype.kind == "i" and (classes == 0).any() and (classes == -1).any():
+        classes = classes.astype("Int64").mask(classes == -1)
+    return x, classes
 
 
 def _text(path: Path) -> Text:

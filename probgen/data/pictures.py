@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,6 +11,10 @@ from torch import Tensor
 
 from probgen.data.images import Images
 from probgen.data.split import shuffled
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from PIL import Image
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm")
 FEW_LEVELS = 32
@@ -26,7 +31,11 @@ def read_folder(folder: Path, test: float) -> Images:
     """
     from PIL import Image, UnidentifiedImageError
 
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in PICTURES and not _hidden(path.relative_to(folder))
+    )
     if not paths:
         raise ValueError(f"{folder} should hold pictures ({', '.join(PICTURES)}) but holds none")
     rows: list[np.ndarray] = []
@@ -38,7 +47,7 @@ def read_folder(folder: Path, test: float) -> Images:
                         f"pictures should be of one size but {paths[0].name} has {_size(rows[0])} pixels and "
                         f"{path.name} {picture.size[0]}x{picture.size[1]}: make them alike"
                     )
-                rows.append(np.asarray(picture.convert("L")))
+                rows.append(_grey(path, picture))
         except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
             raise ValueError(f"{path} should be a picture but cannot be read: {error}") from None
     classes = sorted({path.parent for path in paths})
@@ -47,7 +56,7 @@ def read_folder(folder: Path, test: float) -> Images:
     return images_of(np.stack(rows), labels, folder.resolve().name, test)
 
 
-def images_of(x: np.ndarray, labels: np.ndarray | None, name: str, test: float) -> Images:
+def images_of(x: np.ndarray, labels: np.ndarray | pd.Series | None, name: str, test: float) -> Images:
     """Return an array of pictures, (n, height, width) or (n, height, width, 3), as grey levels in [0, 1].
 
     Whole numbers are levels: 0 and 1 black and white, up to 32 so many, beyond those of 0 to 255. Other
@@ -76,8 +85,24 @@ def images_of(x: np.ndarray, labels: np.ndarray | None, name: str, test: float) 
     return Images(*parts, (x.shape[1], x.shape[2]), levels, name, "1")
 
 
-def _classes(labels: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.unique(labels, return_inverse=True)[1].astype(np.int64))
+def _classes(labels: np.ndarray | pd.Series) -> Tensor:
+    import pandas as pd
+
+    return torch.from_numpy(pd.factorize(labels, sort=True)[0].astype(np.int64))  # −1 where it is missing
+
+
+def _hidden(path: Path) -> bool:
+    """Whether a file or a folder above it is one of the system's own, as ._1.png of macOS."""
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _grey(path: Path, picture: Image.Image) -> np.ndarray:
+    """Return a picture as grey levels, 0 to 255."""
+    if picture.mode.startswith("I;16"):  # which Pillow itself would cut off at 255
+        return np.round(np.asarray(picture) / 257).astype(np.uint8)
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"{path} should be a picture of 8 or 16 bits but has 32: save it with 8")
+    return np.asarray(picture.convert("L"))
 
 
 def _size(picture: np.ndarray) -> str:

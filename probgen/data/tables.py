@@ -234,4 +234,8 @@ def _framed(source: Any) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def _array(value: Any) -> np.ndarray:
-    return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
+    array = np.asarray(value)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)  # in the order of this machine's bytes
