@@ -3,7 +3,7 @@
 from probgen.nets.conv import ConvDecoder, ConvEncoder
 from probgen.nets.heads import BernoulliHead, CategoricalHead, ContinuousBernoulliHead, Head, NormalHead
 from probgen.nets.joined import Joined, OneHot
-from probgen.nets.mixed import MixedHead, MixedInput
+from probgen.nets.mixed_columns import MixedHead, MixedInput
 from probgen.nets.mlp import MLP
 
 __all__ = [

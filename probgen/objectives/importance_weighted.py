@@ -21,7 +21,7 @@ from probgen.core import (
     site_log_prob,
 )
 from probgen.objectives.elbo import Bound, terms_of
-from probgen.objectives.masks import masked_as_in_model
+from probgen.objectives.masks_of_latent_sites import masked_as_in_model
 from probgen.objectives.particles import Traces, trace_at, traces_of
 from probgen.objectives.traced_pair import (
     Parts,

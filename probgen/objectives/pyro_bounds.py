@@ -12,7 +12,7 @@ from torch import Tensor
 from probgen.core import Terms, sample_sites
 from probgen.objectives.elbo import terms_of
 from probgen.objectives.enumeration import one_dim_for_two
-from probgen.objectives.masks import check_same_masks
+from probgen.objectives.masks_of_latent_sites import check_same_masks
 from probgen.objectives.traced_pair import Parts, parts_of
 
 Story = Callable[..., Any]

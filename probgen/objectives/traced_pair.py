@@ -16,7 +16,7 @@ from probgen.core import Pair, is_data, is_derived, is_factor, sample_sites
 from probgen.core.summed_out import enumerated_dim
 from probgen.core.traces import OwnParameters, start_of
 from probgen.objectives.enumeration import Expectations
-from probgen.objectives.masks import masked_as_in_model
+from probgen.objectives.masks_of_latent_sites import masked_as_in_model
 
 
 class Parts(NamedTuple):

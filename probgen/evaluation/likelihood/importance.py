@@ -24,7 +24,7 @@ from probgen.core import (
 from probgen.core.summed_out import enumerated_dim
 from probgen.data import Source, source
 from probgen.objectives.discrete_sites import discrete_sites
-from probgen.objectives.masks import masked_as_in_model
+from probgen.objectives.masks_of_latent_sites import masked_as_in_model
 from probgen.objectives.particles import forget, summed_at, traces_of
 from probgen.objectives.traced_pair import check_sites, drawn_sites, refuse_points
 from probgen.training.settings import check_dtype, whole_numbers

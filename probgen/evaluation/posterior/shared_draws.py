@@ -9,7 +9,7 @@ from torch import Tensor
 
 from probgen.core import Pair, sample_sites
 from probgen.objectives.discrete_sites import discrete_sites
-from probgen.objectives.masks import masked_as_in_model
+from probgen.objectives.masks_of_latent_sites import masked_as_in_model
 from probgen.objectives.particles import alone, traces_of
 from probgen.objectives.traced_pair import check_sites, drawn_sites, log_prob_of, refuse_points
 

@@ -13,9 +13,7 @@ from probgen.core.density.mapped import copies, is_mapped, needs_gradient
 from probgen.sampling.exact import verification
 from probgen.sampling.exact.batch_columns import Columns
 from probgen.sampling.exact.implicit_derivatives import implicit
-from probgen.sampling.exact.inversion import density_moments as expectations
-from probgen.sampling.exact.inversion import overlooked_mass as soundness
-from probgen.sampling.exact.inversion import u_error as accuracy
+from probgen.sampling.exact.inversion import density_moments, overlooked_mass, u_error
 from probgen.sampling.exact.inversion.numerical_inversion import (
     Masses,
     Mesh,
@@ -86,7 +84,7 @@ class GivenDensity:
         self._values: Tensor
         self._table: Table | None = None
         self._tables: dict[Resolution, QuantileTable] = {}
-        self._errors: accuracy.Errors | None = None
+        self._errors: u_error.Errors | None = None
         self.narrowest = torch.full((self.shape.numel(),), torch.nan, dtype=torch.float64, device=self.device)
         self.narrowest_beyond = torch.nan
         low, high = (end.to(self.device).expand(self.shape).reshape(-1) for end in (low, high))
@@ -183,7 +181,7 @@ class GivenDensity:
     def expectation(self, name: str) -> Tensor:
         """Return mean, variance or entropy of the laws, with gradients; NaN where there is none."""
         mesh, found = self._found()
-        return getattr(expectations, name)(self._target, mesh, found).reshape(self.shape)
+        return getattr(density_moments, name)(self._target, mesh, found).reshape(self.shape)
 
     @torch.no_grad()
     def verify(self) -> None:
@@ -194,17 +192,17 @@ class GivenDensity:
         """Return places, as columns, between which the densities are known; some may repeat."""
         return self._found()[0].x
 
-    def errors(self) -> accuracy.Errors:
+    def errors(self) -> u_error.Errors:
         """Return what an independent quadrature says of the law; NaN where validation is off.
 
         Then nothing was looked at again, and a quadrature of the panels alone would not see what they miss.
         """
         mesh, found = self._found()
         if not self._validate:
-            return accuracy.Errors(*[torch.nan] * len(accuracy.Errors._fields))
-        again = accuracy.integrated_again(self._target, mesh, found)
+            return u_error.Errors(*[torch.nan] * len(u_error.Errors._fields))
+        again = u_error.integrated_again(self._target, mesh, found)
         table = self._tabulated(mesh, found)
-        return self._errors or accuracy.measured(self._target, mesh, found, again, table)
+        return self._errors or u_error.measured(self._target, mesh, found, again, table)
 
     def _found(self) -> tuple[Mesh, Masses]:
         """Return the panels, and the masses as they are now, with gradients."""
@@ -265,11 +263,13 @@ class GivenDensity:
             # the next search.
             mesh = meshed(target)
             found = masses(self._height, mesh)
-            soundness.check_mass(target, mesh, found, self._evaluated)
+            overlooked_mass.check_mass(target, mesh, found, self._evaluated)
             table = tabulated(mesh, found)
-            places, self.narrowest, self.narrowest_beyond = soundness.unseen_hills(target, mesh, found, table)
+            places, self.narrowest, self.narrowest_beyond = overlooked_mass.unseen_hills(
+                target, mesh, found, table
+            )
             if not len(places):
-                missed = soundness.overlooked(target, mesh, found)
+                missed = overlooked_mass.overlooked(target, mesh, found)
                 if missed is None:
                     break
                 places = missed[None]
@@ -281,17 +281,17 @@ class GivenDensity:
                 )
             target = target._replace(hints=torch.cat([target.hints, places]))
         # A second rule on other points; panels on which the two disagree are cut.
-        again = accuracy.integrated_again(target, mesh, found)
+        again = u_error.integrated_again(target, mesh, found)
         for _ in range(_SPLITS):
             finer = split(target, mesh, found.panels, again.panels)
             if finer is None:
                 break
             mesh, found = finer, masses(self._height, finer)
             table = tabulated(mesh, found)
-            again = accuracy.integrated_again(target, mesh, found)
+            again = u_error.integrated_again(target, mesh, found)
         self._table = table
         # The promise is held against the errors in u and in the constant as they were measured.
-        self._errors = accuracy.measured(target, mesh, found, again, table)
+        self._errors = u_error.measured(target, mesh, found, again, table)
         promise, errors = _PROMISE * self._target.looseness, self._errors
         if not (errors.u <= promise and errors.normaliser <= promise):
             beside = mesh.panels.take(mesh.pieces)

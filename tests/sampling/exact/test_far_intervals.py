@@ -8,7 +8,7 @@ import torch
 from torch.distributions import constraints
 
 from probgen.sampling import InverseCDF, truncate
-from probgen.sampling.exact.inversion import density_moments as expectations
+from probgen.sampling.exact.inversion import density_moments
 
 float64 = torch.float64
 LEVELS = torch.tensor([0.001, 0.25, 0.5, 0.75, 0.999], dtype=float64)
@@ -98,7 +98,7 @@ def test_moments_are_as_exact_as_float64_numbers_lie_dense(start, width):
 
 def test_what_is_not_known_raises(monkeypatch):
     law = InverseCDF(log_prob=lambda x: -x.abs(), dtype=float64)
-    monkeypatch.setattr(expectations, "_UNRESOLVED", 0.0)
+    monkeypatch.setattr(density_moments, "_UNRESOLVED", 0.0)
     with pytest.raises(ValueError, match="order 1 should be found to 0e"):
         _ = law.mean
     with pytest.raises(ValueError, match="shift x"):
