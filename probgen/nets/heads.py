@@ -26,7 +26,18 @@ class Head(nn.Module):
 
     A net that has ``widen`` (MLP, ConvEncoder, ConvDecoder) is built with the law's own size d and becomes
     the head's: its last layer is replaced by one with k blocks of d outputs. Any other module should return
-    (\*batch, k d) numbers itself, block after block.
+    (\*batch, k d) numbers itself, block after block. A head of your own makes a law of these blocks:
+
+    >>> from probgen.nets import MLP
+    >>> class LaplaceHead(Head):
+    ...     def __init__(self, net: nn.Module) -> None:
+    ...         super().__init__(net, 2)
+    ...
+    ...     def forward(self, *context: Tensor) -> dist.Distribution:
+    ...         location, s = self.blocks(*context).unbind(-2)
+    ...         return dist.Laplace(location, log_scale(s).exp()).to_event(1)
+    >>> LaplaceHead(MLP(64, 2))(torch.zeros(5, 64)).event_shape
+    torch.Size([2])
     """
 
     def __init__(self, net: nn.Module, numbers: int) -> None:

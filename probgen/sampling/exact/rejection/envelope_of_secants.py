@@ -1,4 +1,4 @@
-"""Piecewise exponential hats of log-concave densities, from secants of the log-density."""
+"""Envelopes ("hats") of adaptive rejection: piecewise exponential, from secants of a concave log-density."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""Hats for transformed density rejection: a density cut into strips under which the hat has equal areas.
+r"""Envelopes ("hats") of transformed density rejection, of equal areas over strips of the line.
 
 With t = 1 / √density, the density is T₋½-concave where t is convex; every log-concave density is, and so are
 Cauchy's and Student's. A chord of t, prolonged, lies below t outside its two points and above t between them,

@@ -1,4 +1,4 @@
-"""Draws from under a hat of strips, by table look-up."""
+"""Draws from under an envelope ("hat") of strips, by table look-up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Warm-up: tuning is found before the draws begin, and never changes after."""
+"""Warm-up in windows: the step size by dual averaging, the shape from all chains; fixed before the draws."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Warm-up of Hamiltonian Monte Carlo on many chains: step size, mass matrix and length of trajectories."""
+"""Warm-up of Hamiltonian Monte Carlo: the length of trajectories; step size and shape by ``adaptation``."""
 
 from __future__ import annotations
 
