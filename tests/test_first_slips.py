@@ -27,6 +27,12 @@ class Decoder(nn.Module):
         return dist.Normal(self.net(z), 1.0)
 
 
+class TorchLaw(Decoder):
+    def forward(self, z):
+        law = torch.distributions.Normal(self.net(z), 1.0)
+        return torch.distributions.Independent(law, 1)
+
+
 class Rates(nn.Module):
     def forward(self):
         return dist.Gamma(torch.ones(2), 1.0).to_event(1)
@@ -52,13 +58,17 @@ def fitted(model, x=X, **options):
         ),
         (lambda: fitted(vae(), X * 1e8), "standardise them"),
         (
+            lambda: fitted(vae(decoder=TorchLaw())),
+            "a sample site should have a law of pyro.distributions but got the Independent of torch",
+        ),
+        (
             lambda: sampling.InverseCDF(cdf=scipy.stats.norm.cdf),
             r"cdf should return a tensor .* \(torch\.special has",
         ),
         (lambda: sampling.InverseCDF(icdf=scipy.stats.norm.ppf), "icdf should return a tensor but returned"),
         (lambda: sampling.InverseCDF(log_prob=scipy.stats.norm.logpdf), "log_prob should return a tensor"),
     ],
-    ids=["to_event", "to_event in sample", "support", "scale", "cdf", "icdf", "log_prob"],
+    ids=["to_event", "to_event in sample", "support", "scale", "torch", "cdf", "icdf", "log_prob"],
 )
 def test_a_slip_is_answered_by_what_to_write(call, words):
     with pytest.raises((ValueError, TypeError), match=words) as caught:

@@ -108,8 +108,9 @@ def the_elbo_taken_apart(v: SimpleNamespace) -> None:
     assert v.noise["a guide to be trained"] == pytest.approx([0.56, 0.40], abs=0.1)
 
     (elbo, _, upper, _), (better, _, more, _) = (v.last(h, *v.terms) for h in (v.plain, v.annealed))
-    assert better - elbo == pytest.approx(0.9, abs=0.4)
-    assert upper < 0.25 < more
+    assert better - elbo == pytest.approx(0.8, abs=0.4)
+    assert upper == pytest.approx(0.6, abs=0.2)
+    assert more == pytest.approx(1.0, abs=0.2)
 
     assert v.finding.startswith("Posterior collapse: all 4 latent coordinates have a KL below 0.01 nats")
     assert v.table["none"] == pytest.approx([-23.53, 0.01, 0.0], abs=0.1)

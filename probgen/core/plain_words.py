@@ -6,11 +6,13 @@ import contextlib
 import re
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 from torch.distributions import constraints
 
 _PLATE = re.compile(r"Shape mismatch inside plate\('(.*)'\) at site (\S+) dim (-\d+), (\d+) vs (\d+)")
 _PARAMETER = re.compile(r"Expected parameter (\w+) \(.*of shape (\(.*?\))\) of distribution (\w+)\(")
+_TORCH_LAW = re.compile(r"'(\w+)' object (?:is not callable|has no attribute '(?:shape|mask)')")
 _RULE = re.compile(r"to satisfy the constraint (.*?), but found invalid values", re.S)
 _FAR = 1e3
 """Standard deviations that are so many times more or less than 1 are told, where a loss is not finite."""
@@ -23,7 +25,7 @@ _LAWS = {
 }
 
 
-def in_plain_words(error: BaseException) -> ValueError | None:
+def in_plain_words(error: BaseException) -> Exception | None:
     """Return what an error of Pyro's or torch's means in one sentence, or None where it is another one."""
     message = str(error)
     if found := _PLATE.search(message):
@@ -40,6 +42,11 @@ def in_plain_words(error: BaseException) -> ValueError | None:
             f"parameter {name!r} of {law}, of shape {shape}, should be in {rule[1]} but is not{number}: "
             f"where the data are far from unit scale, standardise them"
         )
+    if (found := _TORCH_LAW.fullmatch(message)) and hasattr(torch.distributions, found[1]):
+        return TypeError(
+            f"a sample site should have a law of pyro.distributions but got the {found[1]} of "
+            f"torch.distributions, which pyro.sample cannot draw"
+        )
     return None
 
 
@@ -48,7 +55,7 @@ def plain_words() -> Iterator[None]:
     """Raise errors of Pyro's and torch's in plain words within."""
     try:
         yield
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError) as error:
         said = in_plain_words(error)
         if said is None:
             raise
