@@ -50,6 +50,7 @@ def from_quantiles(
         dtype, device: of the draws; torch's defaults, or those of the values, where not given.
 
     Raises:
+        TypeError: for what is no mapping from numbers.
         ValueError: for fewer than two levels, levels outside (0, 1), and values that do not increase with
             them or lie outside the support.
 
@@ -59,6 +60,10 @@ def from_quantiles(
     >>> effect.icdf(torch.tensor([0.05, 0.5, 0.95])), effect.cdf(torch.tensor(0.0))
     (tensor([-1.0000,  0.6000,  3.0000]), tensor(0.2913))
     """
+    if not isinstance(quantiles, Mapping) or not all(isinstance(u, float | int | Tensor) for u in quantiles):
+        raise TypeError(
+            f"quantiles should map levels to values, as {{0.05: 1.0, 0.95: 4.0}}, but are {quantiles}"
+        )
     pairs = tuple(sorted(quantiles.items()))
     tensors = [value for value in quantiles.values() if isinstance(value, Tensor)]
     if dtype is None:
@@ -262,6 +267,7 @@ def from_table(
         raise ValueError("x should increase from each point to the next, and be finite, but does not")
     if not ((heights >= 0) & heights.isfinite()).all():
         raise ValueError(f"density should be finite and not negative but holds {float(heights.min())}")
+    heights = heights / heights.max().clamp(min=torch.finfo(heights.dtype).tiny)
     steps = knots.diff()
     areas = steps * (heights[1:] + heights[:-1]) / 2
     if not areas.sum() > 0:
@@ -292,6 +298,7 @@ def from_table(
         icdf=icdf,
         log_prob=log_prob,
         support=constraints.interval(float(knots[0]), float(knots[-1])),
+        points=knots[1:-1][heights[1:-1] == 0],  # where the density starts and stops
         dtype=torch.get_default_dtype() if dtype is None else dtype,
         device=device,
     )
@@ -325,10 +332,12 @@ def from_draws(
     if x.dim() not in (1, 2) or len(x) < 2:
         raise ValueError(f"draws should have shape (n) or (n, d), n at least 2, but have {tuple(x.shape)}")
     to_support = bijector_of(support)
-    inside = support.check(x) & x.isfinite()
+    low, high = (end.to(x.device) for end in bounds(support))
+    inside = (x > low) & (x < high)
     if not inside.all():
         raise ValueError(
-            f"draws should be finite and inside the support {support} but hold {float(x[~inside][0])}"
+            f"draws should be finite and inside the support {support}, not at its ends, but hold "
+            f"{float(x[~inside][0])}"
         )
     y = to_support.inv(x)
     n, d = len(y), 1 if y.dim() == 1 else y.shape[1]

@@ -62,8 +62,9 @@ class Mixture(TorchDistribution):
             raise ValueError(
                 f"weights should be one for each of {len(laws)} laws but are {tuple(given.shape)}"
             )
-        if validate_args is not False and not ((given >= 0).all() and (given.sum(-1) > 0).all()):
-            raise ValueError(f"weights should be at least 0, not all 0, but are {given.tolist()}")
+        total = given.sum(-1)
+        if validate_args is not False and not ((given >= 0).all() and ((total > 0) & total.isfinite()).all()):
+            raise ValueError(f"weights should be finite, at least 0, not all 0, but are {given.tolist()}")
         shape = torch.broadcast_shapes(given.shape[:-1], *(law.batch_shape for law in laws))
         self.laws = [law.expand(shape) for law in laws]
         self.weights = (given / given.sum(-1, keepdim=True)).expand(*shape, len(laws))

@@ -27,8 +27,8 @@ class MonotoneSpline:
     def __init__(self, z: Tensor, y: Tensor, slopes: Tensor) -> None:
         self.z, self.y, self.slopes = z, y, slopes
         h, rise = z.diff().expand_as(y[..., 1:]), y.diff()
-        start = z[:-1].expand_as(rise)
-        parts = (start, y[..., :-1], h, rise, rise / h, slopes[..., :-1], slopes[..., 1:])
+        ends = (z[:-1].expand_as(rise), z[1:].expand_as(rise), y[..., :-1], y[..., 1:])
+        parts = (*ends, h, rise, rise / h, slopes[..., :-1], slopes[..., 1:])
         self._stretches = torch.stack(parts, -1)
 
     def expand(self, batch_shape: torch.Size) -> MonotoneSpline:
@@ -38,37 +38,50 @@ class MonotoneSpline:
 
     def value(self, z: Tensor) -> Tensor:
         r"""Return S at z, (\*sample, \*batch)."""
-        z_i, y_i, h, rise, mean, a, b = self._stretch(z, self.z)
-        theta = ((z - z_i) / h).clamp(0, 1)
-        between = theta * (1 - theta)
-        inside = y_i + rise * (mean * theta**2 + a * between) / (mean + (a + b - 2 * mean) * between)
-        return inside + (z - z_i - theta * h) * torch.where(theta < 0.5, a, b)
+        start, end, low, high, h, rise, mean, a, b = self._stretch(z, self.z)
+        # θ and 1 − θ, each to all its digits, and S from the nearer knot: sums of what is positive
+        theta, rest = ((z - start) / h).clamp(0, 1), ((end - z) / h).clamp(0, 1)
+        between = theta * rest
+        below = mean * (theta**2 + rest**2) + (a + b) * between
+        upward = low + rise * (mean * theta**2 + a * between) / below
+        downward = high - rise * (mean * rest**2 + b * between) / below
+        return torch.where(theta < 0.5, upward, downward) + _beyond(z, start, end, a, b)
 
     def log_slope(self, z: Tensor) -> Tensor:
         r"""Return log S' at z, (\*sample, \*batch)."""
-        z_i, _, h, _, mean, a, b = self._stretch(z, self.z)
-        theta = ((z - z_i) / h).clamp(0, 1)
-        between = theta * (1 - theta)
-        above = b * theta**2 + 2 * mean * between + a * (1 - theta) ** 2
-        return above.log() - 2 * (1 + ((a + b) / mean - 2) * between).log()
+        start, end, _, _, h, _, mean, a, b = self._stretch(z, self.z)
+        theta, rest = ((z - start) / h).clamp(0, 1), ((end - z) / h).clamp(0, 1)
+        between = theta * rest
+        above = b * theta**2 + 2 * mean * between + a * rest**2
+        return above.log() - 2 * (theta**2 + rest**2 + (a + b) / mean * between).log()
 
     def inverse(self, y: Tensor) -> Tensor:
         r"""Return the z with S(z) = y, (\*sample, \*batch)."""
-        z_i, y_i, h, rise, mean, a, b = self._stretch(y, self.y)
-        share = ((y - y_i) / rise).clamp(0, 1)
-        excess = (a + b - 2 * mean) * share
-        first, linear = mean - a + excess, a - excess
-        theta = 2 * mean * share / (linear + (linear**2 + 4 * first * mean * share).sqrt())
-        return z_i + theta * h + (y - y_i - share * rise) / torch.where(share < 0.5, a, b)
+        start, end, low, high, h, rise, mean, a, b = self._stretch(y, self.y)
+        # Of the rise the share s lies below y and t above; r = θ / (1 − θ) solves Δ t r² + p r − Δ s = 0.
+        s, t = ((y - low) / rise).clamp(0, 1), ((high - y) / rise).clamp(0, 1)
+        p = a * t - b * s
+        large = p.abs() + (p**2 + 4 * mean**2 * s * t).sqrt()
+        small = 2 * mean * torch.where(p >= 0, s, t)
+        less, more = small / (small + large), large / (small + large)
+        theta, rest = torch.where(p >= 0, less, more), torch.where(p >= 0, more, less)
+        inside = torch.where(theta < 0.5, start + theta * h, end - rest * h)
+        return inside + _beyond(y, low, high, 1 / a, 1 / b)
 
     def _stretch(self, x: Tensor, knots: Tensor) -> tuple[Tensor, ...]:
-        """Return of the stretch that x lies in: its start, its length, its rise and its three slopes."""
+        """Return of the stretch that x lies in: its ends in z and y, both lengths, and its three slopes."""
         place = (x.unsqueeze(-1) >= knots[..., 1:-1].to(x.dtype)).sum(-1)
         table = self._stretches.to(x.dtype)
         if table.dim() == 2:
             return table[place].unbind(-1)
         index = place[..., None, None].expand(*place.shape, 1, table.shape[-1])
         return table.expand(*place.shape, *table.shape[-2:]).gather(-2, index).squeeze(-2).unbind(-1)
+
+
+def _beyond(x: Tensor, start: Tensor, end: Tensor, first: Tensor, last: Tensor) -> Tensor:
+    """Return what a straight line adds before the start, by its slope, and after the end; else 0."""
+    after = torch.where(x > end, (x - end) * last, 0.0)
+    return torch.where(x < start, (x - start) * first, after)
 
 
 def through(z: Tensor, y: Tensor) -> MonotoneSpline:
@@ -97,6 +110,7 @@ def _slopes(z: Tensor, y: Tensor) -> Tensor:
         for mine in (even, ~even):  # the even knots given the odd ones, and the odd ones given the even ones
             before, after = beside(slopes[..., :-1])[0], beside(slopes[..., 1:])[1]
             linear = left * before + right * after - both
-            root = 2 * constant / (linear + (linear**2 + 4 * total * constant).sqrt())
+            large = linear.abs() + (linear**2 + 4 * total * constant).sqrt()
+            root = torch.where(linear > 0, 2 * constant / large, large / (2 * total))
             slopes = torch.where(mine, root, slopes)
     return slopes

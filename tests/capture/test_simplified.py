@@ -49,8 +49,20 @@ def test_a_leapfrog_step_is_shorter_and_the_same(name, generator):
         (lambda x: ((x * 2).masked_fill_(x < 0, -1.0).add_(1),), 4),
         (lambda x: (x.view(2, 1).mul(FILLED).permute(1, 0).permute(0, 1),), 3),
         (lambda x: (x + True, x + 1, x + 1.0), 3),
+        (lambda x: (x + torch.empty(2, device="meta").expand(3, 2).shape[0],), 1),
+        (lambda x: (x + torch.fft.fft(FILLED).conj().imag,), 1),
     ],
-    ids=["renamed", "twice", "constants", "filled", "in place", "turned", "kinds of one"],
+    ids=[
+        "renamed",
+        "twice",
+        "constants",
+        "filled",
+        "in place",
+        "turned",
+        "kinds of one",
+        "meta",
+        "conjugate",
+    ],
 )
 def test_what_is_left(function, left):
     inputs = (torch.tensor([-0.5, 2.0]),)

@@ -60,6 +60,7 @@ def test_a_mixture_has_the_moments_of_its_parts():
     [
         ([Normal(0.0, 1.0)], [0.5, 0.5], "one for each of 1 laws"),
         ([Normal(0.0, 1.0)] * 2, [0.5, -0.5], "at least 0"),
+        ([Normal(0.0, 1.0)] * 2, [1.0, float("inf")], "finite"),
         ([Normal(0.0, 1.0), MultivariateNormal(torch.zeros(2), torch.eye(2))], [0.5, 0.5], "one event shape"),
         ([dist.Poisson(1.0), Normal(0.0, 1.0)], [0.5, 0.5], "continuous"),
     ],

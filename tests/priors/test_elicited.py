@@ -24,6 +24,11 @@ CASES = {
     "share": ({0.25: 0.01, 0.5: 0.2, 0.75: 0.9}, constraints.unit_interval),
     "below": ({0.1: -50.0, 0.5: -1.0, 0.75: 2.9}, constraints.less_than(3.0)),
 }
+STEEP = {
+    "steep and flat": ({0.05: 0.0, 0.5: 1e-6, 0.95: 1e6}, constraints.real),
+    "levels close by": ({0.05: -10.0, 0.5: -0.01, 0.5001: 10.0, 0.95: 20.0}, constraints.real),
+    "end at 0": ({0.05: -1000.0, 0.25: -10.0, 0.5: -1.0, 0.75: -0.1, 0.95: 0.0}, constraints.real),
+}
 EXACT = {
     "normal": (scipy.stats.norm(1, 2), Normal(1.0, 2.0), constraints.real),
     "log-normal": (scipy.stats.lognorm(0.7), LogNormal(0.0, 0.7), constraints.positive),
@@ -41,6 +46,19 @@ def test_quantiles_come_back(case):
     levels, values = (torch.tensor(list(part), dtype=double) for part in zip(*quantiles.items(), strict=True))
     torch.testing.assert_close(law.icdf(levels), values, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(law.cdf(values), levels, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("quantiles_and_support", (CASES | STEEP).values(), ids=CASES | STEEP)
+def test_single_precision_keeps_its_digits_between_steep_and_flat(quantiles_and_support):
+    quantiles, support = quantiles_and_support
+    law = priors.from_quantiles(quantiles, support=support)
+    wide = priors.from_quantiles(quantiles, support=support, dtype=double)
+    x = wide.at_normal_scores(torch.linspace(-3, 3, 601, dtype=double)).float()
+    x = x[support.check(x)]
+    z = wide.normal_scores(x.double())
+    torch.testing.assert_close(wide.at_normal_scores(z), x.double(), rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(law.normal_scores(x).double(), z, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(law.log_prob(x).double(), wide.log_prob(x.double()), rtol=1e-5, atol=1e-5)
 
 
 def test_the_density_is_the_slope_of_the_cdf(case):
@@ -155,6 +173,12 @@ def test_quantiles_of_no_law_are_refused(quantiles, support, message):
         priors.from_quantiles(quantiles, support=support)
 
 
+def test_quantiles_are_a_mapping():
+    for given in ([0.1, 0.2], {"5%": 1.0, "95%": 2.0}):
+        with pytest.raises(TypeError, match="map levels to values"):
+            priors.from_quantiles(given)
+
+
 def test_chains_run_together_and_know_the_law():
     law = priors.from_quantiles(CASES["share"][0], support=constraints.unit_interval)
     density = Density.from_distribution(law)
@@ -175,6 +199,14 @@ def test_a_table_is_interpolated_and_normalised():
     torch.testing.assert_close(law.icdf(law.cdf(x)), x)
     laws.check_goodness_of_fit(law.sample((200_000,), generator=torch.Generator().manual_seed(1)), law.cdf)
     laws.check_shapes(law, torch.float32)
+
+
+def test_a_table_may_be_zero_for_a_while():
+    law = priors.from_table([0, 1, 2, 3, 4, 5], [0, 0, 5e200, 0, 0, 0], dtype=double)
+    assert law.mean.item() == pytest.approx(2)
+    assert law.variance.item() == pytest.approx(1 / 6)
+    assert law.entropy().item() == pytest.approx(0.5)
+    assert law.log_prob(torch.tensor([0.5, 3.5])).tolist() == [-math.inf, -math.inf]
 
 
 def test_a_table_may_be_of_numpy_and_lists():
@@ -223,8 +255,13 @@ def test_draws_inside_a_support_stay_inside():
 def test_draws_of_a_few_points_are_refused():
     with pytest.raises(ValueError, match="differ"):
         priors.from_draws(torch.ones(50))
-    with pytest.raises(ValueError, match="inside the support"):
-        priors.from_draws(torch.tensor([1.0, -1.0]), support=constraints.positive)
+    for hold, support in (
+        ([1.0, -1.0], constraints.positive),
+        ([0.0, 0.3, 0.4], constraints.unit_interval),  # at an end, where no number of the line is
+        ([0.0, 0.3, 0.4], constraints.nonnegative),
+    ):
+        with pytest.raises(ValueError, match="inside the support"):
+            priors.from_draws(torch.tensor(hold), support=support)
     assert math.isfinite(priors.from_draws([0.0, 1.0, 3.0]).log_prob(torch.tensor(0.0)))
 
 

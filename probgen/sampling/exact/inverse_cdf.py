@@ -118,8 +118,9 @@ class InverseCDF(TorchDistribution):
         cdf: the CDF, of float64 x in the support.
         icdf: the quantile function, of u in (0, 1), float64. Not both ``cdf`` and ``icdf`` are given.
         support: an interval: ``real``, ``positive``, ``interval(a, b)``, ...
-        points: places inside the support, shape (n) or (n, \*batch_shape), where a log-density alone has
-            poles, kinks, or features too narrow to be found; the cost grows in proportion to their number.
+        points: places inside the support, shape (n) or (n, \*batch_shape), where a log-density has poles,
+            kinks, or features too narrow to be found: for all that is made of one alone, and for the moments
+            of one beside ``cdf`` or ``icdf``; the cost grows in proportion to their number.
         batch_shape: shape of the family of laws; broadcast with what the callables return.
         dtype, device: of the draws; those that the callable returns where not given. Quantiles at float64 u
             are float64.
@@ -161,8 +162,8 @@ class InverseCDF(TorchDistribution):
             raise ValueError("InverseCDF should be given a log_prob, a cdf or an icdf but got none")
         if icdf is not None and cdf is not None:
             raise ValueError("InverseCDF should be given one of icdf and cdf but got both")
-        if len(points) and not (icdf is None and cdf is None):
-            raise ValueError("points should come with a log_prob alone but came with a cdf or an icdf")
+        if len(points) and log_prob is None:
+            raise ValueError("points should come with a log_prob but came with a cdf or an icdf alone")
         validate = bool(self._validate_args if validate_args is None else validate_args)
         self._source: GivenDensity | GivenCdf | GivenIcdf
         if icdf is not None:
@@ -174,6 +175,7 @@ class InverseCDF(TorchDistribution):
                 log_prob, support, points, batch_shape, dtype, device, validate=validate
             )
         self._log_prob = None if icdf is None and cdf is None else log_prob
+        self._points = points
         self._support = support
         super().__init__(self._source.shape, validate_args=validate_args)
         if self._validate_args:
@@ -324,7 +326,7 @@ class InverseCDF(TorchDistribution):
         found = GivenDensity(
             self._log_prob,
             self._support,
-            (),
+            self._points,
             source.shape,
             source.dtype,
             source.device,

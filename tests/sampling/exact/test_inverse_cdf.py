@@ -282,7 +282,7 @@ def test_report_measures_the_density():
 BAD = {
     "should be given a log_prob, a cdf or an icdf but got none": {},
     "should be given one of icdf and cdf but got both": {"cdf": torch.sigmoid, "icdf": torch.logit},
-    "points should come with a log_prob alone": {"cdf": torch.sigmoid, "points": [0.0]},
+    "points should come with a log_prob": {"cdf": torch.sigmoid, "points": [0.0]},
     "support should go from a lower to a higher number but is Interval": {
         "cdf": torch.sigmoid, "support": constraints.interval(2.0, 1.0)
     },
