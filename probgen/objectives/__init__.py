@@ -2,31 +2,44 @@
 
 from probgen.objectives.adversarial import adversarial_loss
 from probgen.objectives.aggregate_posterior import CodeGAN, CodeMMD
+from probgen.objectives.code_covariance import DIP
 from probgen.objectives.conditional_moment_matching import ConditionalMomentMatching
-from probgen.objectives.elbo import ELBO, BetaELBO, Bound, FreeBits
+from probgen.objectives.elbo import ELBO, BetaELBO, Bound, Capacity, FreeBits
 from probgen.objectives.importance_weighted import IWAE, Renyi
 from probgen.objectives.mmd_gan import MMDGAN
 from probgen.objectives.moment_matching import MomentMatching
 from probgen.objectives.reconstruction import Reconstruction
 from probgen.objectives.sums import Sum
 from probgen.objectives.svi import SVI
+from probgen.objectives.total_correlation import (
+    KLParts,
+    TotalCorrelation,
+    gaussian_total_correlation,
+    kl_parts,
+)
 
 __all__ = [
+    "DIP",
     "ELBO",
     "IWAE",
     "MMDGAN",
     "SVI",
     "BetaELBO",
     "Bound",
+    "Capacity",
     "CodeGAN",
     "CodeMMD",
     "ConditionalMomentMatching",
     "FreeBits",
+    "KLParts",
     "MomentMatching",
     "Reconstruction",
     "Renyi",
     "Sum",
+    "TotalCorrelation",
     "adversarial_loss",
+    "gaussian_total_correlation",
+    "kl_parts",
 ]
 
 

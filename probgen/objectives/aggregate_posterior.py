@@ -95,7 +95,14 @@ class CodeGAN(Objective):
 
 
 def codes_and_prior(pair: Pair, *batch: Tensor, site: str | None = None) -> tuple[Tensor, Tensor]:
-    """Return a code for each datum and as many draws from the prior, each of shape (n, coordinates).
+    """Return a code for each datum and as many draws from the prior, each of shape (n, coordinates)."""
+    guide_sites, prior_sites = code_sites(pair, *batch, site=site)
+    rows = len(batch[0])
+    return _rows(guide_sites, rows), _rows(prior_sites, rows)
+
+
+def code_sites(pair: Pair, *batch: Tensor, site: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the latent sites of the guide given a batch, and the model's own, drawn from the prior.
 
     The model is run without data, only until its latent sites are drawn.
     """
@@ -122,7 +129,7 @@ def codes_and_prior(pair: Pair, *batch: Tensor, site: str | None = None) -> tupl
     missing = [name for name in names if name not in drawing.sites]
     if missing or not names:
         raise ValueError(f"the model should draw the latent sites of the guide, {names}, but lacks {missing}")
-    return _rows(guide_sites, names, rows), _rows(drawing.sites, names, rows)
+    return {name: guide_sites[name] for name in names}, {name: drawing.sites[name] for name in names}
 
 
 class _Drawn(Exception):
@@ -144,9 +151,9 @@ class _Drawing(Messenger):
                 raise _Drawn
 
 
-def _rows(sites: Mapping[str, Any], names: list[str], rows: int) -> Tensor:
-    for name in names:
-        shape = tuple(sites[name]["fn"].batch_shape)
+def _rows(sites: Mapping[str, Any], rows: int) -> Tensor:
+    for name, found in sites.items():
+        shape = tuple(found["fn"].batch_shape)
         if shape != (rows,):
             raise ValueError(f"site {name!r} should have one law per datum, ({rows},), but has {shape}")
-    return torch.cat([sites[name]["value"].reshape(rows, -1) for name in names], -1)
+    return torch.cat([found["value"].reshape(rows, -1) for found in sites.values()], -1)
