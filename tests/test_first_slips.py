@@ -59,7 +59,7 @@ def fitted(model, x=X, **options):
         (lambda: fitted(vae(), X * 1e8), "standardise them"),
         (
             lambda: fitted(vae(decoder=TorchLaw())),
-            "a sample site should have a law of pyro.distributions but got the Independent of torch",
+            "site 'x' should have a law of pyro.distributions but has the Independent of torch.distributions",
         ),
         (
             lambda: sampling.InverseCDF(cdf=scipy.stats.norm.cdf),

@@ -12,7 +12,7 @@ from torch.distributions import constraints
 
 _PLATE = re.compile(r"Shape mismatch inside plate\('(.*)'\) at site (\S+) dim (-\d+), (\d+) vs (\d+)")
 _PARAMETER = re.compile(r"Expected parameter (\w+) \(.*of shape (\(.*?\))\) of distribution (\w+)\(")
-_TORCH_LAW = re.compile(r"'(\w+)' object (?:is not callable|has no attribute '(?:shape|mask)')")
+_TORCH_LAW = re.compile(r"'(\w+)' object is not callable")
 _RULE = re.compile(r"to satisfy the constraint (.*?), but found invalid values", re.S)
 _FAR = 1e3
 """Standard deviations that are so many times more or less than 1 are told, where a loss is not finite."""
@@ -43,11 +43,15 @@ def in_plain_words(error: BaseException) -> Exception | None:
             f"where the data are far from unit scale, standardise them"
         )
     if (found := _TORCH_LAW.fullmatch(message)) and hasattr(torch.distributions, found[1]):
-        return TypeError(
-            f"a sample site should have a law of pyro.distributions but got the {found[1]} of "
-            f"torch.distributions, which pyro.sample cannot draw"
-        )
+        return not_of_pyro("a site", found[1])
     return None
+
+
+def not_of_pyro(site: str, law: str) -> TypeError:
+    """Return what is said of a law that Pyro cannot draw from."""
+    return TypeError(
+        f"{site} should have a law of pyro.distributions but has the {law} of torch.distributions"
+    )
 
 
 @contextlib.contextmanager
@@ -55,7 +59,7 @@ def plain_words() -> Iterator[None]:
     """Raise errors of Pyro's and torch's in plain words within."""
     try:
         yield
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError) as error:
         said = in_plain_words(error)
         if said is None:
             raise

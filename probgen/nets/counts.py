@@ -17,8 +17,8 @@ class NegativeBinomial(dist.TorchDistribution):
     r"""Counts with mean m and variance m + m²/r: a Poisson law whose rate is Gamma with shape r.
 
     log p(x) = log Γ(x + r) − log Γ(r) − log x! + r log(r/(r + m)) + x log(m/(r + m)). Its first difference
-    loses all digits where r is large (torch's law is off by 0.02 at r = 1e6 in float32); there it comes from
-    Stirling's series, so that the law goes over into the Poisson one.
+    loses all digits where r is large (in float32 torch's law is off by 1.2 nats at r = 1e6, m = 5, x = 7);
+    there it comes from Stirling's series, so that the law goes over into the Poisson one.
 
     Args:
         log_mean, log_size: log m and log r, real, of one shape.

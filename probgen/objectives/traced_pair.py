@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import ContinuousBernoulli, Independent, Uniform, kl_divergence
 
 from probgen.core import Pair, is_data, is_derived, is_factor, sample_sites
+from probgen.core.plain_words import not_of_pyro
 from probgen.core.summed_out import enumerated_dim
 from probgen.core.traces import OwnParameters, start_of
 from probgen.objectives.enumeration import Expectations
@@ -230,6 +231,8 @@ def drawn_sites(guide_sites: Mapping[str, Any]) -> dict[str, Any]:
 def _check_value(name: str, site: Any, enumerated: set[int]) -> None:
     """Raise where a value is held against other laws than its plates say, once more for each."""
     law, found = site["fn"], site["value"].shape
+    if not hasattr(law, "shape"):  # which laws of Pyro have, and those of torch have not
+        raise not_of_pyro(f"site {name!r}", type(law).__name__)
     shape, events = law.shape(), len(law.event_shape)
     plates = {frame.dim - events for frame in site["cond_indep_stack"] if frame.vectorized}
     if not plates:
