@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from probgen.core import Pair, Terms
-from probgen.objectives.particles import traces_of
+from probgen.objectives.particles import room_for, traces_of
 from probgen.objectives.traced_pair import Parts, Watch, parts_of
 
 ACTIVE = 0.01
@@ -71,9 +71,10 @@ class ELBO(Bound):
         """Return minus the bound, per datum, and its terms."""
         with Watch(pair, len(batch[0])) as watch:
             first, *others = traces_of(pair, self.particles, *batch)
-        parts = parts_of(first.model, first.guide)
-        for traces in others:
-            parts += parts_of(traces.model, traces.guide)
+        with room_for(first.discrete):
+            parts = parts_of(first.model, first.guide)
+            for traces in others:
+                parts += parts_of(traces.model, traces.guide)
         parts = parts.per_datum(watch.size * self.particles)
         loss = self._weigh(parts.kl) - parts.reconstruction if parts.kl else -parts.reconstruction
         return (loss if parts.factor is None else loss - parts.factor), terms_of(parts)

@@ -107,6 +107,8 @@ def _slopes(
 ) -> dict[str, Tensor]:
     """Return the derivative of Σ w̃ log q(z | x) by each z, the others and the guide's weights held fixed."""
     held = {name: value.detach().requires_grad_() for name, value in values.items()}
+    if not held:  # all is summed out
+        return {}
     if len(held) == 1:  # whose law does not depend on it
         (name,) = held
         site = {**traces.guide.nodes[name], "value": held[name]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -104,13 +105,29 @@ def alone(
 ) -> Traces:
     """Run guide and model with one draw per datum, without a plate of draws."""
     rows = rows or Rows(pair, batch, discrete)
-    with Supported(), sharing():
+    with Supported(), sharing(), room_for(discrete):
         guide = rows.guide_trace()
         with torch.set_grad_enabled(learn):
             model = rows.model_trace(guide)
     if discrete.guided or discrete.summed:
         return Traces(guide, model, 1, discrete.nesting, discrete)
     return Traces(guide, model, 1, max(plate_nesting(guide), plate_nesting(model)))
+
+
+@contextlib.contextmanager
+def room_for(discrete: Discrete) -> Iterator[None]:
+    """Say which sites are enumerated where a story has no room for all combinations of their values."""
+    try:
+        yield
+    except RuntimeError as error:
+        names = sorted(discrete.guided | discrete.summed)
+        if not names or not re.search("allocate memory|out of memory|not enough memory", str(error)):
+            raise
+        raise ValueError(
+            f"discrete sites should depend on few of each other's values but the {discrete.combinations:,} "
+            f"combinations of those of {names} have no room in memory: give one of Pyro's bounds that draws "
+            "them, such as Trace_ELBO()"
+        ) from None
 
 
 def trace_at(story: Callable[..., Any], traces: Traces, values: Mapping[str, Tensor], *batch: Tensor) -> Any:

@@ -185,9 +185,9 @@ def check_sites(
         if reparameterised and drawn and not site["fn"].has_rsample:
             raise ValueError(
                 f"guide site {name!r} should be reparameterised but {type(site['fn']).__name__} has no "
-                "rsample: leave it out of the guide, then a model of finitely many values is summed over "
-                "them; or take ELBO(), which weighs these by the guide's probabilities, or one of Pyro's, "
-                "such as Trace_ELBO()"
+                "rsample: where it has finitely many values, and no .to_event(), ELBO() weighs them by the "
+                "guide's probabilities, and a guide that leaves it out has the model summed over them; else "
+                "take one of Pyro's bounds, such as Trace_ELBO()"
             )
         if name in latent:
             _check_shapes(name, model_sites[name]["fn"], site["fn"], enumerated)
