@@ -11,6 +11,8 @@ import typer
 if TYPE_CHECKING:
     import torch
 
+    from probgen.compare import Comparison
+
 app = typer.Typer(
     name="probgen",
     help="Learn and sample a law in several ways, and be told which of them to believe.",
@@ -43,7 +45,8 @@ def compare(
     name: Annotated[
         str,
         typer.Argument(
-            help="A data set (`probgen data list`), or your own .csv, .npy or folder of pictures."
+            help="A data set (`probgen data list`), your own .csv, .npy or folder of pictures, or a "
+            "log-density in a Python file of yours, FILE.py:NAME; that file is run."
         ),
     ] = "digits",
     methods: Annotated[
@@ -60,26 +63,47 @@ def compare(
     kinds: Kinds = None,
     seed: Seed = 0,
     device: Device = "cpu",
+    dim: Annotated[
+        int | None, typer.Option(help="Of FILE.py:NAME, the numbers of one value; `dim` of the file.", min=1)
+    ] = None,
+    support: Annotated[
+        str | None,
+        typer.Option(help="Of FILE.py:NAME: real, positive, unit_interval, simplex; `support` of the file."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="New folder for the report; results/NAME, numbered, if not given.")
     ] = None,
 ) -> None:
-    """Draw from a data set's law by every method, and judge the draws side by side.
+    """Draw from the law of data, or from a density, by every method, and judge the draws side by side.
 
     Writes metrics.csv, protocol.json, report.html and the figures as PNG.
     """
     from probgen import recipes
-    from probgen.cli import comparing
-    from probgen.compare.table import MARK
+    from probgen.cli import comparing, own_density
     from probgen.recipes.task import settle_threads
 
-    folder = comparing.new_folder(name, out)
+    is_density = own_density.is_density(name)
+    if not is_density and (dim, support) != (None, None):
+        raise ValueError(
+            f"--dim and --support belong to a log-density, FILE.py:NAME, but the name is {name!r}"
+        )
+    folder = comparing.new_folder(name.rpartition(":")[0] or name if is_density else name, out)
+    if is_density:
+        target = own_density.load(name, dim=dim, support=support, device=device_of(device))
+        chosen = own_density.choose(target, _split(methods))
+        result, draws = own_density.run(
+            name, target, chosen, _split(metrics), n=n, repeats=repeats, seed=seed
+        )
+        figures, captions = own_density.pictures(target, draws, result)
+        _show(result)
+        result.save(folder, figures=figures, captions=captions)
+        print(f"\nThe report is {folder / 'report.html'}")
+        return
     task = recipes.load(name, device=device_of(device), seed=seed, kinds=kinds)
     settle_threads(task)
     chosen = comparing.choose(task, _split(methods))
     result = comparing.run(task, chosen, _split(metrics), n=n, repeats=repeats, seed=seed)
-    for line in result.table().splitlines():
-        typer.secho(line, fg="red" if MARK in line else None)
+    _show(result)
     comparing.save(task, result, folder)
     print(f"\nThe report is {folder / 'report.html'}")
 
@@ -195,6 +219,14 @@ def main() -> None:
         if end.code == 130:  # what typer makes of Ctrl-C
             print("probgen: interrupted, nothing more was written", file=sys.stderr)
         raise
+
+
+def _show(result: Comparison) -> None:
+    """Print the table, marked rows in red."""
+    from probgen.compare.table import MARK
+
+    for line in result.table().splitlines():
+        typer.secho(line, fg="red" if MARK in line else None)
 
 
 def _split(names: str | None) -> list[str] | None:

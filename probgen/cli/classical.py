@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,13 +14,6 @@ from probgen import data, sampling
 from probgen.compare import Fitted, Method
 from probgen.core import Density, seeded
 from probgen.recipes import Task
-
-CHAINS = 256
-"""Chains that warm up, are diagnosed, and then go on, so far between draws that these are independent."""
-
-WARM_UP, DRAWS = 2000, 400
-THINS = (4, 16, 64)
-"""Steps of tuning, and draws a chain by which they are diagnosed, so many steps apart: until they agree."""
 
 EM_ROWS = 10_000
 """Most training images that a mixture is fitted to."""
@@ -128,87 +121,33 @@ def rejection(task: Task) -> Method:
     """Rejection sampling under the target's envelope."""
     target = task.target
     assert target is not None
-
-    def fit(train: Tensor, seed: int) -> Fitted:
-        proposal = target.proposal(dtype=torch.float64, device=train.device)
-        law = sampling.Rejection(target.log_prob, proposal=proposal, log_bound=target.log_bound)
-
-        def sample(n: int, *, seed: int) -> Tensor:
-            with seeded(seed):
-                return law.sample((n,)).to(train.dtype)
-
-        return Fitted(sample, _exact(task), notes={"acceptance": math.exp(-target.log_bound)})
-
-    return Method(
-        fit, "rejection from a wider law, with a proven bound that every proposal is checked against"
+    proposal = target.proposal(dtype=torch.float64, device=task.train.x.device)
+    return _of_target(
+        task,
+        Method.from_density(_density(task), "rejection", proposal=proposal, log_bound=target.log_bound),
+        "rejection from a wider law, with a proven bound that every proposal is checked against",
     )
 
 
 def metropolis(task: Task) -> Method:
     """Random-walk Metropolis–Hastings on the target's density, from standard normal starting points."""
-    target = task.target
-    assert target is not None
+    method = Method.from_density(_density(task), "random_walk")
+    return _of_target(task, method, method.about)
+
+
+def _density(task: Task) -> Density:
+    assert task.target is not None
+    where: dict[str, Any] = {"dtype": torch.float64, "device": task.train.x.device}
+    return Density(task.target.log_prob, support=constraints.real_vector, event_shape=(2,), **where)
+
+
+def _of_target(task: Task, method: Method, about: str) -> Method:
+    """A method that draws from the target's density, scored by it as recipes are by theirs."""
 
     def fit(train: Tensor, seed: int) -> Fitted:
-        where: dict[str, Any] = {"dtype": torch.float64, "device": train.device}
-        density = Density(target.log_prob, support=constraints.real_vector, event_shape=(2,), **where)
-        chains = _chains(density, torch.Generator(train.device).manual_seed(seed))
+        return method.fit(train, seed)._replace(log_prob=_exact(task))
 
-        def sample(n: int, *, seed: int) -> Tensor:
-            return chains.draw(n, seed).to(train.dtype)
-
-        return Fitted(sample, _exact(task), notes=chains.notes, findings=chains.findings)
-
-    return Method(fit, _METROPOLIS)
-
-
-_METROPOLIS = (
-    f"random-walk Metropolis–Hastings, {CHAINS} chains from standard normal points, which know nothing of "
-    f"the law, run until they agree, for {DRAWS * THINS[-1]:,} steps at most; draws are two autocorrelation "
-    "times apart"
-)
-
-
-class _Run(NamedTuple):
-    """Chains that have run: what draws n points from them under a seed, notes, and what is wrong."""
-
-    draw: Callable[[int, int], Tensor]
-    notes: dict[str, str | float]
-    findings: list[str]
-
-
-def _chains(density: Density, generator: torch.Generator) -> _Run:
-    """Tune a random walk and run it, each time longer, until its own diagnosis finds nothing wrong."""
-    start = sampling.initial_positions(density, CHAINS, generator=generator)
-    transition, position = sampling.adapt_random_walk(density, start, steps=WARM_UP, generator=generator)
-    state: Any = position
-    for thin in THINS:
-        chains = sampling.run(transition, state, draws=DRAWS, thin=thin, density=density, generator=generator)
-        findings = chains.diagnose()
-        if not findings:
-            break
-        state = chains.state
-    summary = chains.summary()
-    effective = float(summary[["ess_bulk", "ess_tail"]].min(axis=1).min())
-    apart = thin * min(DRAWS, math.ceil(2 * CHAINS * DRAWS / effective))
-
-    def draw(n: int, seed: int) -> Tensor:
-        found = sampling.run(
-            transition,
-            chains.state,
-            draws=-(-n // CHAINS),
-            thin=apart,
-            density=density,
-            generator=torch.Generator(density.device).manual_seed(seed),
-        )
-        return found[density.names[0]].transpose(0, 1).flatten(0, 1)[:n]
-
-    notes: dict[str, str | float] = {
-        "acceptance": float(chains.statistics["acceptance"].mean()),
-        "largest R-hat": float(summary.r_hat.max()),
-        "steps between draws": float(apart),
-    }
-    return _Run(draw, notes, findings)
+    return Method(fit, about)
 
 
 def _fit_mixture(y: Tensor, components: int, seed: int) -> MixtureSameFamily:

@@ -30,7 +30,7 @@ def check_inputs(
                 f"method {name!r} should be a Method, a Fitted or a sampler such as model.sample "
                 f"but is of type {type(method).__name__}"
             )
-        if isinstance(method, Method) and train is None:
+        if isinstance(method, Method) and method.needs_data and train is None:
             raise ValueError(f"train should be given, for method {name!r} to be fitted to")
     check_like("reference", reference, reference)
     if len(reference) < 8:

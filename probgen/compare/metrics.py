@@ -11,7 +11,10 @@ import torch
 from torch import Tensor
 
 from probgen import evaluation, mmd
+from probgen.compare.thinned_chains import by_site
+from probgen.core import Density, Evaluations
 from probgen.mmd.scaling import Scale, scaled
+from probgen.sampling.markov.moves.gradients import has_gradient
 
 
 class Trial(NamedTuple):
@@ -20,7 +23,8 @@ class Trial(NamedTuple):
     ``draws`` and ``reference`` have shape (n, \*event); ``log_probs`` are those of the reference's points
     under the method, in nats; the times are in seconds. ``units`` is what columns are divided by, shape
     event, the same for all methods so that their numbers compare, or None; ``scale`` is that of tests, whose
-    level needs the pooled sample.
+    level needs the pooled sample. ``density`` is what was drawn from, where that is known, and ``evaluated``
+    how often it was evaluated for these draws.
     """
 
     draws: Tensor
@@ -32,6 +36,8 @@ class Trial(NamedTuple):
     seed: int = 0
     units: Tensor | None = None
     scale: Scale = None
+    density: Density | None = None
+    evaluated: Evaluations = Evaluations()
 
 
 class Column(NamedTuple):
@@ -98,6 +104,19 @@ def _nll(trial: Trial) -> dict[str, float]:
     return {"nll": mean, "nll_stderr": stderr}
 
 
+def _ksd(trial: Trial) -> dict[str, float]:
+    density = trial.density
+    if density is None or density.cells is not None:
+        return {}
+    draws = by_site(density, trial.draws)
+    if not has_gradient(density, density.unconstrain({name: x[:1] for name, x in draws.items()})):
+        return {}
+    distance = mmd.ksd2(draws, density)
+    generator = torch.Generator(trial.draws.device).manual_seed(trial.seed)
+    test = mmd.ksd_test(draws, density, generator=generator)
+    return {"ksd2": distance.value, "ksd2_stderr": distance.stderr, "ksd_p": test.p_value}
+
+
 def _nn_ratio(trial: Trial) -> dict[str, float]:
     if trial.train is None:
         return {}
@@ -111,6 +130,9 @@ def _cost(trial: Trial) -> dict[str, float]:
         values["fit_seconds"] = trial.fit_seconds
     if trial.draw_seconds is not None:
         values["seconds_per_1000"] = trial.draw_seconds * 1000 / len(trial.draws)
+    if trial.density is not None:
+        values["evaluations"] = trial.evaluated.log_probs / len(trial.draws)
+        values["gradients"] = trial.evaluated.gradients / len(trial.draws)
     return values
 
 
@@ -202,6 +224,26 @@ METRICS: dict[str, Metric] = {
         },
         _density_coverage,
     ),
+    "ksd": Metric(
+        {
+            "ksd2": Column(
+                "KSD²",
+                "Unbiased squared kernel Stein discrepancy between draws and the density that they are drawn "
+                "from, where it is known and has gradients. 0 for the true law; negative values are chance. "
+                "A mode without any draw is not seen.",
+                0.0,
+            ),
+            "ksd2_stderr": Column("KSD² SE", "Standard error of KSD² over draws.", bounds=POSITIVE),
+            "ksd_p": Column(
+                "KSD p",
+                "P-value of a bootstrap test that draws have the density; of repeats as for MMD p.",
+                bounds=SHARE,
+                axis="log",
+                p_value=True,
+            ),
+        },
+        _ksd,
+    ),
     "nll": Metric(
         {
             "nll": Column(
@@ -235,6 +277,16 @@ METRICS: dict[str, Metric] = {
             "fit_seconds": Column("fit, s", "Seconds to fit.", "lower", bounds=POSITIVE, axis="log"),
             "seconds_per_1000": Column(
                 "1,000 draws, s", "Seconds for 1,000 draws.", "lower", bounds=POSITIVE, axis="log"
+            ),
+            "evaluations": Column(
+                "log-densities a draw",
+                "How often the log-density was evaluated for a draw, of methods that draw from a density; "
+                "what it took to get ready is with the methods.",
+                "lower",
+                bounds=POSITIVE,
+            ),
+            "gradients": Column(
+                "gradients a draw", "How many of these had a gradient too.", "lower", bounds=POSITIVE
             ),
         },
         _cost,

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from probgen.compare.checks import check_inputs
 from probgen.compare.comparison import Comparison
-from probgen.compare.methods import Fitted, Method, Sampler
+from probgen.compare.methods import Fitted, Method, Sampler, about
 from probgen.compare.metrics import COLUMNS, measure, select
 from probgen.compare.protocol import environment
 from probgen.compare.trial import FLOOR, HALVES, MEMORISER, attempt, baseline, given_parts, naming, seeds_of
@@ -121,11 +121,12 @@ def compare(
                 bar.update()
     if not rows:
         raise ValueError(f"metrics should have one that some method has but has only {', '.join(chosen)}")
+    measured = {column for _, column, *_ in rows}
     # What is needed to do the same again, or to know why it came out otherwise.
     record = {
         "facts": dict(protocol or {}),
-        "methods": {name: getattr(method, "about", "") for name, method in methods.items()},
-        "metrics": {column: COLUMNS[column].about for columns in chosen.values() for column in columns},
+        "methods": {name: about(method) for name, method in methods.items()},
+        "metrics": {column: COLUMNS[column].about for column in COLUMNS if column in measured},
         "reference_shape": list(reference.shape),
         "train_shape": None if train is None else list(train.shape),
         "n": n,

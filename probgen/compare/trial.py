@@ -17,7 +17,7 @@ from probgen.compare.checks import check_like
 from probgen.compare.methods import Fitted, Method, Sampler
 from probgen.compare.metrics import Trial, measure
 from probgen.compare.units import Units
-from probgen.core import sample_of, seeded, tensor_of
+from probgen.core import evaluations, sample_of, seeded, tensor_of
 
 FLOOR, HALVES, MEMORISER = "train against test", "reference against reference", "memoriser"
 
@@ -65,7 +65,6 @@ def _attempt(
 ) -> tuple[Fitted, Trial]:
     fit_seconds = None
     if isinstance(method, Method):
-        assert train is not None
         # Learning, drawing and measuring have seeds of their own, and the first two are timed.
         start = _now(reference)
         with seeded(seeds["fit"]):
@@ -75,10 +74,10 @@ def _attempt(
             raise TypeError(f"fit should return a Fitted but returned type {type(fitted).__name__}")
     else:
         fitted = method if isinstance(method, Fitted) else Fitted(method)
-    start = _now(reference)
+    start, before = _now(reference), evaluations()
     with seeded(seeds["draw"]), torch.no_grad():
         draws = fitted.sample(n, seed=seeds["draw"])
-    draw_seconds = _now(reference) - start
+    draw_seconds, evaluated = _now(reference) - start, evaluations().since(before)
     draws = sample_of(draws, "draws", like=reference)
     check_like("draws", draws, reference)
     if len(draws) != n:
@@ -98,7 +97,17 @@ def _attempt(
     own = units.of(draws, reference)
     seed = seeds["measure"]
     return fitted, Trial(
-        draws, reference, train, log_probs, fit_seconds, draw_seconds, seed, own, units.scale
+        draws,
+        reference,
+        train,
+        log_probs,
+        fit_seconds,
+        draw_seconds,
+        seed,
+        own,
+        units.scale,
+        fitted.density,
+        evaluated,
     )
 
 

@@ -1,5 +1,6 @@
 """Pictures of samples, metrics, codes and trainings; each function returns a matplotlib Figure."""
 
+from probgen.plots.densities import contours, histograms
 from probgen.plots.latent import latent_map, manifold
 from probgen.plots.metrics import intervals
 from probgen.plots.samples import image_grid, scatter
@@ -7,7 +8,9 @@ from probgen.plots.tables import correlations, table_columns
 from probgen.plots.training import history
 
 __all__ = [
+    "contours",
     "correlations",
+    "histograms",
     "history",
     "image_grid",
     "intervals",

@@ -6,6 +6,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 
 from probgen import recipes
 from probgen.cli import classical, comparing
+from probgen.compare import thinned_chains
 from probgen.core import Density
 
 MEANS = torch.tensor([[-8.0, 0.0], [8.0, 0.0]], dtype=torch.float64)
@@ -13,9 +14,9 @@ MEANS = torch.tensor([[-8.0, 0.0], [8.0, 0.0]], dtype=torch.float64)
 
 @pytest.fixture
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classical, "CHAINS", 32)
-    monkeypatch.setattr(classical, "WARM_UP", 200)
-    monkeypatch.setattr(classical, "THINS", (1, 16))
+    monkeypatch.setattr(thinned_chains, "CHAINS", 32)
+    monkeypatch.setattr(thinned_chains, "WARM_UP", 200)
+    monkeypatch.setattr(thinned_chains, "LONGER", (1, 4))
 
 
 def density(*means: int) -> Density:
@@ -24,9 +25,13 @@ def density(*means: int) -> Density:
     return Density(law.log_prob, support=constraints.real_vector, event_shape=(2,), dtype=torch.float64)
 
 
+def walk(density: Density, generator: torch.Generator) -> thinned_chains.ThinnedChains:
+    return thinned_chains.thinned_chains(density, "random_walk", generator=generator)
+
+
 @pytest.mark.usefixtures("_short")
 def test_chains_run_until_they_agree_and_then_draw_the_law() -> None:
-    chains = classical._chains(density(0), torch.Generator().manual_seed(0))
+    chains = walk(density(0), torch.Generator().manual_seed(0))
     assert chains.findings == []
     assert chains.notes["largest R-hat"] < 1.01
     x = chains.draw(800, 1)
@@ -40,16 +45,16 @@ def test_chains_run_until_they_agree_and_then_draw_the_law() -> None:
 @pytest.mark.usefixtures("_short")
 def test_chains_that_cannot_agree_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """Starting points between two far modes end in either, and stay."""
-    monkeypatch.setattr(classical, "THINS", (1, 2))
-    chains = classical._chains(density(0, 1), torch.Generator().manual_seed(0))
+    monkeypatch.setattr(thinned_chains, "LONGER", (1,))
+    chains = walk(density(0, 1), torch.Generator().manual_seed(0))
     assert any("R-hat is above" in finding for finding in chains.findings)
     assert chains.notes["largest R-hat"] > 1.2
 
 
 @pytest.mark.usefixtures("_short")
 def test_a_marked_row_on_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classical, "THINS", (1,))
-    monkeypatch.setattr(classical, "DRAWS", 100)
+    monkeypatch.setattr(thinned_chains, "LONGER", (1,))
+    monkeypatch.setattr(thinned_chains, "DRAWS", 100)
     task = recipes.load("ring")
     result = comparing.run(
         task, comparing.choose(task, ["rejection", "metropolis"]), ["mmd2"], n=100, repeats=2, seed=0

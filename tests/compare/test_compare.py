@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import constraints
 
 from probgen import evaluation, mmd
 from probgen.compare import METRICS, Comparison, Fitted, Method, compare
 from probgen.compare import metrics as metrics_module
 from probgen.compare.metrics import Column, Metric, Trial
+from probgen.core import Density
 from probgen.mmd.scaling import pooled_scale
 
 FLOOR, HALVES, MEMORISER = "train against test", "reference against reference", "memoriser"
@@ -204,9 +206,16 @@ def test_single_columns_and_groups_can_be_named(data: tuple[Tensor, Tensor]) -> 
 
 def test_every_metric_has_every_column_and_the_rows_that_can_have_it() -> None:
     data = normal()(200, seed=1), normal()(150, seed=2)
-    result = run({"fitted": Method(fit_normal), "far": normal(20.0)}, data, None, repeats=1)
+    density = Density(lambda x: -0.5 * (x**2).sum(-1), support=constraints.real_vector, event_shape=(2,))
+    result = run(
+        {"fitted": Method(fit_normal), "far": normal(20.0), "drawn": Fitted(normal(), density=density)},
+        data, None, repeats=1,
+    )  # fmt: skip
     means = result.summary().xs("mean", axis=1, level=1)
     assert list(means.columns) == list(metrics_module.COLUMNS)
+    of_density = ["ksd2", "ksd2_stderr", "ksd_p", "evaluations", "gradients"]
+    assert means.loc["drawn", of_density].notna().all()
+    means = means.drop(columns=of_density)
     assert means.loc["fitted"].notna().all()
     no_density = ["nll", "nll_stderr"]
     assert set(means.columns[means.loc["far"].isna()]) == {*no_density, "fit_seconds"}

@@ -35,6 +35,8 @@ def people(n: int) -> pd.DataFrame:
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
+    "contours": lambda: plots.contours({"a": torch.randn(9, 2)}, lambda at: -(at**2).sum(-1)),
+    "histograms": lambda: plots.histograms({"a": torch.randn(9)}, lambda at: np.exp(-(at**2))),
     "image_grid": lambda: plots.image_grid({"real": PIXELS, "made": PIXELS[:5]}, image_shape=(2, 3)),
     "scatter": lambda: plots.scatter({"exact": torch.randn(50, 2), "made": 3 * torch.randn(50, 2)}),
     "latent_map": lambda: plots.latent_map(torch.randn(30, 2), torch.arange(30) % 10),
@@ -199,3 +201,30 @@ METRICS = metric_frame([("train against test", "mmd2", [0.1])])
 def test_bad_input_is_refused_in_one_sentence(draw: Callable[[], Figure], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         draw()
+
+
+def test_histograms_stand_under_the_curve_and_count_what_is_outside():
+    x = np.random.default_rng(0).normal(size=4000)
+    figure = plots.histograms(
+        {"exact": x, "far": np.append(x[:-1], 99.0)}, lambda at: np.exp(-0.5 * at**2) / np.sqrt(2 * np.pi)
+    )
+    first, second = figure.axes
+    area = sum(bar.get_width() * bar.get_height() for bar in first.patches)
+    assert area == pytest.approx(1.0, abs=0.01)
+    curve = first.lines[0].get_ydata()
+    assert max(bar.get_height() for bar in first.patches) == pytest.approx(curve.max(), rel=0.2)
+    assert second.get_xlabel() == "1 of 4000 outside the frame"
+    with pytest.raises(ValueError, match="should have shape"):
+        plots.histograms({"pairs": np.zeros((5, 2))}, lambda at: at)
+
+
+def test_contours_hold_the_shares_they_say():
+    x = np.random.default_rng(0).normal(size=(4000, 2))
+    figure = plots.contours({"exact": x}, lambda at: -0.5 * (at**2).sum(-1))
+    levels = figure.axes[0].collections[1].levels
+    # Of a standard normal pair exp(-r² / 2) is uniform: above 1 − s lies the share s.
+    assert levels == pytest.approx([0.1, 0.5, 0.9], abs=0.02)
+    outside = plots.contours({"exact": x}, lambda at: np.where(at[:, 0] > 0, 0.0, -np.inf))
+    assert len(outside.axes) == 1
+    with pytest.raises(ValueError, match="should have shape"):
+        plots.contours({"line": np.zeros(5)}, lambda at: at)
