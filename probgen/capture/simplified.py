@@ -220,17 +220,9 @@ def _bits(value: Tensor) -> str | None:
     """Return a name for the form and the bits of a small tensor, or None for another, as one of meta's."""
     if value.numel() > SMALL or value.layout is not torch.strided or value.is_meta:
         return None
-    bits = (
-        value.detach()
-        .cpu()
-        .resolve_conj()
-        .resolve_neg()
-        .contiguous()
-        .reshape(-1)
-        .view(torch.uint8)
-        .numpy()
-        .tobytes()
-    )
+    held = value.detach().cpu().resolve_conj().resolve_neg()
+    # a copy, as one number may be laid out with any stride, at which torch refuses to look at it as bytes
+    bits = held.clone(memory_format=torch.contiguous_format).reshape(-1).view(torch.uint8).numpy().tobytes()
     form = f"{tuple(value.shape)} {value.stride()} {value.dtype} {value.device}".encode()
     return hashlib.sha256(form + bits).hexdigest()
 

@@ -51,6 +51,8 @@ def test_a_leapfrog_step_is_shorter_and_the_same(name, generator):
         (lambda x: (x + True, x + 1, x + 1.0), 3),
         (lambda x: (x + torch.empty(2, device="meta").expand(3, 2).shape[0],), 1),
         (lambda x: (x + torch.fft.fft(FILLED).conj().imag,), 1),
+        (lambda x: (x + FILLED[:1].log().expand(1, 1).mul(torch.ones(1, 1).expand(1, 1)),), 1),
+        (lambda x: (x + FILLED.log()[0].expand(1),), 1),
     ],
     ids=[
         "renamed",
@@ -62,6 +64,8 @@ def test_a_leapfrog_step_is_shorter_and_the_same(name, generator):
         "kinds of one",
         "meta",
         "conjugate",
+        "one",
+        "one expanded",
     ],
 )
 def test_what_is_left(function, left):

@@ -72,6 +72,20 @@ def test_a_lone_mode_outside_is_found_that_is_as_wide_as_the_report_says(place):
     assert float(law.report().log_normaliser) == pytest.approx(math.log(total), abs=1e-9)
 
 
+@pytest.mark.parametrize(("place", "spread"), [(-32.0, 1e-4), (250.0, 1e-4), (-4000.0, 1e-4), (1e5, 2e-4)])
+def test_a_steep_mode_outside_is_found_that_a_look_meets_on_its_flank_where_it_has_no_mass(place, spread):
+    def log_prob(x):
+        return torch.logaddexp(-x.square() / 2, -((x - place) / spread).square() / 2 - math.log(2 * spread))
+
+    narrowest = InverseCDF(log_prob=lambda x: -x.square() / 2, dtype=float64).report().narrowest_beyond
+    rises_from = spread * abs(place)  # from where it is above the normal
+    assert 2 * rises_from > 0.9 * narrowest * abs(place)
+    law = InverseCDF(log_prob=log_prob, dtype=float64)
+    assert float(law.report().log_normaliser) == pytest.approx(
+        math.log(1.5 * math.sqrt(2 * math.pi)), abs=1e-9
+    )
+
+
 def test_how_far_out_is_that_of_the_law_and_not_of_the_unit():
     scale = 1e-7
     width = 1.01 * scale * 300 * InverseCDF(log_prob=lambda x: -x.square() / 2).report().narrowest_beyond

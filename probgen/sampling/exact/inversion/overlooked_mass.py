@@ -35,6 +35,7 @@ _MOST_EVEN = 2**21  # in all, where modes are narrow
 _PART = 2**16  # of them, looked at together
 _OUT = 1e6  # times half the stretch that is looked at evenly: how far out it is looked beyond
 _UNLIKE = 100  # times as wide as another
+_ROUGHLY = 2.0**-24  # of its bracket: where a top is only looked at
 _SHARE = 1e-3  # of the mass, beyond either end of the stretch that is looked at evenly
 _NO_MASS = 1e-11  # of the total: what a feature may be off in the density in ξ, whose range is 2
 _VAGUE = 1e-6  # of the mass: how far off the piece beside a pole may be
@@ -169,16 +170,35 @@ def unseen_hills(target: Target, mesh: Mesh, found: Masses, table: Table) -> Loo
     tops = _tops(target, low, high, count, grown)
     # those that the panels' series do not hold, on either side: at a jump a panel ends
     near = (tops[2] - tops[0]) * 2.0**-13
-    x = torch.cat([tops[1] - near, tops[1] + near])
+    x = torch.cat([tops[1] - near, tops[1] + near, _climbed(target, origins, tops)])
     x = torch.where(target.inside(x), x, target.somewhere)
     gap, excess = _gap(target, mesh, found, panel_of(table, x), x)
     missed = (gap.abs() > _GAP * target.looseness) & (excess > _NO_MASS * target.looseness * found.total)
-    missed = missed.unflatten(0, (2, -1)).any(0)
+    missed = missed.unflatten(0, (3, -1)).any(0)
     modes = tops[1, missed.any(1)]
     if len(modes):
         found_at, _ = zoomed(target.log_prob, *tops[::2, missed.any(1)])
         modes = torch.where(missed[missed.any(1)], found_at, torch.nan)
     return Look(modes, (high - low) / count, share)
+
+
+def _climbed(target: Target, origins: Tensor, tops: Tensor) -> Tensor:
+    """Return tops (n, batch), but where no panel begins between the places beside one, the top there.
+
+    Far out on its flank a steep mode may be high above all that is around, and yet hold no mass.
+    """
+    ordered = origins.sort(0).values.T.contiguous()
+    below, upto = (
+        torch.searchsorted(ordered, end.T.contiguous(), right=right).T
+        for end, right in ((tops[0], False), (tops[2], True))
+    )
+    unknown = (below == upto) & (tops[0] < tops[2])
+    some = unknown.any(1)
+    climbed = tops[1].clone()
+    if some.any():
+        place, _ = zoomed(target.log_prob, *tops[::2, some], part=_ROUGHLY)
+        climbed[some] = torch.where(unknown[some], place, tops[1, some])
+    return climbed
 
 
 def _tops(target: Target, low: Tensor, high: Tensor, count: int, grown: np.ndarray) -> Tensor:
