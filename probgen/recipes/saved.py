@@ -8,7 +8,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from probgen.recipes.run_folder import RUN, restored
 from probgen.training import checkpoint
@@ -129,7 +129,7 @@ def _made(model: nn.Module | Callable[[], nn.Module]) -> nn.Module:
 def _put(model: nn.Module, state: Mapping[str, Any], path: Path) -> None:
     """Give a model its weights, or raise where they are those of another architecture."""
     expected = model.state_dict()
-    own = _own(expected, state)
+    own = _own(expected, state, path)
     what = f"the weights in {path} should be those of {type(model).__name__} but"
     different = next((key for key in [*expected, *own] if key not in own or key not in expected), None)
     if different is not None:
@@ -139,15 +139,39 @@ def _put(model: nn.Module, state: Mapping[str, Any], path: Path) -> None:
         there, here = (tuple(getattr(found, "shape", ())) for found in (own[key], value))
         if there != here:
             raise ValueError(f"{what} {key!r} has shape {there} there and {here} in the model")
+        if isinstance(value, Tensor) and own[key].is_floating_point() != value.is_floating_point():
+            raise ValueError(f"{what} {key!r} is {own[key].dtype} there and {value.dtype} in the model")
     model.load_state_dict(own)
 
 
-def _own(expected: Mapping[str, Any], state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of an objective's state, all of it maybe, that is most like a model's."""
+def _own(expected: Mapping[str, Any], state: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Return the part of an objective's state, all of it maybe, that is most like a model's.
+
+    Raises ValueError where several are of the model's architecture, with other weights.
+    """
     first = next(iter(expected), "")
     prefixes = {""} | {key.removesuffix(first) for key in state if key.endswith(f".{first}")}
-    parts = [
-        {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    parts = {
+        prefix: {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         for prefix in sorted(prefixes, key=len)
-    ]
-    return min(parts, key=lambda part: len(part.keys() ^ expected.keys()))
+    }
+    fitting = [prefix for prefix, part in parts.items() if expected and _alike(part, expected)]
+    for other in fitting[1:]:
+        if any(not _equal(parts[fitting[0]][key], value) for key, value in parts[other].items()):
+            raise ValueError(
+                f"the weights in {path} should hold the model once but {fitting[0].rstrip('.')!r} and "
+                f"{other.rstrip('.')!r} are of its architecture, with other weights: load the whole of what "
+                "was trained, and take the part from that"
+            )
+    return min(parts.values(), key=lambda part: len(part.keys() ^ expected.keys()))
+
+
+def _alike(part: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
+    """Whether a part has the names and shapes of a model's state."""
+    return part.keys() == expected.keys() and all(
+        getattr(value, "shape", None) == getattr(expected[key], "shape", None) for key, value in part.items()
+    )
+
+
+def _equal(one: Any, other: Any) -> bool:
+    return torch.equal(one, other) if isinstance(one, Tensor) else one == other

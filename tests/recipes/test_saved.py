@@ -168,3 +168,33 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"is damaged: .* does not match its SHA-256"):
         pg.load(folder, vae)
     assert json.loads((folder / checkpoint.INDEX).read_text()).keys() == {"last", "best"}
+
+
+class Two(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.critic, self.generator = nn.Linear(2, 1), nn.Linear(2, 1)
+
+
+def test_one_of_two_nets_of_one_architecture_is_not_taken_for_the_other(tmp_path):
+    path = pg.save(Two(), tmp_path / "two.safetensors")
+    with pytest.raises(ValueError, match=r"hold the model once but 'critic' and 'generator' are of its arch"):
+        pg.load(path, partial(nn.Linear, 2, 1))
+    assert isinstance(pg.load(path, Two), Two)
+    alike = Two()
+    alike.critic.load_state_dict(alike.generator.state_dict())
+    path = pg.save(alike, tmp_path / "alike.safetensors")
+    assert same(pg.load(path, partial(nn.Linear, 2, 1)), alike.generator)
+
+
+class Scale(nn.Module):
+    def __init__(self, value):
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(value))
+
+
+def test_fractions_are_not_cut_to_whole_numbers(tmp_path):
+    path = pg.save(Scale(2.7), tmp_path / "scale.safetensors")
+    with pytest.raises(ValueError, match=r"'scale' is torch.float32 there and torch.int64 in the model"):
+        pg.load(path, partial(Scale, 2))
+    assert float(pg.load(path, lambda: Scale(0.0).double()).scale) == pytest.approx(2.7)
