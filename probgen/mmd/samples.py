@@ -67,7 +67,14 @@ def as_points(*, lead: int = 1, **samples: Sample) -> Points:
             tensors[argument] = sample_of(sample, argument, like=like)
         else:
             leading = 2 if argument in chains else lead if isinstance(sample, Mapping) else 1
-            tensors[argument] = torch.cat([_flat(argument, name, parts[name], leading) for name in order], -1)
+            flat = [_flat(argument, name, parts[name], leading) for name in order]
+            for name, part in zip(order, flat, strict=True):
+                if part.shape[:leading] != flat[0].shape[:leading]:
+                    raise ValueError(
+                        f"{argument} should hold as many draws of {name!r} as of {order[0]!r} but has "
+                        f"{tuple(part.shape[:leading])} and {tuple(flat[0].shape[:leading])}"
+                    )
+            tensors[argument] = torch.cat(flat, -1)
     for argument, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{argument} should be a tensor but is a {type(tensor).__name__}")
@@ -99,7 +106,11 @@ def _by_name(argument: str, sample: Any, like: Tensor | None) -> dict[str, Any] 
             raise ValueError(f"{argument} should hold draws of a site at least but is empty")
         parts = dict(sample)
     elif hasattr(sample, "columns") and hasattr(sample, "to_numpy"):
-        parts = {str(name): sample[[name]] for name in sample.columns}
+        names = [str(name) for name in sample.columns]
+        twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+        if twice is not None:
+            raise ValueError(f"{argument} should have columns of different names but has {twice!r} twice")
+        parts = {name: sample.iloc[:, [place]] for place, name in enumerate(names)}
         return {name: sample_of(part, argument, like=like)[:, 0] for name, part in parts.items()}
     else:
         return None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from probgen.mmd.pairwise import check_finite
 
-Scale: TypeAlias = Literal["auto", "pooled"] | Tensor | None
+Scale: TypeAlias = Literal["auto", "pooled"] | Tensor | np.ndarray | None
 """What the columns of samples are divided by before distances are taken: see :func:`scaled`."""
 
 _IMAGE = 3  # dimensions of an event whose numbers have one unit: channels, rows, columns
@@ -30,7 +31,7 @@ def scaled(
     which speaks of the numbers as they are; otherwise "pooled".
 
     Args:
-        scale: "auto", "pooled", a positive tensor that broadcasts to an event, or None.
+        scale: "auto", "pooled", a positive tensor or array that broadcasts to an event, or None.
         own_units: whether what is to be computed has units already.
         samples: of shape (n, \*event), named as in the error messages.
 
@@ -52,9 +53,9 @@ def units_of(scale: Scale, *, own_units: bool = False, **samples: Tensor) -> tup
     """Return what :func:`scaled` divides by, in float64, shape event, or None, and the choice in a word."""
     check_finite(**samples)
     first = next(iter(samples.values()))
-    if isinstance(scale, Tensor):
-        return _checked(scale, first), "given"
-    if scale not in ("auto", "pooled", None):
+    if isinstance(scale, Tensor | np.ndarray):
+        return _checked(torch.as_tensor(scale), first), "given"
+    if not (scale is None or isinstance(scale, str)) or scale not in ("auto", "pooled", None):
         raise ValueError(f"scale should be 'auto', 'pooled', a tensor or None but got {scale!r}")
     if scale is None or (scale == "auto" and (own_units or first.dim() > _IMAGE)):
         return None, None

@@ -127,3 +127,24 @@ def test_a_result_is_a_sentence():
     unable = TestResult(1.0, 0.5, torch.zeros(1), 0.5)
     assert "cannot be rejected at the level 0.05: no p is below 0.5" in str(unable)
     assert np.isfinite(found.statistic)
+
+
+@pytest.mark.parametrize("names", [["a", "a"], [1, "1"]])
+def test_columns_of_one_name_are_not_taken_for_one(names):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(20, 2)), columns=names)
+    with pytest.raises(ValueError, match=rf"x should have columns of different names but has '{names[0]}'"):
+        mmd_test(frame, frame)
+
+
+def test_sites_of_other_numbers_of_draws_are_said():
+    x, few = torch.randn(2, 20), torch.randn(5)
+    with pytest.raises(ValueError, match=r"y should hold as many draws of 'b' as of 'a' but has \(5,\)"):
+        mmd_test({"a": x[0], "b": x[1]}, {"a": x[0], "b": few})
+
+
+def test_units_may_be_an_array_and_a_number_is_refused():
+    x, y = torch.randn(2, 20, 3)
+    one, other = (mmd_test(x, y, scale=units, seed=0) for units in (np.full(3, 2.0), torch.full((3,), 2.0)))
+    assert one == other
+    with pytest.raises(ValueError, match=r"scale should be 'auto', 'pooled', a tensor or None but got \[1"):
+        mmd_test(x, y, scale=[1.0, 1.0, 1.0])
