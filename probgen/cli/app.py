@@ -153,11 +153,14 @@ def sample(
     out: Annotated[
         Path | None, typer.Option(help="File for the draws; RUN/samples.npy, .csv of a table, if not given.")
     ] = None,
+    label: Annotated[
+        int | None, typer.Option(help="Draw this class alone, of a recipe that is told the class.")
+    ] = None,
 ) -> None:
     """Draw from a trained model: a NumPy file, or a CSV of a table, and a picture beside it."""
     from probgen.cli import runs
 
-    runs.sample(run, n, device=device_of(device), seed=seed, out=out)
+    runs.sample(run, n, device=device_of(device), seed=seed, out=out, label=label)
 
 
 @app.command("recipes")

@@ -72,7 +72,7 @@ def learned(name: str, task: Task, about: str) -> Method:
         notes = {"training": f"{histories[-1].ended}, {sum(h.step for h in histories)} steps"}
         findings = [sentence for h in histories if h.collapsed() for sentence in h.diagnose()]
         log_prob = None
-        if isinstance(recipe.model, Pair):
+        if isinstance(recipe.model, Pair) and recipe.contexts is None:  # else it is that of x given a context
             log_prob = partial(_log_probs, recipe, recipe.model, seed=seed)
         return Fitted(recipe.sample, log_prob, model=recipe.model, notes=notes, findings=findings)
 

@@ -117,7 +117,9 @@ def _before(folder: Path, given: dict[str, Any], *, resume: bool) -> dict[str, A
     return before | given
 
 
-def sample(folder: Path, n: int, *, device: torch.device, seed: int, out: Path | None) -> None:
+def sample(
+    folder: Path, n: int, *, device: torch.device, seed: int, out: Path | None, label: int | None = None
+) -> None:
     """Draw n points from a run's best weights into a file, with a picture beside it.
 
     Rows of a table are a CSV in the columns and units of the user's own, all else a NumPy file.
@@ -127,7 +129,7 @@ def sample(folder: Path, n: int, *, device: torch.device, seed: int, out: Path |
     out = folder / f"samples{suffixes[0]}" if out is None else out
     if out.suffix not in suffixes:
         raise ValueError(f"--out should be a {' or '.join(suffixes)} file but got {str(out)!r}")
-    draws = recipe.sample(n, seed=seed)
+    draws = recipe.sample(n, seed=seed, label=label)
     part = out.with_name(f".{out.stem}.part{out.suffix}")
     if task.table is not None and out.suffix == ".csv":
         task.table.frame(task.to_codes(draws)).to_csv(part, index=False)

@@ -1,5 +1,6 @@
 """Priors: modules that return distributions, and distributions, which models take as well."""
 
+from probgen.priors.conditional import Conditional
 from probgen.priors.elicited import Elicited, from_draws, from_quantiles, from_table
 from probgen.priors.given import Given
 from probgen.priors.horseshoe import Horseshoe
@@ -10,6 +11,7 @@ from probgen.priors.path import Path
 from probgen.priors.spike_and_slab import SpikeAndSlab
 
 __all__ = [
+    "Conditional",
     "Elicited",
     "Given",
     "Horseshoe",

@@ -35,4 +35,6 @@ def conditional_gmmn(task: Task) -> Recipe:
     kernel = gaussian_kernel(task.train.smooth, (1 / 4, 1 / 2, 1))
     objective = ConditionalMomentMatching(model, kernel, mmd.Gaussian(0.25))
     stage = Stage(objective, lambda rows: (rows.smooth, context(rows)), Budget(2500, 256, 5e-3))
-    return Recipe(model, [stage], finish=task.from_grey, contexts=context(task.train))
+    return Recipe(
+        model, [stage], finish=task.from_grey, contexts=context(task.train), labels=task.train.labels
+    )

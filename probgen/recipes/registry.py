@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from probgen.core import GenerativeModel, Objective, seeded
 from probgen.data import suggest
 from probgen.recipes.task import KINDS, Budget, Rows, Task
+from probgen.training.schedules import Schedule
 
 
 class Stage(NamedTuple):
@@ -22,11 +23,13 @@ class Stage(NamedTuple):
         objective: what is minimised.
         data: how rows of the task, those to learn from or those held out, become what the objective takes.
         budget: steps, rows of a batch, and the learning rate at the start.
+        schedules: of the objective's buffers, as :func:`probgen.fit` takes them.
     """
 
     objective: Objective
     data: Callable[[Rows], Any]
     budget: Budget
+    schedules: Mapping[str, Schedule] = {}
 
 
 class Recipe(NamedTuple):
@@ -39,6 +42,7 @@ class Recipe(NamedTuple):
         finish: turns draws of the model into data of the task.
         prepare: turns data of the task into what the model's likelihood and codes are of.
         contexts: rows of which one is drawn with replacement for each draw of the model.
+        labels: the class of each context, for draws of one class.
     """
 
     model: GenerativeModel
@@ -46,14 +50,31 @@ class Recipe(NamedTuple):
     finish: Callable[[Tensor], Tensor] = lambda draws: draws
     prepare: Callable[[Tensor], Tensor] = lambda x: x
     contexts: Tensor | None = None
+    labels: Tensor | None = None
 
-    def sample(self, n: int, *, seed: int) -> Tensor:
-        """Draw n points of the task's data."""
+    def sample(self, n: int, *, seed: int, label: int | None = None) -> Tensor:
+        """Draw n points of the task's data, of a model with labels all of one class where it is given.
+
+        Raises ValueError for a class that no context has, and where there are no labels.
+        """
+        contexts = self.contexts if label is None else self._of_class(label)
         with seeded(seed):
-            if self.contexts is None:
+            if contexts is None:
                 return self.finish(self.model.sample(n))
-            which = torch.randint(len(self.contexts), (n,), device=self.contexts.device)
-            return self.finish(self.model.sample(n, self.contexts[which]))
+            which = torch.randint(len(contexts), (n,), device=contexts.device)
+            return self.finish(self.model.sample(n, contexts[which]))
+
+    def _of_class(self, label: int) -> Tensor:
+        if self.labels is None or self.contexts is None:
+            raise ValueError(
+                f"label {label} should be drawn by a recipe that is told the class, such as 'cvae', and this "
+                "one is not"
+            )
+        found = self.contexts[self.labels == label]
+        if not len(found):
+            known = self.labels.unique().tolist()
+            raise ValueError(f"label should be one of {known} but is {label}")
+        return found
 
 
 class Entry(NamedTuple):

@@ -15,6 +15,9 @@ from probgen.data.targets import Target
 KINDS = ("images", "plane", "table")
 """Pictures, flat, in grey levels or black and white; points of the plane; tables."""
 
+LARGE = 2000
+"""Pixels from which a picture is large."""
+
 SMALL = 10**6
 """Numbers in the training data below which a second thread does not pay."""
 
@@ -40,6 +43,7 @@ SIZES = {
     "table": Sizes(4, (128, 128), Budget(3000, 64, 2e-3)),
     "images": Sizes(16, (256,), Budget(2000, 128, 2e-3)),
     "binary images": Sizes(32, (400, 400), Budget(9400, 128, 1e-3)),
+    "large binary images": Sizes(10, (256, 256), Budget(4000, 128, 1e-3)),
 }
 
 
@@ -134,7 +138,9 @@ class Task:
     @property
     def sizes(self) -> Sizes:
         """What suits data of this kind."""
-        return SIZES["binary images" if self.levels == 2 else self.kind]
+        if self.levels != 2:
+            return SIZES[self.kind]
+        return SIZES["binary images" if self.size < LARGE else "large binary images"]
 
     def encoder(self, latent: int) -> nn.Module:
         """Return a conditional from data to a normal law of their codes."""

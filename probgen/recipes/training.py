@@ -63,7 +63,7 @@ def train(
                 steps=length,
                 batch_size=batch_size or stage.budget.batch_size,
                 optimizer=partial(torch.optim.Adam, lr=rate, fused=True),
-                schedules={"lr": schedules.cosine(rate, 0.05 * rate, steps=length)},
+                schedules={"lr": schedules.cosine(rate, 0.05 * rate, steps=length), **stage.schedules},
                 validation=None if task.held_out is None else stage.data(task.held_out),
                 checkpoint=own,
                 resume=resume,

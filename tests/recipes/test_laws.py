@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from probgen import fit, recipes
-from probgen.core import Coded
+from probgen.core import Coded, GenerativeModel
 from probgen.data import Binarised
 from probgen.recipes import Rows, Task
 from probgen.training import Callback
@@ -105,10 +105,11 @@ def test_codes_are_laws_in_evaluation_mode(device):
         if not isinstance(model, Coded):
             continue
         x = recipe.prepare(task.test.x[:6])
-        codes = model.encode(x)
+        context = () if recipe.contexts is None else (recipe.contexts[:6],)
+        codes = model.encode(x, *context)
         assert codes.batch_shape == (6,)
         assert not codes.mean.requires_grad
-        decoded = model.decode(codes.mean)
+        decoded = model.decode(codes.mean, *context)
         assert decoded.batch_shape + decoded.event_shape == x.shape
         assert model.training
         coded.append(name)
@@ -129,8 +130,27 @@ def test_contexts_are_those_of_the_training_rows():
     recipe = made("conditional-gmmn", Task("sevens", "images", few, few, image_shape=(8, 8), levels=17))
     assert recipe.contexts is not None
     assert recipe.contexts.argmax(1).eq(7).all()
-    with pytest.raises(ValueError, match="'conditional-gmmn' needs labels but 'bare' has none"):
-        made("conditional-gmmn", Task("bare", "images", Rows(few.x), few, image_shape=(8, 8), levels=17))
+    for name in ("conditional-gmmn", "cvae"):
+        with pytest.raises(ValueError, match=f"{name!r} needs labels but 'bare' has none"):
+            made(name, Task("bare", "images", Rows(few.x), few, image_shape=(8, 8), levels=17))
+
+
+class Echo(GenerativeModel):
+    """Draws its context."""
+
+    def model(self, x=None, *context, n=1):
+        return context[0]
+
+
+def test_draws_of_one_class():
+    labels = torch.arange(40) % 4
+    recipe = recipes.Recipe(Echo(), [], contexts=labels, labels=labels)
+    assert recipe.sample(50, seed=0).unique().tolist() == [0, 1, 2, 3]
+    assert recipe.sample(50, seed=0, label=2).unique().tolist() == [2]
+    with pytest.raises(ValueError, match=r"label should be one of \[0, 1, 2, 3\] but is 7"):
+        recipe.sample(5, seed=0, label=7)
+    with pytest.raises(ValueError, match="label 1 should be drawn by a recipe that is told the class"):
+        recipes.Recipe(Echo(), []).sample(5, seed=0, label=1)
 
 
 def test_drawing_in_a_fresh_process(tmp_path):
