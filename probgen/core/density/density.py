@@ -15,7 +15,7 @@ from torch.distributions.transforms import Transform, identity_transform
 
 from probgen.core.density.at_positions import log_prob_at
 from probgen.core.density.bijectors import at_ends, bijector_of, innermost
-from probgen.core.density.evaluation_counts import count_evaluations, evaluations
+from probgen.core.density.evaluation_counts import COUNT
 from probgen.core.density.mapped import tolerant
 from probgen.core.density.normal_scores import refuse_atoms
 from probgen.core.density.whole_number_cells import Cells
@@ -206,9 +206,9 @@ class Density:
     def unconstrained_log_prob(self, position: Tensor) -> Tensor:
         r"""Return log p(T(u)) + log |det ∂T/∂u| at positions u, shape (\*sample, \*batch_shape).
 
-        They are counted (:func:`evaluations`), once where the log-density is made of another's.
+        They are counted (:func:`probgen.core.evaluations`), once where the log-density is made of another's.
         """
-        leading, before = position.shape[:-1], evaluations()
+        leading, before = position.shape[:-1], COUNT.log_probs
         outside = None
         if self.cells is not None:
             first, last = self.cells
@@ -217,8 +217,8 @@ class Density:
         values, log_volume = self._with_volume(position)
         log_prob = self._log_prob_at(position, values)
         _check_returned(log_prob, leading)
-        if evaluations() == before:
-            count_evaluations(leading.numel())
+        if COUNT.log_probs == before:
+            COUNT.log_probs += leading.numel()
         log_prob = log_prob + log_volume
         return log_prob if outside is None else torch.where(outside, -torch.inf, log_prob)
 

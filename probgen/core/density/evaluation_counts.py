@@ -25,22 +25,25 @@ class Evaluations(NamedTuple):
 
 
 class _Count(threading.local):
-    value = Evaluations()
+    log_probs = 0
+    gradients = 0
 
 
-_count = _Count()
+COUNT = _Count()
+"""What this thread has evaluated so far, where a function call would cost too much."""
 
 
 def evaluations() -> Evaluations:
     """Return what this thread has evaluated so far; the difference of two counts is what lies between."""
-    return _count.value
+    return Evaluations(COUNT.log_probs, COUNT.gradients)
 
 
 def count_evaluations(log_probs: int, gradients: int = 0) -> None:
     """Count log-densities that are evaluated, or, where a graph stands for the function, would be."""
-    _count.value = _count.value.plus(Evaluations(log_probs, gradients))
+    COUNT.log_probs += log_probs
+    COUNT.gradients += gradients
 
 
 def set_evaluations(count: Evaluations) -> None:
     """Put the count back, after what is no evaluation, such as a trace."""
-    _count.value = count
+    COUNT.log_probs, COUNT.gradients = count
