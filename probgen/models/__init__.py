@@ -3,9 +3,10 @@
 from probgen.models.gmmn import GMMN
 from probgen.models.gmmn_autoencoder import GMMNAutoencoder
 from probgen.models.tabular_gmmn import TabularGMMN
+from probgen.models.two_stage_vae import TwoStageVAE
 from probgen.models.vae import VAE
 
-__all__ = ["GMMN", "VAE", "GMMNAutoencoder", "TabularGMMN"]
+__all__ = ["GMMN", "VAE", "GMMNAutoencoder", "TabularGMMN", "TwoStageVAE"]
 
 
 def __dir__() -> list[str]:

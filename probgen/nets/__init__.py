@@ -1,6 +1,7 @@
 """Networks, and the heads that turn them into laws."""
 
 from probgen.nets.conv import ConvDecoder, ConvEncoder
+from probgen.nets.couplings import Couplings
 from probgen.nets.heads import BernoulliHead, CategoricalHead, ContinuousBernoulliHead, Head, NormalHead
 from probgen.nets.joined import Joined, OneHot
 from probgen.nets.mixed_columns import MixedHead, MixedInput
@@ -13,6 +14,7 @@ __all__ = [
     "ContinuousBernoulliHead",
     "ConvDecoder",
     "ConvEncoder",
+    "Couplings",
     "Head",
     "Joined",
     "MixedHead",

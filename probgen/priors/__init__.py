@@ -2,24 +2,34 @@
 
 from probgen.priors.conditional import Conditional
 from probgen.priors.elicited import Elicited, from_draws, from_quantiles, from_table
+from probgen.priors.flow import Flow
 from probgen.priors.given import Given
 from probgen.priors.horseshoe import Horseshoe
 from probgen.priors.logit_normal import LogitNormal
 from probgen.priors.mixture import Mixture
 from probgen.priors.normal import StandardNormal
+from probgen.priors.normal_mixture import ManyNormals, NormalMixture
 from probgen.priors.path import Path
+from probgen.priors.rejection import Rejection, Resampled
 from probgen.priors.spike_and_slab import SpikeAndSlab
+from probgen.priors.vamp import Vamp
 
 __all__ = [
     "Conditional",
     "Elicited",
+    "Flow",
     "Given",
     "Horseshoe",
     "LogitNormal",
+    "ManyNormals",
     "Mixture",
+    "NormalMixture",
     "Path",
+    "Rejection",
+    "Resampled",
     "SpikeAndSlab",
     "StandardNormal",
+    "Vamp",
     "from_draws",
     "from_quantiles",
     "from_table",
