@@ -37,7 +37,7 @@ def mean_interval(
     >>> mean_interval([0.99, 1.0, 1.0], bounds=(0.0, 1.0)).high < 1
     True
     """
-    from scipy import stats
+    from scipy import special, stats
 
     n = len(values)
     mean = math.fsum(values) / n if all(map(math.isfinite, values)) else float(sum(values))
@@ -53,9 +53,10 @@ def mean_interval(
     if last == math.inf:
         above = mean - first
         return Interval(mean, first + above * math.exp(-half / above), first + above * math.exp(half / above))
-    share = (mean - first) / (last - first)
-    centre, reach = math.log(share / (1 - share)), half / ((last - first) * share * (1 - share))
-    low, high = (1 / (1 + math.exp(-z)) for z in (centre - reach, centre + reach))
+    width = last - first
+    share, rest = ((math.fsum(abs(value - end) for value in values) / n) / width for end in bounds)
+    centre, reach = math.log(share / rest), half / (width * share * rest)
+    low, high = (float(special.expit(z)) for z in (centre - reach, centre + reach))
     return Interval(mean, first + (last - first) * low, first + (last - first) * high)
 
 

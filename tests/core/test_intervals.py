@@ -74,3 +74,9 @@ def test_a_combined_p_value_is_valid_whatever_the_dependence(repeats: int) -> No
         for level in (0.05, 0.3, 0.7):
             assert (combined <= level).mean() < level + 4.5 * math.sqrt(level * (1 - level) / 4000)
     assert combined_p_value([0.001] * repeats) <= 0.002, "and it has power"
+
+
+@pytest.mark.parametrize("values", [[1.0, 1.0, 1 - 1e-16], [1 - 1e-16, 1.0], [1e-100, 0.0]])
+def test_shares_that_round_to_an_end_have_an_interval(values: list[float]) -> None:
+    found = mean_interval(values, bounds=SHARE)
+    assert 0 <= found.low <= found.mean <= found.high <= 1

@@ -145,6 +145,6 @@ def test_sites_of_other_numbers_of_draws_are_said():
 def test_units_may_be_an_array_and_a_number_is_refused():
     x, y = torch.randn(2, 20, 3)
     one, other = (mmd_test(x, y, scale=units, seed=0) for units in (np.full(3, 2.0), torch.full((3,), 2.0)))
-    assert one == other
+    assert (one.p_value, one.statistic) == (other.p_value, other.statistic)
     with pytest.raises(ValueError, match=r"scale should be 'auto', 'pooled', a tensor or None but got \[1"):
         mmd_test(x, y, scale=[1.0, 1.0, 1.0])

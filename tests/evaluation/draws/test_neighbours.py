@@ -142,3 +142,24 @@ X = torch.arange(12.0).reshape(6, 2)
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("far", [1e12, 1e20, 1e30])
+def test_one_draw_very_far_away_does_not_take_the_digits_of_the_others(far):
+    """As far as 1000 it is no real point's neighbour and no real point is in its ball; farther alike."""
+    real, draws, train = torch.randn(3, 60, 2, generator=torch.Generator().manual_seed(0)).double()
+    units = torch.ones(2)
+
+    def measured(distance):
+        drawn = torch.cat([draws[1:], draws.new_full((1, 2), distance)])
+        copies = torch.cat([train[1:], train.new_full((1, 2), distance)])
+        return (
+            density_coverage(real, drawn, scale=units),
+            precision_recall(real, drawn, scale=units),
+            nearest_neighbour_ratio(draws, copies, real, scale=units),
+        )
+
+    (near_density, near, near_ratio), (density, precision, ratio) = measured(1e3), measured(far)
+    assert density == near_density
+    assert precision.precision == near.precision
+    assert ratio == pytest.approx(near_ratio, rel=1e-6)
