@@ -6,8 +6,10 @@ from probgen.plots.metrics import intervals
 from probgen.plots.samples import image_grid, scatter
 from probgen.plots.tables import correlations, table_columns
 from probgen.plots.training import history
+from probgen.plots.traversals import conditional_grid, traversals
 
 __all__ = [
+    "conditional_grid",
     "contours",
     "correlations",
     "histograms",
@@ -18,6 +20,7 @@ __all__ = [
     "manifold",
     "scatter",
     "table_columns",
+    "traversals",
 ]
 
 

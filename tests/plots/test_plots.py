@@ -41,6 +41,12 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "scatter": lambda: plots.scatter({"exact": torch.randn(50, 2), "made": 3 * torch.randn(50, 2)}),
     "latent_map": lambda: plots.latent_map(torch.randn(30, 2), torch.arange(30) % 10),
     "manifold": lambda: plots.manifold(PIXELS[:9], image_shape=(2, 3), k=3),
+    "traversals": lambda: plots.traversals(
+        lambda z: z.repeat(1, 3), torch.zeros(2), image_shape=(2, 3), steps=3
+    ),
+    "conditional_grid": lambda: plots.conditional_grid(
+        PIXELS[:6], image_shape=(2, 3), contexts=["cat", "dog"]
+    ),
     "table_columns": lambda: plots.table_columns({"real": people(50), "made": people(60)}),
     "correlations": lambda: plots.correlations({"real": people(50), "made": people(60)}),
     "history": lambda: plots.history(history_frame([3.0, 2.0, 1.0])),
