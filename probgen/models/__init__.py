@@ -2,11 +2,12 @@
 
 from probgen.models.gmmn import GMMN
 from probgen.models.gmmn_autoencoder import GMMNAutoencoder
+from probgen.models.hierarchical_vae import HierarchicalVAE
 from probgen.models.tabular_gmmn import TabularGMMN
 from probgen.models.two_stage_vae import TwoStageVAE
 from probgen.models.vae import VAE
 
-__all__ = ["GMMN", "VAE", "GMMNAutoencoder", "TabularGMMN", "TwoStageVAE"]
+__all__ = ["GMMN", "VAE", "GMMNAutoencoder", "HierarchicalVAE", "TabularGMMN", "TwoStageVAE"]
 
 
 def __dir__() -> list[str]:
