@@ -101,10 +101,10 @@ def _what(comparison: Comparison) -> str:
     methods = "1 method" if count == 1 else f"{count} methods"
     times = "once" if repeats == 1 else f"{repeats} times, from different seeds"
     size = " × ".join(map(str, held_out[1:])) or "1"
-    source = f"{record['train_shape'][0]:,} training points" if record["train_shape"] else "no training data"
+    learned_from = f"{record['train_shape'][0]:,} training" if record["train_shape"] else "no training data,"
     learned = "Methods that learn were fitted anew each time. " if record["train_shape"] else ""
     return (
-        f"{methods}, {source} of size {size}. Each was run {times}. {learned}"
+        f"{methods}, {learned_from} points of size {size}. Each was run {times}. {learned}"
         f"From every run {record['n']:,} points were drawn and judged against {held_out[0]:,} held-out "
         "points that no method saw."
     )
