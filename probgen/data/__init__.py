@@ -2,6 +2,7 @@
 
 from probgen.data.batches import Data, Indexable, batches, check_data
 from probgen.data.catalogue import Entry, fetch, listing, where
+from probgen.data.corruptions import Corrupted, GaussianNoise, Masking, Pooling, SaltAndPepper
 from probgen.data.files import digest_of, suggest
 from probgen.data.images import Images, digits, mnist
 from probgen.data.kidiq import kidiq
@@ -18,15 +19,20 @@ from probgen.data.targets import TARGETS, Target, target
 __all__ = [
     "TARGETS",
     "Binarised",
+    "Corrupted",
     "DSprites",
     "Data",
     "Dequantised",
     "Entry",
     "Factored",
+    "GaussianNoise",
     "Images",
     "Indexable",
+    "Masking",
     "MemoryMapped",
+    "Pooling",
     "Ragged",
+    "SaltAndPepper",
     "Sequences",
     "Source",
     "Sprites",

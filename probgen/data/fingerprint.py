@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from probgen.data.batches import Indexable, Rows, flat
+from probgen.data.corruptions import Corrupted
 from probgen.data.levels import Binarised, Dequantised
 from probgen.data.memory_mapped import MemoryMapped
 from probgen.data.ragged import Ragged
@@ -67,6 +68,8 @@ def _still(part: Indexable) -> Indexable | None:
         return part.grey
     if isinstance(part, Dequantised):
         return part.x
+    if isinstance(part, Corrupted):
+        return _still(part.x)
     return part if isinstance(part, Tensor | MemoryMapped | Ragged) else None
 
 

@@ -1,5 +1,7 @@
 """Models: one file a graph, model and guide side by side."""
 
+from probgen.models.autoencoder import Autoencoder
+from probgen.models.denoising_vae import DenoisingVAE
 from probgen.models.gmmn import GMMN
 from probgen.models.gmmn_autoencoder import GMMNAutoencoder
 from probgen.models.hierarchical_vae import HierarchicalVAE
@@ -7,7 +9,16 @@ from probgen.models.tabular_gmmn import TabularGMMN
 from probgen.models.two_stage_vae import TwoStageVAE
 from probgen.models.vae import VAE
 
-__all__ = ["GMMN", "VAE", "GMMNAutoencoder", "HierarchicalVAE", "TabularGMMN", "TwoStageVAE"]
+__all__ = [
+    "GMMN",
+    "VAE",
+    "Autoencoder",
+    "DenoisingVAE",
+    "GMMNAutoencoder",
+    "HierarchicalVAE",
+    "TabularGMMN",
+    "TwoStageVAE",
+]
 
 
 def __dir__() -> list[str]:

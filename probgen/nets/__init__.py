@@ -2,7 +2,14 @@
 
 from probgen.nets.conv import ConvDecoder, ConvEncoder
 from probgen.nets.couplings import Couplings
-from probgen.nets.heads import BernoulliHead, CategoricalHead, ContinuousBernoulliHead, Head, NormalHead
+from probgen.nets.heads import (
+    BernoulliHead,
+    CategoricalHead,
+    ContinuousBernoulliHead,
+    Head,
+    NormalHead,
+    PointHead,
+)
 from probgen.nets.joined import Joined, OneHot
 from probgen.nets.mixed_columns import MixedHead, MixedInput
 from probgen.nets.mlp import MLP
@@ -21,6 +28,7 @@ __all__ = [
     "MixedInput",
     "NormalHead",
     "OneHot",
+    "PointHead",
 ]
 
 

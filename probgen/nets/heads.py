@@ -138,3 +138,24 @@ class CategoricalHead(Head):
 
     def forward(self, *context: Tensor) -> dist.Distribution:
         return GreyLevels(self.blocks(*context).transpose(-1, -2)).to_event(1)
+
+
+class PointHead(Head):
+    r"""A point: the code of an autoencoder, a ``Delta`` at what the net gives.
+
+    Args:
+        net: with d outputs, the size of the code.
+        sigmoid: squeeze each coordinate into (0, 1), as a sparse autoencoder with a target activation needs.
+
+    >>> from probgen.nets import MLP
+    >>> PointHead(MLP(64, 2))(torch.zeros(5, 64)).mean.shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(self, net: nn.Module, *, sigmoid: bool = False) -> None:
+        super().__init__(net, 1)
+        self.sigmoid = sigmoid
+
+    def forward(self, *context: Tensor) -> dist.Distribution:
+        code = self.blocks(*context).squeeze(-2)
+        return dist.Delta(code.sigmoid() if self.sigmoid else code, event_dim=1)

@@ -3,9 +3,11 @@
 from probgen.objectives.adversarial import adversarial_loss
 from probgen.objectives.aggregate_posterior import CodeGAN, CodeMMD
 from probgen.objectives.code_covariance import DIP
+from probgen.objectives.code_penalties import AbsoluteCodes, Contraction, TargetActivation
 from probgen.objectives.conditional_moment_matching import ConditionalMomentMatching
 from probgen.objectives.elbo import ELBO, BetaELBO, Bound, Capacity, FreeBits
 from probgen.objectives.importance_weighted import IWAE, Renyi
+from probgen.objectives.maximum_likelihood import MaximumLikelihood
 from probgen.objectives.mmd_gan import MMDGAN
 from probgen.objectives.moment_matching import MomentMatching
 from probgen.objectives.reconstruction import Reconstruction
@@ -24,18 +26,22 @@ __all__ = [
     "IWAE",
     "MMDGAN",
     "SVI",
+    "AbsoluteCodes",
     "BetaELBO",
     "Bound",
     "Capacity",
     "CodeGAN",
     "CodeMMD",
     "ConditionalMomentMatching",
+    "Contraction",
     "FreeBits",
     "KLParts",
+    "MaximumLikelihood",
     "MomentMatching",
     "Reconstruction",
     "Renyi",
     "Sum",
+    "TargetActivation",
     "TotalCorrelation",
     "adversarial_loss",
     "gaussian_total_correlation",

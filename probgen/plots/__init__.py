@@ -3,7 +3,7 @@
 from probgen.plots.densities import contours, histograms
 from probgen.plots.latent import latent_map, manifold
 from probgen.plots.metrics import intervals
-from probgen.plots.samples import image_grid, scatter
+from probgen.plots.samples import image_grid, reconstructions, scatter
 from probgen.plots.tables import correlations, table_columns
 from probgen.plots.training import history
 from probgen.plots.traversals import conditional_grid, traversals
@@ -18,6 +18,7 @@ __all__ = [
     "intervals",
     "latent_map",
     "manifold",
+    "reconstructions",
     "scatter",
     "table_columns",
     "traversals",

@@ -116,3 +116,47 @@ def mosaic(images: np.ndarray, columns: int, *, gap: float) -> np.ndarray:
     board[: len(images), :height, :width] = images
     board = board.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2)
     return board.reshape(rows * (height + 1), columns * (width + 1))[:-1, :-1]
+
+
+def reconstructions(
+    rows: Mapping[str, Tensor | ArrayLike], *, image_shape: tuple[int, int], columns: int = 10
+) -> Figure:
+    r"""Draw pictures one below the other: what they were, how they were seen, what was made of them.
+
+    Each entry is a row, and column i shows the i-th picture of each: ``{"original": x, "seen": y,
+    "restored": r}``. All rows have the grey scale of the first.
+
+    Args:
+        rows: name -> pictures, shape (n, height · width) or (n, height, width); those that were made smaller,
+            as for super-resolution, have an n, height and width of their own.
+        image_shape: (height, width) in pixels of flat pictures.
+        columns: how many pictures are shown at most.
+
+    Raises:
+        ValueError: no entry, entries of different numbers of pictures, a shape that does not fit, or a value
+            that is not finite.
+    """
+    if not rows:
+        raise ValueError("rows should have at least 1 entry but has 0")
+    columns = check_count("columns", columns)
+    stacks = {}
+    for name, values in rows.items():
+        found = array(values, f"rows[{name!r}]")
+        own = (found.shape[1], found.shape[2]) if found.ndim == 3 else image_shape
+        stacks[name] = as_images(found, own, f"rows[{name!r}]")
+    counts = {name: len(stack) for name, stack in stacks.items()}
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"rows should have as many pictures each but have {counts}")
+    first = next(iter(stacks.values()))
+    low, high = float(first.min()), float(first.max())
+    shown, (_, height, width) = min(columns, len(first)), first.shape
+    with style():
+        figure, axes = panels(len(stacks), columns=1, width=0.7 * shown, height=0.7 * height / width + 0.3)
+        for axis, (name, stack) in zip(axes, stacks.items(), strict=True):
+            for i, picture in enumerate(stack[:shown]):
+                left = i * (width + 1)
+                where = (left, left + width, height, 0)
+                axis.imshow(picture, cmap="gray", vmin=low, vmax=high, extent=where)
+            axis.set(xlim=(0, shown * (width + 1) - 1), ylim=(height, 0), title=name)
+            axis.set_axis_off()
+    return figure

@@ -3,6 +3,7 @@
 from probgen.priors.conditional import Conditional
 from probgen.priors.elicited import Elicited, from_draws, from_quantiles, from_table
 from probgen.priors.flow import Flow
+from probgen.priors.gaussian_mixture import GaussianMixture
 from probgen.priors.given import Given
 from probgen.priors.horseshoe import Horseshoe
 from probgen.priors.logit_normal import LogitNormal
@@ -18,6 +19,7 @@ __all__ = [
     "Conditional",
     "Elicited",
     "Flow",
+    "GaussianMixture",
     "Given",
     "Horseshoe",
     "LogitNormal",

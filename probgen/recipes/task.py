@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -142,14 +142,23 @@ class Task:
             return SIZES[self.kind]
         return SIZES["binary images" if self.size < LARGE else "large binary images"]
 
-    def encoder(self, latent: int) -> nn.Module:
-        """Return a conditional from data to a normal law of their codes."""
+    def encoder(
+        self,
+        latent: int,
+        head: Callable[[nn.Module], nn.Module] = nets.NormalHead,
+        *,
+        size: int | None = None,
+    ) -> nn.Module:
+        """Return a conditional from data to a law of their codes, normal or what ``head`` makes of a net.
+
+        ``size`` is the number of coordinates of what it sees, where that is no datum.
+        """
         if self.table is None:
-            net: nn.Module = nets.MLP(self.size, latent, hidden=self.sizes.hidden)
+            net: nn.Module = nets.MLP(size or self.size, latent, hidden=self.sizes.hidden)
         else:
             inputs = nets.MixedInput(self.table.kinds)
             net = nets.Joined(nets.MLP(inputs.width, latent, hidden=self.sizes.hidden), inputs)
-        return nets.NormalHead(net).to(self.device)
+        return head(net).to(self.device)
 
     def decoder(self, latent: int) -> nn.Module:
         """Return a conditional from codes to data, with the likelihood that suits them."""

@@ -38,6 +38,10 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "contours": lambda: plots.contours({"a": torch.randn(9, 2)}, lambda at: -(at**2).sum(-1)),
     "histograms": lambda: plots.histograms({"a": torch.randn(9)}, lambda at: np.exp(-(at**2))),
     "image_grid": lambda: plots.image_grid({"real": PIXELS, "made": PIXELS[:5]}, image_shape=(2, 3)),
+    "reconstructions": lambda: plots.reconstructions(
+        {"original": PIXELS, "seen": PIXELS.reshape(12, 2, 3)[:, :1], "restored": 2 * PIXELS},
+        image_shape=(2, 3),
+    ),
     "scatter": lambda: plots.scatter({"exact": torch.randn(50, 2), "made": 3 * torch.randn(50, 2)}),
     "latent_map": lambda: plots.latent_map(torch.randn(30, 2), torch.arange(30) % 10),
     "manifold": lambda: plots.manifold(PIXELS[:9], image_shape=(2, 3), k=3),
@@ -74,6 +78,24 @@ def titles(figure: Figure) -> list[str]:
 
 def texts(axis: Axes) -> list[str]:
     return [text.get_text() for text in axis.texts]
+
+
+def test_reconstructions_stand_below_their_originals_on_one_grey_scale() -> None:
+    small = PIXELS.reshape(12, 2, 3)[:, :1, :2]
+    shown = {"original": PIXELS, "seen": small, "restored": 2 * PIXELS}
+    figure = plots.reconstructions(shown, image_shape=(2, 3), columns=5)
+    assert titles(figure) == ["original", "seen", "restored"]
+    whole = PIXELS.reshape(12, 2, 3)
+    for axis, pictures in zip(figure.axes, (whole, small, 2 * whole), strict=True):
+        assert len(axis.images) == 5
+        for i, image in enumerate(axis.images):
+            np.testing.assert_array_equal(image.get_array(), pictures[i])
+            assert image.get_extent() == [4 * i, 4 * i + 3, 2, 0]  # as large as the original above it
+            assert image.get_clim() == (PIXELS.min(), PIXELS.max())
+    with pytest.raises(ValueError, match=r"as many pictures each but have .*12, 'made': 5"):
+        plots.reconstructions({"original": PIXELS, "made": PIXELS[:5]}, image_shape=(2, 3))
+    with pytest.raises(ValueError, match="at least 1 entry"):
+        plots.reconstructions({}, image_shape=(2, 3))
 
 
 def test_image_grid_shows_the_pixels_in_order_on_the_first_entrys_grey_scale() -> None:

@@ -110,10 +110,11 @@ def test_codes_are_laws_in_evaluation_mode(device):
         assert codes.batch_shape == (6,)
         assert not codes.mean.requires_grad
         decoded = model.decode(codes.mean, *context)
-        assert decoded.batch_shape + decoded.event_shape == x.shape
+        assert decoded.batch_shape == (6,)
+        assert recipe.finish(decoded.sample()).shape == task.test.x[:6].shape
         assert model.training
         coded.append(name)
-    assert {"vae", "gmmn-autoencoder"} <= set(coded)
+    assert {"vae", "gmmn-autoencoder", "autoencoder", "super-resolution"} <= set(coded)
 
 
 def test_a_recipe_on_data_that_it_does_not_suit_is_refused():
