@@ -38,7 +38,7 @@ from probgen.sampling.exact.tables.quantile_table import (
 )
 
 _PROMISE = 1e-10
-_SEARCHES, _SPLITS = 4, 12
+_SEARCHES, _SPLITS, _MOST_PANELS = 4, 12, 2**15
 _BLOCK = 2**14  # quantiles found at a time
 _TOGETHER = 2**15  # values of log_prob: what a mixture of many makes of them fits the memory
 _OVERFLOW = 1e12
@@ -101,6 +101,8 @@ class GivenDensity:
         self._inner = (float(low.max()), float(high.min())) if can_ask else None  # inside all supports
         self._has_ends = has_low or has_high or len(named) > 0
         somewhere = verification.somewhere(low, high)
+        beside = torch.where(low.isfinite(), low + 0.41 * (somewhere - low), somewhere - 0.41)
+        somewhere = torch.where((named == somewhere).any(0), beside, somewhere)  # a place of no pole
         looseness = 1.0 if self._evaluated(somewhere.expand(3, -1)).dtype == torch.float64 else 1e6
         many = copies(probe)
         self._target = Target(
@@ -282,9 +284,12 @@ class GivenDensity:
             target = target._replace(hints=torch.cat([target.hints, places]))
         # A second rule on other points; panels on which the two disagree are cut.
         again = u_error.integrated_again(target, mesh, found)
+        most = max(_MOST_PANELS, 4 * len(mesh.panels))
         for _ in range(_SPLITS):
             finer = split(target, mesh, found.panels, again.panels)
-            if finer is None:
+            if (
+                finer is None or len(finer.panels) > most
+            ):  # such disagreement is noise, that no cut takes away
                 break
             mesh, found = finer, masses(self._height, finer)
             table = tabulated(mesh, found)

@@ -50,11 +50,20 @@ def test_two_narrow_modes_that_are_both_named_are_not_refused():
     assert float(law.cdf(torch.tensor(0.0, dtype=float64))) == pytest.approx(0.25, abs=1e-13)
 
 
-@pytest.mark.parametrize("a", [0.3, -700.0])
+@pytest.mark.parametrize("a", [0.3, 0.7, -700.0])
 @pytest.mark.parametrize("power", [-0.5, 0.4])
 def test_what_is_named_and_is_a_pole_remains_one(a, power):
     law = InverseCDF(log_prob=lambda x: power * (x - a).abs().log() - (x - a).abs(), points=[a])
     assert float(law.report().log_normaliser) == pytest.approx(math.log(2) + math.lgamma(1 + power), abs=1e-9)
+
+
+@pytest.mark.parametrize(("place", "spread"), [(50.0, 1e-12), (1e4, 1e-11), (-300.0, 1e-9)])
+def test_a_named_mode_too_narrow_for_its_distance_is_refused_soon(place, spread):
+    def log_prob(x):
+        return torch.logaddexp(-x.square() / 2, -((x - place) / spread).square() / 2 - math.log(spread))
+
+    with pytest.raises(ValueError, match="at x = "):
+        InverseCDF(log_prob=log_prob, points=[place], dtype=float64)
 
 
 def bumps(place, width, height):

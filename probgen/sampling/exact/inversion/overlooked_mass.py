@@ -38,6 +38,7 @@ _UNLIKE = 100  # times as wide as another
 _ROUGHLY = 2.0**-24  # of its bracket: where a top is only looked at
 _SHARE = 1e-3  # of the mass, beyond either end of the stretch that is looked at evenly
 _NO_MASS = 1e-11  # of the total: what a feature may be off in the density in ξ, whose range is 2
+_FIRST, _LAST = 29, 50  # from 2⁻²⁹ of the place of a pole, where its piece begins, nearly to rounding
 _VAGUE = 1e-6  # of the mass: how far off the piece beside a pole may be
 
 
@@ -77,6 +78,29 @@ def check_mass(target: Target, mesh: Mesh, found: Masses, log_prob: LogDensity) 
         raise ValueError(
             f"the density should grow like a power of |x - a| at its pole a = {a} but does not within "
             f"{first(pole.log_width.exp(), vague):.1e}, where {share:.2g} of the mass lies{way_out}"
+        )
+    _check_growth(target, mesh, found, log_prob)
+
+
+def _check_growth(target: Target, mesh: Mesh, found: Masses, log_prob: LogDensity) -> None:
+    """Raise where a density grows faster than 1 / |x - a| towards a pole: it is a narrow mode."""
+    a = target.poles
+    if not len(a):
+        return
+    k = series.column(np.arange(_FIRST, _LAST), a)
+    r = a.abs() * 2.0**-k
+    x = torch.cat([a - r, a + r])
+    inside = (x > target.low) & (x < target.high)
+    inside &= (a != 0) & (a > target.low) & (a < target.high)  # an end far from 0 rules over all of a law
+    height = log_prob(torch.where(inside, x, target.somewhere).flatten(0, 1)).unflatten(0, x.shape[:2])
+    height = torch.where(inside, height, torch.nan).unflatten(0, (2, -1))
+    grown = height - height[:, :1] > (k - _FIRST) * math.log(2) + 1
+    heavy = height + r.log() - mesh.peak > (_NO_MASS * target.looseness * found.total).log()
+    fast = (grown & heavy).flatten(0, 1).any(0)
+    if fast.any():
+        raise ValueError(
+            f"log_prob should have modes wider than a few hundred float64 numbers but has one at "
+            f"x = {first(a, fast)} that is narrower; shift the line so that it stands at 0"
         )
 
 
