@@ -5,6 +5,7 @@ from probgen.models.denoising_vae import DenoisingVAE
 from probgen.models.gmmn import GMMN
 from probgen.models.gmmn_autoencoder import GMMNAutoencoder
 from probgen.models.hierarchical_vae import HierarchicalVAE
+from probgen.models.ladder_vae import LadderVAE
 from probgen.models.tabular_gmmn import TabularGMMN
 from probgen.models.two_stage_vae import TwoStageVAE
 from probgen.models.vae import VAE
@@ -16,6 +17,7 @@ __all__ = [
     "DenoisingVAE",
     "GMMNAutoencoder",
     "HierarchicalVAE",
+    "LadderVAE",
     "TabularGMMN",
     "TwoStageVAE",
 ]
