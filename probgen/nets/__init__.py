@@ -2,6 +2,7 @@
 
 from probgen.nets.conv import ConvDecoder, ConvEncoder
 from probgen.nets.couplings import Couplings
+from probgen.nets.flow_head import FlowHead
 from probgen.nets.heads import (
     BernoulliHead,
     CategoricalHead,
@@ -22,6 +23,7 @@ __all__ = [
     "ConvDecoder",
     "ConvEncoder",
     "Couplings",
+    "FlowHead",
     "Head",
     "Joined",
     "MixedHead",
