@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from probgen import recipes
 from probgen.cli import runs
 
 HOLDS = """
@@ -51,3 +52,11 @@ def test_no_other_process_writes_while_a_later_stage_is_trained(tmp_path):
         first.stdin.close()
         assert first.wait() == 0
     runs.train("gmmn-autoencoder", None, folder, device=torch.device("cpu"), resume=True)  # free again
+
+
+def test_the_schedules_of_a_stage_reach_its_objective():
+    task = recipes.load("digits")
+    recipe = recipes.make("annealed-vae", task)
+    (stage,) = recipe.stages
+    recipes.train(recipe, task, seed=0, steps=4, batch_size=32, progress=False)
+    assert float(stage.objective.elbo.capacity) == pytest.approx(25 * 3 / (stage.budget.steps // 2))
