@@ -48,67 +48,55 @@ def attempt(
     What probgen warns of meanwhile is among the findings.
     """
     with _warnings() as said:
-        fitted, trial = _attempt(method, reference, train, n, seeds, units, given, nll=nll)
+        fit_seconds = None
+        if isinstance(method, Method):
+            # Learning, drawing and measuring have seeds of their own, and the first two are timed.
+            start = _now(reference)
+            with seeded(seeds["fit"]):
+                fitted = method.fit(train if given[0] is None else given[0], seeds["fit"])
+            fit_seconds = _now(reference) - start
+            if not isinstance(fitted, Fitted):
+                raise TypeError(f"fit should return a Fitted but returned type {type(fitted).__name__}")
+        else:
+            fitted = method if isinstance(method, Fitted) else Fitted(method)
+        start, before = _now(reference), evaluations()
+        with seeded(seeds["draw"]), torch.no_grad():
+            draws = fitted.sample(n, seed=seeds["draw"])
+        draw_seconds, evaluated = _now(reference) - start, evaluations().since(before)
+        draws = sample_of(draws, "draws", like=reference)
+        check_like("draws", draws, reference)
+        if len(draws) != n:
+            raise ValueError(f"draws should be {n} points but are {len(draws)}")
+        # A likelihood of the reference, where the method has one and a metric asks for it.
+        log_probs = None
+        if nll and fitted.log_prob is not None:
+            with seeded(seeds["measure"]), torch.no_grad():
+                log_probs = fitted.log_prob(reference if given[1] is None else given[1])
+            if log_probs.shape != reference.shape[:1]:
+                raise ValueError(
+                    f"log_prob should return shape {tuple(reference.shape[:1])} "
+                    f"but returned {tuple(log_probs.shape)}"
+                )
+            if not (log_probs < torch.inf).all():
+                raise ValueError(
+                    "log_prob should be below infinity everywhere but is NaN or infinite somewhere"
+                )
+        own = units.of(draws, reference)
+        seed = seeds["measure"]
+        trial = Trial(
+            draws,
+            reference,
+            train,
+            log_probs,
+            fit_seconds,
+            draw_seconds,
+            seed,
+            own,
+            units.scale,
+            fitted.density,
+            evaluated,
+        )
     return fitted._replace(findings=tuple(dict.fromkeys([*fitted.findings, *said]))), trial
-
-
-def _attempt(
-    method: Method | Sampler | Fitted,
-    reference: Tensor,
-    train: Tensor | None,
-    n: int,
-    seeds: Mapping[str, int],
-    units: Units,
-    given: tuple[Parts, Parts],
-    *,
-    nll: bool,
-) -> tuple[Fitted, Trial]:
-    fit_seconds = None
-    if isinstance(method, Method):
-        # Learning, drawing and measuring have seeds of their own, and the first two are timed.
-        start = _now(reference)
-        with seeded(seeds["fit"]):
-            fitted = method.fit(train if given[0] is None else given[0], seeds["fit"])
-        fit_seconds = _now(reference) - start
-        if not isinstance(fitted, Fitted):
-            raise TypeError(f"fit should return a Fitted but returned type {type(fitted).__name__}")
-    else:
-        fitted = method if isinstance(method, Fitted) else Fitted(method)
-    start, before = _now(reference), evaluations()
-    with seeded(seeds["draw"]), torch.no_grad():
-        draws = fitted.sample(n, seed=seeds["draw"])
-    draw_seconds, evaluated = _now(reference) - start, evaluations().since(before)
-    draws = sample_of(draws, "draws", like=reference)
-    check_like("draws", draws, reference)
-    if len(draws) != n:
-        raise ValueError(f"draws should be {n} points but are {len(draws)}")
-    # A likelihood of the reference, where the method has one and a metric asks for it.
-    log_probs = None
-    if nll and fitted.log_prob is not None:
-        with seeded(seeds["measure"]), torch.no_grad():
-            log_probs = fitted.log_prob(reference if given[1] is None else given[1])
-        if log_probs.shape != reference.shape[:1]:
-            raise ValueError(
-                f"log_prob should return shape {tuple(reference.shape[:1])} "
-                f"but returned {tuple(log_probs.shape)}"
-            )
-        if not (log_probs < torch.inf).all():
-            raise ValueError("log_prob should be below infinity everywhere but is NaN or infinite somewhere")
-    own = units.of(draws, reference)
-    seed = seeds["measure"]
-    return fitted, Trial(
-        draws,
-        reference,
-        train,
-        log_probs,
-        fit_seconds,
-        draw_seconds,
-        seed,
-        own,
-        units.scale,
-        fitted.density,
-        evaluated,
-    )
 
 
 def baseline(

@@ -384,19 +384,3 @@ def test_an_objective_without_such_state_resumes_without_a_word(tmp_path, caplog
     remembering(lambda o, x: 0.0, tmp_path, stop=5)
     remembering(lambda o, x: 0.0, tmp_path, resume=True)
     assert not [r.message for r in caplog.records if "does not hold" in r.message]
-
-
-def test_a_schedule_reaches_a_buffer_that_was_replaced():
-    class Replacing(Square):
-        def __init__(self):
-            super().__init__()
-            self.register_buffer("weight", torch.zeros(()))
-
-        def forward(self, *batch: Tensor):
-            loss, _ = super().forward(*batch)
-            self.weight = self.weight.clone()
-            return loss, {"weight": self.weight}
-
-    options = {"schedules": {"weight": float}, "seed": 0, "progress": False, "optimizer": adam}
-    history = fit(Replacing(), x_of(8), steps=4, **options)
-    assert history.values("weight") == [0.0, 1.0, 2.0, 3.0]

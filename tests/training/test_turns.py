@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from probgen import Objective, fit, nets
 from probgen.mmd import RationalQuadratic
@@ -10,6 +10,7 @@ from probgen.models import GMMN
 from probgen.objectives import MMDGAN, Sum
 from probgen.training import Callback
 from probgen.training.schedules_and_turns import Turns
+from tests.training.test_fit import Square, adam, x_of
 
 
 class Tag(Objective):
@@ -185,3 +186,19 @@ def test_what_is_wrong_is_said(wrong, sentence):
         setattr(objective, name, value)
     with pytest.raises(ValueError, match=sentence):
         played(3, objective)
+
+
+def test_a_schedule_reaches_a_buffer_that_was_replaced():
+    class Replacing(Square):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("weight", torch.zeros(()))
+
+        def forward(self, *batch: Tensor):
+            loss, _ = super().forward(*batch)
+            self.weight = self.weight.clone()
+            return loss, {"weight": self.weight}
+
+    options = {"schedules": {"weight": float}, "seed": 0, "progress": False, "optimizer": adam}
+    history = fit(Replacing(), x_of(8), steps=4, **options)
+    assert history.values("weight") == [0.0, 1.0, 2.0, 3.0]
