@@ -92,6 +92,14 @@ def copies(value: Tensor) -> int:
     return count
 
 
+def over_copies(value: Tensor) -> Tensor:
+    """Return a tensor with all its copies under ``torch.vmap``, of which may be asked; detached."""
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(value):
+        value = functorch.get_unwrapped(value)
+    return value.detach()
+
+
 def _unstacked(values: Values) -> list[Named]:
     return [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
 

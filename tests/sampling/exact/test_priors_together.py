@@ -237,3 +237,39 @@ def test_a_law_whose_support_moves_can_be_walked_on():
     drawn, exact = chains["x"].flatten(0, -2), law.sample((20_000,), generator=generator)
     error = (drawn.std(0).square() / len(drawn) + exact.std(0).square() / len(exact)).sqrt()
     assert ((drawn.mean(0) - exact.mean(0)) / error).abs().max() < 5
+
+
+def test_normalisers_of_many_chains_are_right_also_at_sharp_kinks():
+    """exp(−|x|^a) has the integral 2 Γ(1 + 1 / a), whose logarithm has the derivative −ψ(1 + 1 / a) / a²."""
+    a = torch.linspace(0.3, 6.0, 64, dtype=torch.float64, requires_grad=True)
+
+    def log_normaliser(a):
+        law = InverseCDF(log_prob=lambda x: -(x.abs() ** a), validate_args=False)
+        return -law.log_prob(torch.zeros((), dtype=torch.float64))
+
+    found = torch.vmap(log_normaliser)(a)
+    (slope,) = torch.autograd.grad(found.sum(), a)
+    a = a.detach()
+    truth = math.log(2) + torch.lgamma(1 + 1 / a)
+    torch.testing.assert_close(found.detach(), truth, rtol=0, atol=1e-11)
+    torch.testing.assert_close(slope, -torch.digamma(1 + 1 / a) / a**2, rtol=0, atol=1e-10)
+
+
+def test_a_prior_of_64_chains_is_looked_at_in_few_places():
+    places = 0
+
+    def model():
+        a = pyro.sample("a", dist.Gamma(20.0, 10.0))
+
+        def log_prob(x):
+            nonlocal places
+            places += x.numel()
+            return -(x.abs() ** a)
+
+        pyro.sample("x", InverseCDF(log_prob=log_prob))
+
+    density = Density.from_model(model)
+    positions = 0.3 * torch.randn(64, density.dim, generator=torch.Generator().manual_seed(0))
+    places = 0
+    density.unconstrained_log_prob(positions)
+    assert 0 < places < 20_000  # for each chain

@@ -9,7 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+from probgen.core.density.mapped import over_copies
 from probgen.sampling.exact.inversion import chebyshev_series as series
 from probgen.sampling.exact.inversion.target import EXACT, FAR, Target, poles_beside, zoomed
 
@@ -357,6 +359,9 @@ def _highest_tops(x: Tensor, height: Tensor, inside: Tensor) -> tuple[Tensor, Te
         right = torch.where(place >= index, height, torch.inf).cummin(1).values
         left = torch.where(place <= index, height, torch.inf).flip(1).cummin(1).values.flip(1)
         rise = torch.minimum(rise, (height - torch.minimum(left, right)).nan_to_num(0.0, torch.inf))
+        more = top & (rise > _DIP) & (height > -torch.inf)
+        if get_proxy_mode() is None and not over_copies(more).any():
+            break
     is_top, order = torch.cat(found, 1).to(torch.int8).sort(dim=1, descending=True, stable=True)
     index = torch.cat(chosen, 1).gather(1, order)
     low, high = x.gather(1, (index - 1).clamp(min=0)), x.gather(1, (index + 1).clamp(max=x.shape[1] - 1))

@@ -9,7 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
+from probgen.core.density.mapped import over_copies
 from probgen.sampling.exact.inversion import chebyshev_series as series
 
 LogDensity = Callable[[Tensor], Tensor]
@@ -27,6 +29,8 @@ _FAR_OFF = 2.0**16  # times its tolerance that a panel is cut in four: halves ga
 _FIELDS = 7
 _CHUNK = 2**16
 _FIXED_ROUNDS, _FIXED_SPLITS = 12, 12  # a kink at a mode takes as many rounds as the others together
+_MOST_FIXED_SPLITS = 48  # where it may be asked how many are needed
+_SMOOTH_ROUNDS = 4  # what is still off then is beside a kink: halves gain little
 
 
 class Panels:
@@ -163,8 +167,8 @@ def refined(
 ) -> Panels:
     """Split panels until each is within its tolerance.
 
-    With ``fixed`` nothing depends on the data but the choice of which are split. ``looseness`` multiplies the
-    tolerances.
+    With ``fixed`` so many are split at most, and while a graph is recorded nothing depends on the data but
+    the choice of which. ``looseness`` multiplies the tolerances.
     """
 
     def of_few(panels: Panels) -> Tensor:
@@ -178,15 +182,18 @@ def refined(
     measures = measure(panels)
     mass = measures[0].scatter(0, pieces(panels, power), power.mass)
     rows = torch.cat([panels.fields, mass[None], measures[1:]])
-    for _ in range(_FIXED_ROUNDS if fixed else _ROUNDS):
+    for turn in range(_FIXED_ROUNDS if fixed else _ROUNDS):
         panels = Panels(rows[:_FIELDS])
         urgency = _urgency(panels, rows[_FIELDS:], looseness)
-        splits = _FIXED_SPLITS if fixed else int((urgency > 1).sum(0).max())
+        if fixed and get_proxy_mode() is not None:
+            splits, far = _FIXED_SPLITS, 0
+        else:
+            slow = fixed and turn >= _SMOOTH_ROUNDS
+            splits, far = (_most(urgency > least, fixed) for least in (1, 1 if slow else _FAR_OFF))
         if splits == 0 or len(panels) > most:
             break
         index = urgency.topk(splits, 0).indices
         halves = panels.take(index).halves()
-        far = 0 if fixed else int((urgency > _FAR_OFF).sum(0).max())
         if far:
             halves = _quartered(halves, far)
         new = torch.cat([halves.fields, measure(halves)])
@@ -194,6 +201,12 @@ def refined(
         rows = torch.cat([rows, new[:, splits:]], 1)
         rows = rows.gather(1, Panels(rows[:_FIELDS]).order().expand(len(rows), -1, -1))
     return Panels(rows[:_FIELDS])
+
+
+def _most(urgent: Tensor, fixed: bool) -> int:
+    """Return how many panels of any law are urgent, be it of another copy under ``torch.vmap``."""
+    count = int(over_copies(urgent.sum(0)).max())
+    return min(count, _MOST_FIXED_SPLITS) if fixed else count
 
 
 def _quartered(halves: Panels, far: int) -> Panels:
