@@ -4,7 +4,6 @@ import array
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 import scipy.sparse
 import torch
@@ -71,8 +70,6 @@ def loader(*columns, **options):
         ((X, [0] * 11), TypeError, "holds a list: use torch.tensor or torch.stack"),
         ((X, (X, X)), TypeError, "holds a tuple: .* lay nested tuples out in one"),
         ({"x": X}, TypeError, r"holds a dict: give its columns in a tuple, \(d\['x'\], ...\)"),
-        (pd.DataFrame(X), TypeError, r"holds a DataFrame: use torch.as_tensor\(x.to_numpy\(\)\)"),
-        ((X, pd.Series(X[:, 0])), TypeError, r"holds a Series: use torch.as_tensor\(x.to_numpy\(\)\)"),
         (DataLoader(X, batch_size=None), ValueError, "batch_size=None, by which each row is read as a"),
         (DataLoader(Items(X), batch_size=None), ValueError, "by which each row is read as a batch"),
         (Items(torch.zeros(0, 2)), ValueError, "data should have at least one row but is empty"),
@@ -80,7 +77,6 @@ def loader(*columns, **options):
         (Stream(), TypeError, "rows to index but is the stream Stream: give DataLoader"),
         (Unsized(), TypeError, "rows to index but is the stream Unsized: give DataLoader"),
         ((loader(X), LABELS), TypeError, "data should be one DataLoader or a tuple without one"),
-        (X.numpy(), TypeError, "holds a ndarray: use torch.from_numpy or data.MemoryMapped"),
         (None, TypeError, "data should be a tensor or a tuple of tensors but holds a NoneType"),
         (loader(torch.zeros(0, 2)), ValueError, "data should have at least one row but the loader is empty"),
         (loader(X[:1], drop_last=True), ValueError, "at least one row but the loader is empty"),

@@ -84,7 +84,7 @@ def svi():
 
 run = folder / "run"
 uncut = svi()
-fit(uncut, x_of(), epochs=4, compile="graph", **options)
+fit(uncut, x_of(), epochs=4, compile="graph", checkpoint=run.with_name("uncut"), **options)
 fit(svi(), x_of(), epochs=2, compile="graph", checkpoint=run, **options)
 resumed = svi()
 fit(resumed, x_of(), epochs=4, compile="graph", checkpoint=run, resume=True, **options)
