@@ -223,6 +223,6 @@ def test_the_posterior_of_a_discrete_site_is_named(x):
 
 @pytest.mark.parametrize("elbo", [IWAE(2), Renyi(0.5)], ids=["iwae", "renyi"])
 def test_a_discrete_site_that_weights_cannot_learn_is_named(elbo, x):
-    sentence = "guide site 'k' should be reparameterised but Categorical has no rsample: leave it out"
+    sentence = "guide site 'k' should be reparameterised but Categorical has no rsample: where it has"
     with pytest.raises(ValueError, match=sentence):
         SVI(Mixture().to(x.device), elbo)(x)

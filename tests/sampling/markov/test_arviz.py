@@ -1,8 +1,8 @@
 """What ArviZ is given: groups with the numbers of a model's formulas, on which its diagnoses run."""
 
 import logging
+import warnings
 
-import arviz as az
 import numpy as np
 import pyro
 import pyro.distributions as dist
@@ -14,6 +14,10 @@ from probgen import models, nets
 from probgen.core import Density
 from probgen.sampling import sample
 from tests import laws
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", FutureWarning)  # of the refactor that ArviZ announces once a process
+    import arviz as az
 
 DATA = torch.tensor([[0.3, 1.2], [0.8, -0.4], [1.9, 0.1]])
 SETTINGS = {"chains": 16, "warmup": 150, "draws": 100, "seed": 1, "progress": False}

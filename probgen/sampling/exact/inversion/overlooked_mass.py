@@ -194,7 +194,8 @@ def unseen_hills(target: Target, mesh: Mesh, found: Masses, table: Table) -> Loo
     tops = _tops(target, low, high, count, grown)
     # those that the panels' series do not hold, on either side: at a jump a panel ends
     near = (tops[2] - tops[0]) * 2.0**-13
-    x = torch.cat([tops[1] - near, tops[1] + near, _climbed(target, origins, tops)])
+    beside = tops[1] - near
+    x = torch.cat([beside, tops[1] + near, _climbed(target, origins, tops, beside)])
     x = torch.where(target.inside(x), x, target.somewhere)
     gap, excess = _gap(target, mesh, found, panel_of(table, x), x)
     missed = (gap.abs() > _GAP * target.looseness) & (excess > _NO_MASS * target.looseness * found.total)
@@ -206,8 +207,8 @@ def unseen_hills(target: Target, mesh: Mesh, found: Masses, table: Table) -> Loo
     return Look(modes, (high - low) / count, share)
 
 
-def _climbed(target: Target, origins: Tensor, tops: Tensor) -> Tensor:
-    """Return tops (n, batch), but where no panel begins between the places beside one, the top there.
+def _climbed(target: Target, origins: Tensor, tops: Tensor, beside: Tensor) -> Tensor:
+    """Return the top between the places beside each, where no panel begins there; else a place ``beside`` it.
 
     Far out on its flank a steep mode may be high above all that is around, and yet hold no mass.
     """
@@ -218,10 +219,10 @@ def _climbed(target: Target, origins: Tensor, tops: Tensor) -> Tensor:
     )
     unknown = (below == upto) & (tops[0] < tops[2])
     some = unknown.any(1)
-    climbed = tops[1].clone()
+    climbed = beside.clone()
     if some.any():
         place, _ = zoomed(target.log_prob, *tops[::2, some], part=_ROUGHLY)
-        climbed[some] = torch.where(unknown[some], place, tops[1, some])
+        climbed[some] = torch.where(unknown[some], place, beside[some])
     return climbed
 
 
