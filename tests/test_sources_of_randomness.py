@@ -1,11 +1,13 @@
 """seed= and generator= are both taken wherever randomness enters, and never both at once."""
 
+import copy
+
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
 
-from probgen import data, evaluation, mmd, models, nets, sampling
+from probgen import SVI, compare, data, evaluation, fit, mmd, models, nets, sampling
 from probgen.core import Density
 
 X = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
@@ -22,6 +24,19 @@ DENSITY = Density.from_model(story, X[:, 0])
 NORMAL = torch.distributions.Normal(0.0, 1.0)
 VAE = models.VAE(nets.NormalHead(nets.MLP(2, 1)), nets.NormalHead(nets.MLP(1, 2)))
 WALK = sampling.random_walk(DENSITY, scale=1.0)
+
+
+CHAINS = sampling.sample(DENSITY, chains=4, warmup=20, draws=5, seed=0, progress=False)
+
+
+def fitted(**source):
+    module = copy.deepcopy(VAE)
+    fit(SVI(module), X, steps=3, progress=False, **source)
+    return module.encoder.net.last.weight.detach()
+
+
+def normal(n, seed):
+    return torch.randn(n, 2, generator=torch.Generator().manual_seed(seed))
 
 
 CALLS = {
@@ -43,6 +58,16 @@ CALLS = {
     ),
     "log_likelihoods": lambda **s: evaluation.log_likelihoods(VAE, X, particles=3, **s),
     "log_likelihood": lambda **s: torch.tensor(evaluation.log_likelihood(VAE, X, particles=3, **s).value),
+    "active_units": lambda **s: torch.tensor(
+        evaluation.active_units(VAE, X, draws=3, **s)["variance"].to_numpy()
+    ),
+    "fit": lambda **s: fitted(**s),
+    "compare": lambda **s: torch.tensor(
+        compare({"normal": normal}, X, ["energy"], n=20, repeats=1, progress=False, **s).frame["value"]
+    ),
+    "posterior.simulate": lambda **s: VAE.posterior(X).simulate(3, **s)[0]["z"],
+    "posterior.predict": lambda **s: VAE.posterior(X).predict({"z": torch.zeros(3, 40, 1)}, **s)["x"],
+    "to_arviz": lambda **s: torch.tensor(CHAINS.to_arviz(prior=3, **s).posterior_predictive["y"].values),
     "classifier": lambda **s: torch.tensor(
         evaluation.classifier_two_sample(X, torch.cat([X, -X]) + 0.5, folds=2, **s).accuracy
     ),

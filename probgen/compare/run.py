@@ -18,7 +18,7 @@ from probgen.compare.metrics import COLUMNS, measure, select
 from probgen.compare.protocol import environment
 from probgen.compare.trial import FLOOR, HALVES, MEMORISER, attempt, baseline, given_parts, naming, seeds_of
 from probgen.compare.units import units_of_data
-from probgen.core import check_count, sample_of
+from probgen.core import check_count, sample_of, seed_of
 from probgen.mmd.scaling import Scale
 
 
@@ -30,7 +30,8 @@ def compare(
     train: Any = None,
     n: int | None = None,
     repeats: int = 5,
-    seed: int = 0,
+    seed: int | None = None,
+    generator: torch.Generator | None = None,
     scale: Scale = "auto",
     progress: bool = True,
     protocol: Mapping[str, Any] | None = None,
@@ -58,7 +59,8 @@ def compare(
         train: what methods are fitted to, shape (t, \*event), of the same form; needed by a :class:`Method`.
         n: points drawn from each method; as many as the reference has where not given.
         repeats: fits and draws of each method; intervals are over these.
-        seed: everything random comes from this, the repeat and the method's name.
+        seed, generator: everything random comes from this, the repeat and the method's name; one at most,
+            seed 0 where not given.
         scale: "pooled" for units by column, None for numbers as they are (say it of flattened images), a
             tensor of shape event to divide by, or "auto": None for events of three dimensions or more, else
             "pooled". It stands in the protocol.
@@ -86,7 +88,7 @@ def compare(
     check_inputs(methods, reference, train, reserved=(FLOOR, HALVES, MEMORISER))
     n = len(reference) if n is None else n
     n, repeats = check_count("n", n), check_count("repeats", repeats)
-    seed = check_count("seed", seed, least=0)
+    seed = check_count("seed", seed_of(seed, generator, default=0), least=0)
     baselines = [HALVES] if train is None else [MEMORISER, FLOOR]
     # All seeds come from one, by method and repeat, so that another method changes none of them.
     names = [*methods, *baselines]

@@ -137,7 +137,7 @@ class Pair(GenerativeModel):
         ``observed``, ``log_likelihood``, ``log_prior``, ``predict`` and ``simulate``, which ArviZ is given.
         """
         rows = len(x)
-        with evaluating(self):
+        with seeded(0), evaluating(self):  # of its sites, their shapes and supports alone
             trace = poutine.trace(self.model).get_trace(x, *context)
         latent, discrete = _latent_sites(trace, type(self).__name__, rows)
         nesting = plate_nesting(trace)

@@ -59,14 +59,21 @@ class Autoencoder(GenerativeModel):
             z = pyro.sample("z", self.prior(*context))
             return pyro.sample("x", self.decoder(z, *context), obs=x)
 
-    def fit_codes(self, x: Tensor, *, components: int = 10, seed: int = 0) -> None:
+    def fit_codes(
+        self,
+        x: Tensor,
+        *,
+        components: int = 10,
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
         """Give the model a law of its codes: a Gaussian mixture fitted by EM to those of x, as its prior.
 
         See :meth:`probgen.priors.GaussianMixture.fit`.
         """
         codes = self.encode(x).mean
         self.prior = GaussianMixture(codes.shape[-1], components).to(codes)
-        self.prior.fit(codes, seed=seed)
+        self.prior.fit(codes, seed=seed, generator=generator)
 
     @torch.no_grad()
     def encode(self, x: Tensor, *context: Tensor) -> Distribution:

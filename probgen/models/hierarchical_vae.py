@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from probgen.core import Pair, check_count, seeded
+from probgen.core import Pair, check_count, seed_of, seeded
 from probgen.core.traces import evaluating
 from probgen.priors import Given, StandardNormal
 
@@ -92,13 +92,20 @@ class HierarchicalVAE(Pair):
             return z1, pyro.sample("z2", self.upper(z1, *context))
 
     @torch.no_grad()
-    def vary(self, x: Tensor, *context: Tensor, draws: int = 8, seed: int | None = None) -> Tensor:
+    def vary(
+        self,
+        x: Tensor,
+        *context: Tensor,
+        draws: int = 8,
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         r"""Return x that share z₂ with each datum, z₁ drawn anew below it: what the upper level keeps.
 
         Means of p(x | z₁, z₂), in evaluation mode, shape (draws, n, \*event).
         """
         draws = check_count("draws", draws)
-        with seeded(seed), evaluating(self):
+        with seeded(seed_of(seed, generator)), evaluating(self):
             _, z2 = self.guide(x, *context)
             z2 = z2.expand(draws, *z2.shape)
             return self._decoded(self.below(z2, *context).sample(), z2, *context).mean

@@ -113,9 +113,15 @@ class TabularGMMN(GMMN):
             columns.append(from_normal_scores(part[:, 0], seen, between=column.kind != "count"))
         return torch.stack(columns, 1).to(x)
 
-    def frame(self, n: int, *context: Tensor, seed: int | None = None) -> pd.DataFrame:
+    def frame(
+        self,
+        n: int,
+        *context: Tensor,
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> pd.DataFrame:
         """Draw a table of n rows, in the user's units."""
-        return self.source.frame(self.as_rows(self.sample(n, *context, seed=seed)))
+        return self.source.frame(self.as_rows(self.sample(n, *context, seed=seed, generator=generator)))
 
 
 def _category(logits: Tensor, gumbel: Tensor) -> Tensor:

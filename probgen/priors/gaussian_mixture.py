@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from probgen.core import check_count
+from probgen.core import check_count, seed_of
 
 ROWS = 5000
 """Most rows that EM looks at, chosen at random."""
@@ -47,7 +47,7 @@ class GaussianMixture(nn.Module):
         )
 
     @torch.no_grad()
-    def fit(self, x: Tensor, *, seed: int = 0) -> None:
+    def fit(self, x: Tensor, *, seed: int | None = None, generator: torch.Generator | None = None) -> None:
         """Take the weights, means and covariances that EM finds from k-means, with scikit-learn.
 
         It looks at 5,000 rows at most, each coordinate in units of its standard deviation.
@@ -69,6 +69,7 @@ class GaussianMixture(nn.Module):
         if not x.isfinite().all():
             raise ValueError("x should be finite but holds NaN or infinity")
         # Some rows, in units of the standard deviation of each coordinate.
+        seed = seed_of(seed, generator, default=0)
         generator = torch.Generator().manual_seed(seed)
         rows = x.detach().cpu().double()[torch.randperm(len(x), generator=generator)[:ROWS]]
         centre, unit = rows.mean(0), rows.std(0)

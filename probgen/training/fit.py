@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 from tqdm import tqdm
 
 from probgen.capture.captured_loss import CapturedLoss
-from probgen.core import Objective, seeded
+from probgen.core import Objective, seed_of, seeded
 from probgen.training.callbacks import Callback, Listeners
 from probgen.training.history import History
 from probgen.training.lock import belonging
@@ -54,6 +55,7 @@ def fit(
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
     seed: int | None = None,
+    generator: torch.Generator | None = None,
     progress: bool = True,
 ) -> History:
     r"""Minimise an objective over data by stochastic gradient steps.
@@ -119,8 +121,8 @@ def fit(
             a function of the step, from the step at hand on, may be new. Of tensors, ``MemoryMapped`` and
             ``Ragged`` data some rows are compared; a ``Dataset`` or ``DataLoader`` is taken on trust.
         callbacks: called as the training goes, see :class:`Callback`.
-        seed: of all randomness in the training, torch's global state being put back at the end; where not
-            given, that state is used and moved.
+        seed, generator: of all randomness in the training, one at most (a generator gives the seed), torch's
+            global state being put back at the end; where not given, that state is used and moved.
         progress: show a progress bar.
 
     Raises:
@@ -146,7 +148,7 @@ def fit(
         max_gradient_norm=max_gradient_norm,
         checkpoint=checkpoint,
         resume=resume,
-        seed=seed,
+        seed=seed_of(seed, generator),
         alike={"compile": compile, "names of schedules": sorted(schedules or {})},
     )
     folder, total = given.folder, given.steps

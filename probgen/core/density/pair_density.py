@@ -12,7 +12,7 @@ from torch import Tensor
 
 from probgen.core.density.density import Density
 from probgen.core.density.mapped import Named, Values
-from probgen.core.randomness import seeded
+from probgen.core.randomness import seed_of, seeded
 from probgen.core.traces import evaluating, sample_sites, site_log_prob
 
 _ELEMENTS = 2**24
@@ -66,7 +66,9 @@ class PairDensity(Density):
         self._refuse_enumeration("the log-prior of each site")
         return self._scored(values, lambda name, site: name in self.names)
 
-    def predict(self, values: Values, *, seed: int | None = None) -> Named:
+    def predict(
+        self, values: Values, *, seed: int | None = None, generator: torch.Generator | None = None
+    ) -> Named:
         r"""Draw new data given latent values, by site, (\*sample, n, \*event)."""
 
         self._refuse_enumeration("the law of new data")
@@ -76,17 +78,19 @@ class PairDensity(Density):
             sites = sample_sites(self._trace(model, None, n=len(self._x)))
             return {name: sites[name]["value"] for name in self.observed}
 
-        with seeded(seed):
+        with seeded(seed_of(seed, generator)):
             return self._each(values, drawn)
 
-    def simulate(self, n: int, *, seed: int | None = None) -> tuple[Named, Named]:
+    def simulate(
+        self, n: int, *, seed: int | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Named, Named]:
         r"""Draw n times from p(z, x) of each row: latent values and data, by site, (n, rows, \*event)."""
 
         def story(*given: Any, **more: Any) -> Any:
             with pyro.plate("draws of the prior", n, dim=-1 - self._nesting):
                 return self._pair.model(*given, **more)
 
-        with seeded(seed):
+        with seeded(seed_of(seed, generator)):
             sites = sample_sites(self._trace(story, None, n=len(self._x)))
         latent = {name: sites[name]["value"] for name in self.names}
         values = {name: z.reshape(n, len(self._x), *self.shapes[name]) for name, z in latent.items()}

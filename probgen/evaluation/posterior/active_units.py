@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from probgen.core import Pair, check_count, evaluating, sample_sites, seeded, takes_missing
+from probgen.core import Pair, check_count, evaluating, sample_sites, seed_of, seeded, takes_missing
 from probgen.data import source
 from probgen.evaluation.likelihood.importance import batches_in_order, check_pair
 from probgen.evaluation.posterior.independent_draws import numbers
@@ -17,7 +17,13 @@ from probgen.objectives.particles import forget, traces_of
 
 @torch.no_grad()
 def active_units(
-    pair: Pair, x: Any, *context: Any, draws: int = 20, threshold: float = 0.01, seed: int = 0
+    pair: Pair,
+    x: Any,
+    *context: Any,
+    draws: int = 20,
+    threshold: float = 0.01,
+    seed: int | None = None,
+    generator: torch.Generator | None = None,
 ) -> pd.DataFrame:
     r"""Return the variance over data of each latent coordinate's posterior mean, Var_x(E_q[z_j | x]).
 
@@ -33,7 +39,7 @@ def active_units(
             what else the guide is given.
         draws: of the guide, for each row.
         threshold: in squared units of z.
-        seed: of the draws.
+        seed, generator: of the draws, one at most; seed 0 where not given.
 
     Returns:
         a row per coordinate, such as ``z[0]``, with its ``site``, ``variance`` and whether it is ``active``;
@@ -49,7 +55,7 @@ def active_units(
     forget(pair)
     means: dict[str, list[Tensor]] = {}
     noise: dict[str, list[Tensor]] = {}
-    with seeded(seed), evaluating(pair):
+    with seeded(seed_of(seed, generator, default=0)), evaluating(pair):
         for batch in batches_in_order(pair, data, draws):
             for name, found in _means(pair, batch, draws).items():
                 means.setdefault(name, []).append(found.mean(0))

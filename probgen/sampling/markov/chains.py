@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probgen.core import Density, Evaluations, ModelDensity, PairDensity, Transition
+from probgen.core import Density, Evaluations, ModelDensity, PairDensity, Transition, seed_of
 from probgen.sampling.markov import arviz_groups, diagnosis
 from probgen.sampling.markov import chains_from_elsewhere as elsewhere
 from probgen.sampling.markov.dependence import of_ranks
@@ -161,7 +161,8 @@ class Chains:
         prior: int = 500,
         coords: Mapping[str, Any] | None = None,
         dims: Mapping[str, Sequence[str]] | None = None,
-        seed: int | None = 0,
+        seed: int | None = None,
+        generator: torch.Generator | None = None,
     ) -> Any:
         """Return the draws for ArviZ: ``InferenceData`` before ArviZ 1, an xarray ``DataTree`` from 1 on.
 
@@ -179,7 +180,7 @@ class Chains:
             prior: how many draws of the prior, and of data from it, to add; 0 for none.
             coords: labels along dimensions, by dimension.
             dims: names of the dimensions of sites, less chain and draw: ``{"effect": ["school"]}``.
-            seed: of the predictions.
+            seed, generator: of the predictions, one at most; seed 0 where not given.
 
         Raises:
             ValueError: for dims of no site, of another number, or of other lengths than their coords.
@@ -197,7 +198,9 @@ class Chains:
                 "log_prior": log_prior,
                 "posterior_predictive": posterior_predictive,
             }
-            groups |= arviz_groups.of_model(model, self._draws, wanted, prior, seed)
+            groups |= arviz_groups.of_model(
+                model, self._draws, wanted, prior, seed_of(seed, generator, default=0)
+            )
         return arviz_groups.written(groups, coords or {}, dims or {})
 
     def summary(self) -> pd.DataFrame:
