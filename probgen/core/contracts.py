@@ -199,6 +199,10 @@ class Objective(nn.Module, ABC):
         turn: whose move it is, one of ``turns``; set before each step.
         summed: buffers that ``forward`` adds to over the parts of a batch; they are added up over processes
             before :meth:`after_step`, which uses them and sets them to 0.
+
+    What moves once a step may lie in any module inside the objective, as a codebook or a prior: a module of
+    any class with an ``after_step`` has it called once a step, inner modules before outer ones, and its
+    ``summed``, where it has one, is added up before. It is called where ``forward`` has added nothing, too.
     """
 
     least_rows = 1

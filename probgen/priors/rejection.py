@@ -104,8 +104,9 @@ class Rejection(nn.Module):
 
     What it draws is what it scores: where the codes of data are rare under N(0, I), a learns to refuse. Z has
     no closed form. In training it is averaged over steps, with the gradient of the step's own ``draws``
-    proposals; in evaluation it is the mean over ``fixed`` proposals, always the same, with a relative error
-    of at most √((1 − Z) / (Z ``fixed``)), as many nats of log p(z).
+    proposals; ``fit`` calls :meth:`after_step`, as a loop of your own should. In evaluation it is the mean
+    over ``fixed`` proposals, always the same, with a relative error of at most √((1 − Z) / (Z ``fixed``)), as
+    many nats of log p(z).
 
     Args:
         net: z of shape (\*batch, dim) to the logit of acceptance, (\*batch, 1).
@@ -125,7 +126,9 @@ class Rejection(nn.Module):
     (torch.Size([1000, 2]), True)
     """
 
+    summed = ("seen",)
     shares: Tensor
+    seen: Tensor
     proposals: Tensor
 
     def __init__(
@@ -137,6 +140,7 @@ class Rejection(nn.Module):
         self.truncation = check_count("truncation", truncation, least=2)
         self.draws, fixed = check_count("draws", draws), check_count("fixed", fixed)
         self.register_buffer("shares", torch.zeros(2))  # averages of a and 1 − a, with one weight too little
+        self.register_buffer("seen", torch.zeros(2), persistent=False)  # sums of both within this step
         noise = torch.randn(fixed, dim, generator=torch.Generator().manual_seed(0))
         self.register_buffer("proposals", noise, persistent=False)
 
@@ -157,6 +161,14 @@ class Rejection(nn.Module):
         logit = self._logit(z)
         return torch.stack([logit.sigmoid().mean(), (-logit).sigmoid().mean()])
 
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Move the averages over steps by the mean over the step's parts and processes, where it had any."""
+        parts = self.seen.sum()  # as a + (1 − a) = 1
+        moved = self.shares.lerp(self.seen / parts, 0.01)
+        self.shares.copy_(torch.where(parts > 0, moved, self.shares))
+        self.seen.zero_()
+
     def _averaged(self, z: Tensor) -> Tensor:
         """Return averages over steps, which count less by 1 % a step, with the gradient of this step.
 
@@ -164,8 +176,9 @@ class Rejection(nn.Module):
         """
         now = self._of(z).to(self.shares)
         with torch.no_grad():
-            self.shares.lerp_(now, 0.01)
-            mean = self.shares / self.shares.sum()
+            self.seen.add_(now)
+            mean = self.shares.lerp(now, 0.01)  # as they will be, where this is all of the step
+            mean = mean / mean.sum()
         return mean + now - now.detach()
 
     def _logit(self, z: Tensor) -> Tensor:

@@ -69,6 +69,8 @@ class Planned:
 class Turns:
     """The turns of an objective, and of the objectives that it is made of, each with a cycle of its own.
 
+    What moves once a step is moved here: the objectives, and all modules in them with an ``after_step``.
+
     Raises:
         ValueError: for turns that are no names, or sums over processes that are no buffers.
     """
@@ -76,12 +78,20 @@ class Turns:
     def __init__(self, objective: Objective) -> None:
         self._parts = [part for part in objective.modules() if isinstance(part, Objective)]
         for part in self._parts:
-            kind = type(part).__name__
             if not part.turns or not all(isinstance(turn, str) for turn in part.turns):
+                kind = type(part).__name__
                 raise ValueError(f"turns of {kind} should be names, one a step of a cycle, not {part.turns}")
-            lacks = [name for name in part.summed if name not in dict(part.named_buffers())]
+        # Each module that moves once a step, inner ones first, with what it sums.
+        self._moving: list[tuple[Any, tuple[str, ...]]] = []
+        for module in reversed([*objective.modules()]):
+            if not callable(getattr(type(module), "after_step", None)):
+                continue
+            summed = tuple(getattr(module, "summed", ()))
+            lacks = [name for name in summed if name not in dict(module.named_buffers())]
             if lacks:
+                kind = type(module).__name__
                 raise ValueError(f"summed of {kind} should name its buffers but names {lacks[0]!r}")
+            self._moving.append((module, summed))
 
     def before_step(self, step: int) -> None:
         """Say whose move it is."""
@@ -92,12 +102,12 @@ class Turns:
     @torch.no_grad()
     def after_step(self, processes: Processes) -> None:
         """Add up over processes what has been summed over the parts of a batch, and let averages move."""
-        for part in self._parts:
+        for module, summed in self._moving:
             if processes.world > 1:
-                for name in part.summed:
-                    buffer = part.get_buffer(name)
+                for name in summed:
+                    buffer = module.get_buffer(name)
                     buffer.copy_(processes.sum(buffer))
-            part.after_step()
+            module.after_step()
 
 
 def _setter(name: str, objective: Objective, optimizer: Optimizer) -> Callable[[float], object]:

@@ -135,6 +135,7 @@ def test_in_training_it_is_averaged_over_steps_with_the_gradient_of_the_step():
     rates, slopes = [], []
     for _ in range(400):
         log_z = prior().log_shares[0]
+        prior.after_step()
         (slope,) = torch.autograd.grad(log_z, prior.net.slope)
         rates.append(log_z.exp().item())
         slopes.append(slope.item())
@@ -146,6 +147,35 @@ def test_in_training_it_is_averaged_over_steps_with_the_gradient_of_the_step():
     spread = torch.tensor(slopes).std().item() / 20
     assert abs(sum(slopes) / 400 - derivative.item()) < 5 * spread + 0.002
     assert spread * 20 > 0.002  # a gradient of the average would be a hundredth of the step's
+
+
+def test_its_averages_move_once_a_step_by_the_mean_of_all_parts():
+    prior = priors.Rejection(Wavy(), 1, draws=64).double().train()
+    before = prior().log_shares[0], prior.shares.clone()
+    assert torch.equal(before[1], torch.zeros(2, dtype=double))  # forward has moved nothing
+    prior.after_step()
+    estimates = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        estimates.append(prior._of(proposal().sample((64,))))
+    moved = prior.shares.lerp((estimates[0] + estimates[1]) / 2, 0.01)
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        prior()
+    prior.after_step()
+    torch.testing.assert_close(prior.shares, moved, rtol=1e-12, atol=0)
+    prior.after_step()  # of a step that had no part
+    torch.testing.assert_close(prior.shares, moved, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("compile", ["eager", "graph"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_training_moves_the_averages_by_one_percent_a_step(compile, accumulate, caplog):
+    vae = vae_with(priors.Rejection(nets.MLP(2, 1, hidden=8), 2, draws=64, fixed=64))
+    options = {"batch_size": 20, "accumulate": accumulate, "seed": 0, "progress": False}
+    pg.fit(pg.SVI(vae), torch.randn(20, 3), steps=7, compile=compile, **options)
+    assert vae.prior.shares.sum().item() == pytest.approx(1 - 0.99**7, rel=1e-5)
+    assert "eagerly" not in caplog.text
 
 
 def vae_with(prior, latent=2):

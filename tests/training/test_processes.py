@@ -22,6 +22,7 @@ from probgen.objectives import SVI
 from probgen.training import Callback, fit
 from tests.training.test_fit import x_of
 from tests.training.test_training import Reconstruction
+from tests.training.test_turns import AroundCentre
 from tests.pairs import LinearGaussian
 
 folder = Path(sys.argv[1])
@@ -74,6 +75,9 @@ for name, more in cases.items():
         "noise": objective.noise,
         "train": history.values("error"), "validation": history.values("error", "validation"),
     }
+centred = AroundCentre()
+fit(centred, x_of()[:, :1], epochs=2, compile="graph", accumulate=2, **options)
+out["centred"] = [float(centred.weight.detach()), float(centred.net[1].centre)]
 graph = SVI(LinearGaussian())
 fit(graph, x_of(), epochs=3, compile="graph", **options)
 out["svi"] = torch.cat([p.detach().flatten() for p in graph.parameters()]).tolist()
@@ -158,6 +162,20 @@ def test_two_processes_take_the_steps_of_one(two):
             assert process[name]["validation"] == pytest.approx(
                 history.values("error", "validation"), rel=1e-5
             )
+
+
+def test_what_moves_once_a_step_moves_by_the_rows_of_all_processes(two):
+    from probgen.training import fit
+    from tests.training.test_fit import x_of
+    from tests.training.test_turns import AroundCentre
+
+    _, written = two
+    sgd = lambda parameters: torch.optim.SGD(parameters, lr=0.05, momentum=0.9)  # noqa: E731
+    alone = AroundCentre()
+    fit(alone, x_of()[:, :1], epochs=2, batch_size=64, optimizer=sgd, seed=1, progress=False)
+    expected = [float(alone.weight.detach()), float(alone.net[1].centre)]
+    for process in written:
+        assert process["centred"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_shares_do_not_overlap_and_are_all_of_the_data(two):

@@ -9,6 +9,7 @@ from probgen.mmd import RationalQuadratic
 from probgen.models import GMMN
 from probgen.objectives import MMDGAN, Sum
 from probgen.training import Callback
+from probgen.training.processes import Processes
 from probgen.training.schedules_and_turns import Turns
 from tests.training.test_fit import Square, adam, x_of
 
@@ -120,6 +121,75 @@ def test_sums_are_over_all_processes():
     assert seen == [8.0]
 
 
+class Centre(nn.Module):
+    """A centre that no gradient moves: a step takes it a tenth of the way to the mean of its rows."""
+
+    summed = ("total",)
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(()))
+        self.register_buffer("total", torch.zeros(2))
+
+    def forward(self, x):
+        with torch.no_grad():
+            self.total.add_(torch.stack([x.sum(), torch.tensor(float(len(x)))]) if self.training else 0.0)
+        return x - self.centre
+
+    def after_step(self):
+        total, rows = self.total
+        self.centre.copy_(torch.where(rows > 0, self.centre.lerp(total / rows, 0.1), self.centre))
+        self.total.zero_()
+
+
+class AroundCentre(Objective):
+    """Its centre lies in a net of its own: the weight is drawn to the mean distance from it."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+        self.net = nn.Sequential(nn.Identity(), Centre())
+
+    def forward(self, *batch):
+        return ((self.net(batch[0]) - self.weight) ** 2).mean(), {}
+
+
+@pytest.mark.parametrize("compile", ["eager", "graph"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_what_moves_once_a_step_may_lie_in_any_module(compile, accumulate, caplog):
+    objective = Sum({"one": AroundCentre()})
+    centres = []
+
+    class Centres(Callback):
+        def on_step_end(self, objective, history):
+            centres.append(float(objective.one.net[1].centre))
+
+    x = torch.arange(4.0)[:, None] + 1.0
+    options = {"batch_size": 4, "seed": 0, "progress": False, "callbacks": [Centres()]}
+    fit(objective, x, steps=9, compile=compile, accumulate=accumulate, **options)
+    assert centres == pytest.approx([2.5 * (1 - 0.9**step) for step in range(1, 10)], rel=1e-5)
+    assert "eagerly" not in caplog.text
+
+
+def test_inner_modules_move_before_outer_ones():
+    order = []
+
+    class Inner(nn.Module):
+        def after_step(self):
+            order.append("inner")
+
+    class Outer(AroundCentre):
+        def __init__(self):
+            super().__init__()
+            self.inner = Inner()
+
+        def after_step(self):
+            order.append("outer")
+
+    Turns(Sum({"one": Outer()})).after_step(Processes())
+    assert order == ["inner", "outer"]
+
+
 def test_rates_and_clipping_by_player():
     rates = []
 
@@ -186,6 +256,10 @@ def test_what_is_wrong_is_said(wrong, sentence):
         setattr(objective, name, value)
     with pytest.raises(ValueError, match=sentence):
         played(3, objective)
+    around = AroundCentre()
+    around.net[1].summed = ("rows",)
+    with pytest.raises(ValueError, match="summed of Centre should name its buffers but names 'rows'"):
+        Turns(around)
 
 
 def test_a_schedule_reaches_a_buffer_that_was_replaced():
