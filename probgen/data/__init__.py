@@ -9,6 +9,7 @@ from probgen.data.kidiq import kidiq
 from probgen.data.levels import Binarised, Dequantised, binarise, dequantise, quantise
 from probgen.data.memory_mapped import MemoryMapped
 from probgen.data.missing import filled, observed
+from probgen.data.nonlinear_ica import NonlinearICA, nonlinear_ica
 from probgen.data.own_files import Sequences, Text, read
 from probgen.data.ragged import Ragged
 from probgen.data.sources import Source, source
@@ -30,6 +31,7 @@ __all__ = [
     "Indexable",
     "Masking",
     "MemoryMapped",
+    "NonlinearICA",
     "Pooling",
     "Ragged",
     "SaltAndPepper",
@@ -51,6 +53,7 @@ __all__ = [
     "kidiq",
     "listing",
     "mnist",
+    "nonlinear_ica",
     "observed",
     "quantise",
     "read",

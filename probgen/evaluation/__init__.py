@@ -1,5 +1,11 @@
 """Judging models and draws: metrics between samples, likelihoods, guides, calibration of a sampler."""
 
+from probgen.evaluation.codes.identifiability import (
+    ChanceLevel,
+    MeanCorrelation,
+    chance_correlation,
+    mean_correlation,
+)
 from probgen.evaluation.draws.classifier_test import C2ST, classifier_two_sample
 from probgen.evaluation.draws.neighbours import (
     DensityCoverage,
@@ -23,18 +29,22 @@ from probgen.evaluation.posterior.pareto import pareto_k
 __all__ = [
     "C2ST",
     "Calibration",
+    "ChanceLevel",
     "DensityCoverage",
     "GuideAgainstChains",
     "JointTest",
+    "MeanCorrelation",
     "ParzenWindow",
     "PrecisionRecall",
     "active_units",
+    "chance_correlation",
     "classifier_two_sample",
     "density_coverage",
     "geweke_test",
     "guide_against_chains",
     "log_likelihood",
     "log_likelihoods",
+    "mean_correlation",
     "nearest_neighbour_ratio",
     "pareto_k",
     "parzen_log_likelihood",

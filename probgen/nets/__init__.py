@@ -14,6 +14,7 @@ from probgen.nets.heads import (
 from probgen.nets.joined import Joined, OneHot
 from probgen.nets.mixed_columns import MixedHead, MixedInput
 from probgen.nets.mlp import MLP
+from probgen.nets.without_context import WithoutContext
 
 __all__ = [
     "MLP",
@@ -31,6 +32,7 @@ __all__ = [
     "NormalHead",
     "OneHot",
     "PointHead",
+    "WithoutContext",
 ]
 
 

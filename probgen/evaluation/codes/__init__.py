@@ -1,0 +1,1 @@
+"""Judges of codes: how they correspond to known factors or sources."""
