@@ -1,6 +1,6 @@
 """Objectives: what ``fit`` minimises."""
 
-from probgen.objectives.adversarial import adversarial_loss
+from probgen.objectives.adversarial import adversarial_loss, lazy_turns
 from probgen.objectives.aggregate_posterior import CodeGAN, CodeMMD
 from probgen.objectives.code_covariance import DIP
 from probgen.objectives.code_penalties import AbsoluteCodes, Contraction, TargetActivation
@@ -46,6 +46,7 @@ __all__ = [
     "adversarial_loss",
     "gaussian_total_correlation",
     "kl_parts",
+    "lazy_turns",
 ]
 
 

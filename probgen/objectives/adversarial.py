@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import softplus
 
-from probgen.core import Terms
+from probgen.core import Terms, check_count
 
 Loss = Literal["cross-entropy", "least-squares"]
+
+PENALISED = "+penalty"
+"""What stands behind the name of a player in the turns whose loss has its penalty."""
 
 
 def adversarial_loss(
@@ -59,6 +64,40 @@ def as_it_stands(critic: nn.Module, x: Tensor) -> Tensor:
     frozen = {name: weight.detach() for name, weight in critic.named_parameters()}
     frozen |= {name: buffer.clone() for name, buffer in critic.named_buffers()}
     return functional_call(critic, frozen, (x,))
+
+
+def lazy_turns(turns: Sequence[str], *, player: str, every: int) -> tuple[str, ...]:
+    r"""Return the turns of a game in which a player's loss L has its penalty R in each k-th turn only.
+
+    Those turns have ``PENALISED`` behind the player's name; there the loss is L + k R, elsewhere L. Over a
+    cycle the gradients of k turns add up to k ∇(L + R) where the weights stand still, and a penalty that
+    takes gradients of gradients, most of a critic's time, is computed in one turn of k. One optimizer steps
+    by both, so that its settings need no correction.
+
+    Args:
+        turns: the turns of an objective, ``("",)`` where all players move at once.
+        player: whose loss has the penalty, one of ``turns``.
+        every: k; with 1 the turns stay as they are, and each has the penalty.
+
+    Raises:
+        ValueError: for a player who has no turn, or k below 1.
+
+    Source: Karras, Laine, Aittala, Hellsten, Lehtinen and Aila (2020), Analyzing and improving the image
+    quality of StyleGAN, lazy regularization.
+
+    >>> lazy_turns(("critic", "model"), player="critic", every=2)
+    ('critic+penalty', 'model', 'critic', 'model')
+    """
+    every, own = check_count("every", every), list(turns).count(player)
+    if not own:
+        raise ValueError(f"player should be one of turns, {tuple(turns)}, but is {player!r}")
+    if every == 1:
+        return tuple(turns)
+    cycle, seen = [], 0
+    for turn in tuple(turns) * (every // math.gcd(every, own)):
+        cycle.append(turn + PENALISED if turn == player and seen % every == 0 else turn)
+        seen += turn == player
+    return tuple(cycle)
 
 
 def check_loss(loss: str) -> None:

@@ -16,11 +16,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from probgen.core import GenerativeModel, Objective, Terms
+from probgen.core import GenerativeModel, Objective, Terms, check_count
 from probgen.mmd import Energy, Kernel, mmd2_loss
 from probgen.mmd.algebra import as_pair_kernel
 from probgen.mmd.pairwise import squared_distances
-from probgen.objectives.adversarial import as_it_stands
+from probgen.objectives.adversarial import PENALISED, as_it_stands, lazy_turns
 
 
 class MMDGAN(Objective):
@@ -37,10 +37,12 @@ class MMDGAN(Objective):
             normalisation, as the penalty takes the slope at each point by itself.
         kernel: κ on the features, such as ``mmd.RationalQuadratic(1.0, power=0.5)``.
         penalty: λ, 1 in the paper.
+        penalty_every: the penalty is computed in each k-th step of the critic only, times k
+            (:func:`lazy_turns`), which ``slope`` is then the mean of; 1 in the paper.
         critic_steps: steps of the critic for each of the model, 5 in the paper; with None both move at once.
 
     Raises:
-        ValueError: for a penalty that is negative or not finite.
+        ValueError: for a penalty that is negative or not finite, and counts below 1.
 
     >>> from probgen import mmd, models, nets
     >>> objective = MMDGAN(models.GMMN(nets.MLP(4, 2), noise=4), nets.MLP(2, 8), mmd.RationalQuadratic(1.0))
@@ -58,6 +60,7 @@ class MMDGAN(Objective):
         kernel: Kernel,
         *,
         penalty: float = 1.0,
+        penalty_every: int = 1,
         critic_steps: int | None = None,
     ) -> None:
         super().__init__()
@@ -67,10 +70,10 @@ class MMDGAN(Objective):
         self.critic = critic
         self.kernel = kernel
         self.penalty = penalty
+        self.penalty_every = check_count("penalty_every", penalty_every)
         if critic_steps is not None:
-            if critic_steps < 1:
-                raise ValueError(f"critic_steps should be at least 1 but got {critic_steps}")
-            self.turns = ("critic",) * critic_steps + ("model",)
+            self.turns = ("critic",) * check_count("critic_steps", critic_steps) + ("model",)
+        self.turns = lazy_turns(self.turns, player=self.turns[0], every=self.penalty_every)
 
     def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
         """Return the losses of who moves, and the terms; in evaluation mode, the energy distance."""
@@ -80,17 +83,20 @@ class MMDGAN(Objective):
             distance = mmd2_loss(x.double(), y.double(), Energy()).to(y.dtype)
             return distance, {"energy": distance.detach()}
         losses, terms = [], {}
-        if self.turn != "critic":
+        player = self.turn.removesuffix(PENALISED)
+        if player != "critic":
             on_x, on_y = as_it_stands(self.critic, torch.cat([x, y])).split(len(x))
             of_model = mmd2_loss(on_x, on_y, self.kernel)
             losses.append(of_model)
             terms["mmd2"] = of_model.detach()
-        if self.turn != "model":
+        if player != "model":
             y = y.detach()
             on_x, on_y = self.critic(torch.cat([x, y])).split(len(x))
-            slopes = self._slopes(x, y, on_x, on_y)
-            losses.append(self.penalty * (slopes - 1).square().mean() - mmd2_loss(on_x, on_y, self.kernel))
-            terms["slope"] = slopes.detach().mean()
+            if self.penalty_every == 1 or player != self.turn:
+                slopes = self._slopes(x, y, on_x, on_y)
+                losses.append(self.penalty_every * self.penalty * (slopes - 1).square().mean())
+                terms["slope"] = slopes.detach().mean()
+            losses.append(-mmd2_loss(on_x, on_y, self.kernel))
         return torch.stack(losses).sum(), terms
 
     def judge(self, terms: Mapping[str, float]) -> float | None:

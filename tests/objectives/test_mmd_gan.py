@@ -7,7 +7,7 @@ from torch import nn
 from probgen import fit, nets
 from probgen.mmd import Gaussian, Linear, RationalQuadratic, mmd2_loss, mmd_test
 from probgen.models import GMMN
-from probgen.objectives import MMDGAN
+from probgen.objectives import MMDGAN, lazy_turns
 
 
 def test_each_player_has_the_gradient_of_its_own_loss(device):
@@ -74,6 +74,65 @@ def test_learns_a_correlated_law(device):
     torch.testing.assert_close(weight @ weight.T, mix @ mix.T, atol=0.1, rtol=0)
 
 
+def gradient_of(objective, turn, x):
+    """The gradient of one turn, on the same draws each time; of weights that it does not reach, 0."""
+    objective.turn = turn
+    torch.manual_seed(1)
+    weights = list(objective.parameters())
+    found = torch.autograd.grad(objective(x)[0], weights, allow_unused=True)
+    return [torch.zeros_like(w) if g is None else g for w, g in zip(weights, found, strict=True)]
+
+
+@pytest.mark.parametrize("critic_steps", [None, 1, 3])
+@pytest.mark.parametrize("every", [1, 2, 4])
+def test_a_lazy_penalty_has_over_its_cycle_the_gradient_of_one_in_each_turn(every, critic_steps):
+    torch.manual_seed(0)
+    model, critic = GMMN(nn.Linear(2, 3), noise=2).double(), nets.MLP(3, 4, hidden=(8,)).double()
+    options = {"penalty": 3.0, "critic_steps": critic_steps}
+    lazy = MMDGAN(model, critic, Gaussian(1.0), penalty_every=every, **options)
+    each = MMDGAN(model, critic, Gaussian(1.0), **options)
+    x, summed, expected = torch.randn(12, 3, dtype=torch.float64), 0, 0
+    for step, turn in enumerate(lazy.turns):
+        summed += torch.cat([g.flatten() for g in gradient_of(lazy, turn, x)])
+        of_turn = gradient_of(each, each.turns[step % len(each.turns)], x)
+        expected += torch.cat([g.flatten() for g in of_turn])
+    torch.testing.assert_close(summed, expected, rtol=1e-10, atol=1e-12)
+    without = MMDGAN(model, critic, Gaussian(1.0), penalty=0.0, critic_steps=critic_steps)
+    plain = sum(torch.cat([g.flatten() for g in gradient_of(without, turn, x)]) for turn in without.turns)
+    if every > 1:
+        assert every * sum("+" in turn for turn in lazy.turns) == sum(turn != "model" for turn in lazy.turns)
+    cycles = len(lazy.turns) // len(without.turns)
+    assert (summed - cycles * plain).norm() > 0.1 * summed.norm()  # the penalty would be missed
+
+
+def test_a_lazy_penalty_is_captured_and_goes_on_after_a_cut(tmp_path, caplog):
+    x = torch.randn(60, 2)
+
+    def trained(name, steps=11, **options):
+        torch.manual_seed(0)
+        model, critic = GMMN(nn.Linear(2, 2), noise=2), nets.MLP(2, 4, hidden=(8,))
+        game = MMDGAN(model, critic, RationalQuadratic(1.0), critic_steps=2, penalty_every=3)
+        options = {"compile": "graph", "seed": 0, "progress": False, "batch_size": 20} | options
+        history = fit(game, x, steps=steps, checkpoint=tmp_path / name, **options)
+        return [weight.detach() for weight in game.parameters()], history
+
+    eager, _ = trained("eager", compile="eager")
+    graph, history = trained("graph")
+    trained("cut", steps=5)
+    resumed, _ = trained("cut", resume=True)
+    for one, two, three in zip(eager, graph, resumed, strict=True):
+        assert torch.equal(one, two)
+        assert torch.equal(one, three)
+    assert len(history.values("slope")) == 3  # of steps 1, 5 and 10: the critic's turns 1, 4 and 7
+    assert len(history.values("mmd2")) == 3
+    assert "eagerly" not in caplog.text
+
+
 def test_bad_penalty_is_named():
+    game = GMMN(nn.Identity(), noise=1), nn.Identity(), Gaussian(1.0)
+    with pytest.raises(ValueError, match="penalty_every should be at least 1 but got 0"):
+        MMDGAN(*game, penalty_every=0)
+    with pytest.raises(ValueError, match=r"player should be one of turns, \('a', 'b'\), but is 'c'"):
+        lazy_turns(("a", "b"), player="c", every=2)
     with pytest.raises(ValueError, match="penalty should be finite and not negative but got -1"):
         MMDGAN(GMMN(nn.Identity(), noise=1), nn.Identity(), Gaussian(1.0), penalty=-1)
