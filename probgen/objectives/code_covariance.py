@@ -62,7 +62,8 @@ class DIP(Objective):
         if len(batch[0]) < 2:
             raise ValueError(f"a batch should have at least 2 data for a covariance but has {len(batch[0])}")
         law = guide_by_coordinate(self.pair, *batch, site=self.site)
-        covariance = torch.cov(law.mean.T, correction=0)
+        centred = law.mean - law.mean.mean(0)  # torch.cov takes a number from a tensor, which no graph holds
+        covariance = centred.T @ centred / len(centred)
         variances = covariance.diagonal()
         off_diagonal = (covariance - variances.diag()).square().sum()
         if self.kind == "II":
