@@ -6,6 +6,7 @@ from probgen.models.gmmn import GMMN
 from probgen.models.gmmn_autoencoder import GMMNAutoencoder
 from probgen.models.hierarchical_vae import HierarchicalVAE
 from probgen.models.ladder_vae import LadderVAE
+from probgen.models.mixture_vae import MixtureVAE
 from probgen.models.tabular_gmmn import TabularGMMN
 from probgen.models.two_stage_vae import TwoStageVAE
 from probgen.models.vae import VAE
@@ -18,6 +19,7 @@ __all__ = [
     "GMMNAutoencoder",
     "HierarchicalVAE",
     "LadderVAE",
+    "MixtureVAE",
     "TabularGMMN",
     "TwoStageVAE",
 ]

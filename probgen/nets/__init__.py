@@ -6,6 +6,7 @@ from probgen.nets.flow_head import FlowHead
 from probgen.nets.heads import (
     BernoulliHead,
     CategoricalHead,
+    ClassHead,
     ContinuousBernoulliHead,
     Head,
     NormalHead,
@@ -20,6 +21,7 @@ __all__ = [
     "MLP",
     "BernoulliHead",
     "CategoricalHead",
+    "ClassHead",
     "ContinuousBernoulliHead",
     "ConvDecoder",
     "ConvEncoder",

@@ -140,6 +140,27 @@ class CategoricalHead(Head):
         return GreyLevels(self.blocks(*context).transpose(-1, -2)).to_event(1)
 
 
+class ClassHead(Head):
+    r"""A class, 0, ..., k − 1, whose log-odds the net gives: a classifier, q(y | x).
+
+    Its events are single numbers, so that a bound enumerates them.
+
+    Args:
+        net: with k outputs, the number of classes.
+
+    >>> from probgen.nets import MLP
+    >>> law = ClassHead(MLP(64, 10))(torch.zeros(5, 64))
+    >>> law.batch_shape, law.event_shape, law.probs.shape
+    (torch.Size([5]), torch.Size([]), torch.Size([5, 10]))
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__(net, 1)
+
+    def forward(self, *context: Tensor) -> dist.Distribution:
+        return dist.Categorical(logits=self.blocks(*context).squeeze(-2))
+
+
 class PointHead(Head):
     r"""A point: the code of an autoencoder, a ``Delta`` at what the net gives.
 

@@ -2,6 +2,7 @@
 
 from probgen.objectives.adversarial import adversarial_loss, lazy_turns
 from probgen.objectives.aggregate_posterior import CodeGAN, CodeMMD
+from probgen.objectives.class_balance import ClassBalance
 from probgen.objectives.code_covariance import DIP
 from probgen.objectives.code_penalties import AbsoluteCodes, Contraction, TargetActivation
 from probgen.objectives.conditional_moment_matching import ConditionalMomentMatching
@@ -30,6 +31,7 @@ __all__ = [
     "BetaELBO",
     "Bound",
     "Capacity",
+    "ClassBalance",
     "CodeGAN",
     "CodeMMD",
     "ConditionalMomentMatching",

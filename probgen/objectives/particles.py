@@ -14,7 +14,6 @@ import torch
 from pyro import poutine
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing, get_proxy_mode
-from torch.nn.utils.stateless import _reparametrize_module
 
 from probgen.core import (
     NotFinite,
@@ -257,15 +256,27 @@ def _checked(pair: Pair, particles: int, *batch: Tensor, discrete: Discrete) -> 
 
 @contextlib.contextmanager
 def _stand_ins(pair: Pair, *, moved: bool = False) -> Iterator[None]:
-    """Let copies stand in for the weights and buffers of a pair, moved upwards: what is > 0 stays."""
-    tensors: dict[str, Tensor] = {**dict(pair.named_parameters()), **dict(pair.named_buffers())}
-    copies = {name: tensor.detach().clone() for name, tensor in tensors.items()}
-    if moved:
-        for copy in copies.values():
-            if copy.is_floating_point():
+    """Let copies stand in for the weights and buffers of a pair, moved upwards: what is > 0 stays.
+
+    A tensor that several names have, or several places of one module, has one copy.
+    """
+    copies: dict[int, Tensor] = {}
+    held: list[tuple[dict[str, Any], str, Tensor]] = []
+    for module in pair.modules():  # each once
+        own: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        held += [(tensors, name, x) for tensors in own for name, x in tensors.items() if x is not None]
+    for _, _, tensor in held:
+        if id(tensor) not in copies:
+            copy = copies[id(tensor)] = tensor.detach().clone()
+            if moved and copy.is_floating_point():
                 copy += 0.1 * (1 + copy.abs()) * torch.rand_like(copy)
-    with _reparametrize_module(pair, copies, tie_weights=True):
+    try:
+        for tensors, name, tensor in held:
+            tensors[name] = copies[id(tensor)]
         yield
+    finally:
+        for tensors, name, tensor in held:
+            tensors[name] = tensor
 
 
 def _fits(pair: Pair, particles: int, *batch: Tensor, discrete: Discrete) -> tuple[int, bool]:

@@ -15,7 +15,7 @@ from probgen.models import VAE
 from probgen.nets import MLP, ConvDecoder, ConvEncoder, NormalHead
 from probgen.objectives import ELBO, IWAE, SVI, FreeBits, Renyi
 from probgen.objectives.particles import _known, forget, traces_of
-from probgen.priors import StandardNormal
+from probgen.priors import StandardNormal, Vamp
 
 ROWS, WIDTH, DRAWS = 8, 8, 5
 
@@ -285,3 +285,17 @@ def test_a_story_may_nest_deeper_on_data_of_the_same_form(device):
         for bound in (IWAE(5), Renyi(0.5, particles=5)):
             torch.testing.assert_close(-SVI(pair, bound)(x)[0].detach(), evidence(x).mean())
         torch.testing.assert_close(log_likelihoods(pair, x, particles=5, seed=1), evidence(x))
+
+
+def test_the_check_leaves_weights_alone_that_several_modules_share():
+    """A Vamp prior has the encoder of its VAE; a weight may have two names as well."""
+    encoder, x = NormalHead(MLP(4, 2, hidden=5)), torch.randn(20, 4)
+    decoder = NormalHead(MLP(2, 4, hidden=5), scale="shared")
+    pair = VAE(encoder, decoder, Vamp(encoder, 3, data=x))
+    decoder.scale = encoder.net.last.bias = nn.Parameter(torch.zeros(4))
+    before = {name: weight.clone() for name, weight in pair.state_dict().items()}
+    forget(pair)
+    SVI(pair, ELBO(particles=3))(x)
+    assert decoder.scale is encoder.net.last.bias
+    for name, weight in pair.state_dict().items():
+        assert torch.equal(weight, before[name])
