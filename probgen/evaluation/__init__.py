@@ -1,11 +1,25 @@
-"""Judging models and draws: metrics between samples, likelihoods, guides, calibration of a sampler."""
+"""Judging models: metrics between samples, likelihoods, guides, calibration of a sampler, codes."""
 
+from probgen.evaluation.codes.clustering import Clustering, clustering, clustering_accuracy
+from probgen.evaluation.codes.disentanglement.beta_vae_score import beta_vae_score
+from probgen.evaluation.codes.disentanglement.dci import DCI, dci
+from probgen.evaluation.codes.disentanglement.factor_vae_score import FactorVAEScore, factor_vae_score
+from probgen.evaluation.codes.disentanglement.infomec import InfoMEC, infomec
+from probgen.evaluation.codes.disentanglement.mutual_information_gap import (
+    MutualInformationGap,
+    binned_mutual_information_gap,
+    mutual_information_gap,
+)
+from probgen.evaluation.codes.disentanglement.separated_attributes import SeparatedAttributes, sap_score
+from probgen.evaluation.codes.embedding import embedding
+from probgen.evaluation.codes.encoded import encoded
 from probgen.evaluation.codes.identifiability import (
     ChanceLevel,
     MeanCorrelation,
     chance_correlation,
     mean_correlation,
 )
+from probgen.evaluation.codes.transfer import principal_components, transfer
 from probgen.evaluation.draws.classifier_test import C2ST, classifier_two_sample
 from probgen.evaluation.draws.neighbours import (
     DensityCoverage,
@@ -28,28 +42,47 @@ from probgen.evaluation.posterior.pareto import pareto_k
 
 __all__ = [
     "C2ST",
+    "DCI",
     "Calibration",
     "ChanceLevel",
+    "Clustering",
     "DensityCoverage",
+    "FactorVAEScore",
     "GuideAgainstChains",
+    "InfoMEC",
     "JointTest",
     "MeanCorrelation",
+    "MutualInformationGap",
     "ParzenWindow",
     "PrecisionRecall",
+    "SeparatedAttributes",
     "active_units",
+    "beta_vae_score",
+    "binned_mutual_information_gap",
     "chance_correlation",
     "classifier_two_sample",
+    "clustering",
+    "clustering_accuracy",
+    "dci",
     "density_coverage",
+    "embedding",
+    "encoded",
+    "factor_vae_score",
     "geweke_test",
     "guide_against_chains",
+    "infomec",
     "log_likelihood",
     "log_likelihoods",
     "mean_correlation",
+    "mutual_information_gap",
     "nearest_neighbour_ratio",
     "pareto_k",
     "parzen_log_likelihood",
     "precision_recall",
+    "principal_components",
+    "sap_score",
     "simulation_based_calibration",
+    "transfer",
 ]
 
 

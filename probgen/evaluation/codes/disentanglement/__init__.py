@@ -1,0 +1,1 @@
+"""Whether coordinates of codes are factors of the data, one each."""

@@ -1,0 +1,58 @@
+"""The codes of data, batch by batch: what all that judges codes takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from probgen.core import Coded, check_count, seed_of, seeded, tensor_of, weights_dtype
+
+
+@torch.no_grad()
+def encoded(
+    model: Coded,
+    x: Any,
+    *context: Any,
+    draw: bool = False,
+    batch_size: int = 1024,
+    seed: int | None = None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    r"""Return the code of each row of x, the mean of its law or a draw from it, shape (n, coordinates).
+
+    Args:
+        model: whatever is ``Coded``; its own ``encode`` runs in evaluation mode.
+        x: data, shape (n, \*event); ``context`` what else the encoder is given, each of n rows.
+        draw: whether codes are drawn and not means.
+        batch_size: rows that are encoded at once.
+        seed, generator: of the draws, one at most; seed 0 where not given.
+
+    Raises:
+        TypeError: for a model without ``encode`` and ``decode``.
+
+    >>> from probgen import models, nets
+    >>> vae = models.VAE(nets.NormalHead(nets.MLP(3, 2)), nets.NormalHead(nets.MLP(2, 3)))
+    >>> encoded(vae, torch.randn(50, 3)).shape
+    torch.Size([50, 2])
+    """
+    if not isinstance(model, Coded):
+        raise TypeError(f"model should have encode and decode but is {type(model).__name__}")
+    batch_size = check_count("batch_size", batch_size)
+    dtype = weights_dtype(model) if isinstance(model, torch.nn.Module) else None
+    parts = [tensor_of(part, name, dtype=dtype) for part, name in _named(x, context)]
+    rows = len(parts[0])
+    for place, part in enumerate(parts[1:], 1):
+        if len(part) != rows:
+            raise ValueError(f"context {place} should have {rows} rows, as x has, but has {len(part)}")
+    codes = []
+    with seeded(seed_of(seed, generator, default=0)):
+        for start in range(0, rows, batch_size):
+            law = model.encode(*(part[start : start + batch_size] for part in parts))
+            codes.append((law.sample() if draw else law.mean).flatten(1))
+    return torch.cat(codes)
+
+
+def _named(x: Any, context: tuple[Any, ...]) -> list[tuple[Any, str]]:
+    return [(x, "x"), *((part, f"context {place}") for place, part in enumerate(context, 1))]
