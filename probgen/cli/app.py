@@ -60,6 +60,10 @@ def compare(
     repeats: Annotated[
         int | None, typer.Option(help="Fits and draws of each method, each under its own seed.", min=1)
     ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="Methods at work at once, -1 for all cores, as if not given on a CPU."),
+    ] = None,
     kinds: Kinds = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -78,31 +82,34 @@ def compare(
 
     Writes metrics.csv, protocol.json, report.html and the figures as PNG.
     """
+    import torch
+
     from probgen import recipes
     from probgen.cli import comparing, own_density
-    from probgen.recipes.task import settle_threads
 
     is_density = own_density.is_density(name)
     if not is_density and (dim, support) != (None, None):
         raise ValueError(
             f"--dim and --support belong to a log-density, FILE.py:NAME, but the name is {name!r}"
         )
+    where = device_of(device)
+    torch.set_num_threads(1)  # so that the numbers do not depend on how many methods are at work at once
+    jobs = (-1 if where.type == "cpu" else 1) if jobs is None else jobs
     folder = comparing.new_folder(name.rpartition(":")[0] or name if is_density else name, out)
     if is_density:
-        target = own_density.load(name, dim=dim, support=support, device=device_of(device))
+        target = own_density.load(name, dim=dim, support=support, device=where)
         chosen = own_density.choose(target, _split(methods))
         result, draws = own_density.run(
-            name, target, chosen, _split(metrics), n=n, repeats=repeats, seed=seed
+            name, target, chosen, _split(metrics), n=n, repeats=repeats, seed=seed, jobs=jobs
         )
         figures, captions = own_density.pictures(target, draws, result)
         _show(result)
         result.save(folder, figures=figures, captions=captions)
         print(f"\nThe report is {folder / 'report.html'}")
         return
-    task = recipes.load(name, device=device_of(device), seed=seed, kinds=kinds)
-    settle_threads(task)
+    task = recipes.load(name, device=where, seed=seed, kinds=kinds)
     chosen = comparing.choose(task, _split(methods))
-    result = comparing.run(task, chosen, _split(metrics), n=n, repeats=repeats, seed=seed)
+    result = comparing.run(task, chosen, _split(metrics), n=n, repeats=repeats, seed=seed, jobs=jobs)
     _show(result)
     comparing.save(task, result, folder)
     print(f"\nThe report is {folder / 'report.html'}")

@@ -91,6 +91,7 @@ def run(
     n: int | None,
     repeats: int | None,
     seed: int,
+    jobs: int | None = None,
 ) -> Comparison:
     """Compare the methods on the task."""
     reference = task.test.complete[:REFERENCE]
@@ -102,6 +103,7 @@ def run(
         n=n,
         repeats=repeats or 3,
         seed=seed,
+        jobs=jobs,
         scale=None if task.kind == "images" else "auto",
         protocol={"title": f"probgen compare {task.name}"} | task.facts,
     )

@@ -162,6 +162,7 @@ def run(
     n: int | None,
     repeats: int | None,
     seed: int,
+    jobs: int | None = None,
 ) -> tuple[Comparison, Tensor]:
     """Compare the methods with draws of the density, exact or of a long run; return these too."""
     reference = reference_draws(target, REFERENCE, seed=seed)
@@ -170,7 +171,9 @@ def run(
         "density": repr(target),
         "draws to compare with": reference.about,
     }
-    result = compare(methods, reference.draws, metrics, n=n, repeats=repeats or 3, seed=seed, protocol=facts)
+    result = compare(
+        methods, reference.draws, metrics, n=n, repeats=repeats or 3, seed=seed, jobs=jobs, protocol=facts
+    )
     return result, reference.draws
 
 

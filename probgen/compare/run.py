@@ -13,10 +13,11 @@ from tqdm import tqdm
 
 from probgen.compare.checks import check_inputs
 from probgen.compare.comparison import Comparison
+from probgen.compare.jobs import at_once
 from probgen.compare.methods import Fitted, Method, Sampler, about
-from probgen.compare.metrics import COLUMNS, measure, select
+from probgen.compare.metrics import COLUMNS, select
 from probgen.compare.protocol import environment
-from probgen.compare.trial import FLOOR, HALVES, MEMORISER, attempt, baseline, given_parts, naming, seeds_of
+from probgen.compare.trial import FLOOR, HALVES, MEMORISER, given_parts, outcome, seeds_of
 from probgen.compare.units import units_of_data
 from probgen.core import check_count, sample_of, seed_of
 from probgen.mmd.scaling import Scale
@@ -32,6 +33,7 @@ def compare(
     repeats: int = 5,
     seed: int | None = None,
     generator: torch.Generator | None = None,
+    jobs: int | None = None,
     scale: Scale = "auto",
     progress: bool = True,
     protocol: Mapping[str, Any] | None = None,
@@ -61,6 +63,9 @@ def compare(
         repeats: fits and draws of each method; intervals are over these.
         seed, generator: everything random comes from this, the repeat and the method's name; one at most,
             seed 0 where not given.
+        jobs: how many methods are at work at once, each in a process of its own, -1 for as many as there are
+            cores. One where not given, or what ``joblib.parallel_config`` says, which also knows clusters
+            (Dask, Ray). The numbers are the same however many there are.
         scale: "pooled" for units by column, None for numbers as they are (say it of flattened images), a
             tensor of shape event to divide by, or "auto": None for events of three dimensions or more, else
             "pooled". It stands in the protocol.
@@ -88,6 +93,8 @@ def compare(
     check_inputs(methods, reference, train, reserved=(FLOOR, HALVES, MEMORISER))
     n = len(reference) if n is None else n
     n, repeats = check_count("n", n), check_count("repeats", repeats)
+    if jobs is not None and not jobs:
+        raise ValueError("jobs should be at least 1, or -1 for as many as there are cores, but is 0")
     seed = check_count("seed", seed_of(seed, generator, default=0), least=0)
     baselines = [HALVES] if train is None else [MEMORISER, FLOOR]
     # All seeds come from one, by method and repeat, so that another method changes none of them.
@@ -100,27 +107,29 @@ def compare(
     first: dict[str, Fitted] = {}
     draws: dict[str, Tensor] = {}
     started, clock = datetime.now(UTC), time.perf_counter()
-    with tqdm(total=repeats * len(names), disable=not progress) as bar:
-        for repeat in range(repeats):
-            for name in names:
-                bar.set_description(f"repeat {repeat + 1} of {repeats}, {name}")
-                own = seeds[name][repeat]
-                with naming(name):
-                    # A method is fitted and drawn from afresh at each repeat; a baseline only has draws.
-                    if name in methods:
-                        fitted, trial = attempt(
-                            methods[name], reference, train, n, own, units, given, nll="nll" in chosen
-                        )
-                        values = measure(trial, chosen)
-                        notes[name].append(dict(fitted.notes))
-                        findings[name].append(list(fitted.findings))
-                        first.setdefault(name, fitted)
-                        draws.setdefault(name, trial.draws)
-                    else:
-                        values = baseline(name, reference, train, n, own, units, chosen)
-                found = " ".join(findings[name][-1]) if name in methods else ""
-                rows += [(name, column, repeat, value, found) for column, value in values.items()]
-                bar.update()
+    # A method is fitted and drawn from afresh at each repeat, by seeds of its own, wherever that is done.
+    trials = [(repeat, name) for repeat in range(repeats) for name in names]
+    outcomes = at_once(
+        outcome,
+        [
+            (name, methods.get(name), reference, train, n, seeds[name][repeat], units, given, chosen)
+            for repeat, name in trials
+        ],
+        [{"kept": repeat == 0} for repeat, _ in trials],
+        jobs=jobs,
+    )
+    with tqdm(total=len(trials), disable=not progress) as bar:
+        for repeat, name in trials:
+            bar.set_description(f"repeat {repeat + 1} of {repeats}, {name}")
+            found = next(outcomes)
+            if name in methods:
+                notes[name].append(found.notes)
+                findings[name].append(list(found.findings))
+            if found.fitted is not None and found.draws is not None:
+                first[name], draws[name] = found.fitted, found.draws
+            said = " ".join(found.findings)
+            rows += [(name, column, repeat, value, said) for column, value in found.values.items()]
+            bar.update()
     if not rows:
         raise ValueError(f"metrics should have one that some method has but has only {', '.join(chosen)}")
     measured = {column for _, column, *_ in rows}

@@ -6,8 +6,8 @@ import contextlib
 import logging
 import time
 import zlib
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,9 +25,42 @@ Parts = Any
 """Data of several parts as methods are given them, a tuple of tensors; None for what is one tensor."""
 
 
+class Outcome(NamedTuple):
+    """What one method, or one baseline, came to in one repeat; of a baseline there are values alone."""
+
+    values: Mapping[str, float]
+    notes: Mapping[str, str | float] = {}
+    findings: Sequence[str] = ()
+    fitted: Fitted | None = None
+    draws: Tensor | None = None
+
+
 def given_parts(data: Any) -> Parts:
     """Return data of several parts as tensors."""
     return tuple(tensor_of(part) for part in data) if isinstance(data, tuple) else None
+
+
+def outcome(
+    name: str,
+    method: Method | Sampler | Fitted | None,
+    reference: Tensor,
+    train: Tensor | None,
+    n: int,
+    seeds: Mapping[str, int],
+    units: Units,
+    given: tuple[Parts, Parts],
+    chosen: dict[str, list[str]],
+    *,
+    kept: bool,
+) -> Outcome:
+    """Return what a method, or the baseline called so, comes to; what was fitted and drawn where ``kept``."""
+    with naming(name):
+        if method is None:
+            return Outcome(baseline(name, reference, train, n, seeds, units, chosen))
+        fitted, trial = attempt(method, reference, train, n, seeds, units, given, nll="nll" in chosen)
+        values = measure(trial, chosen)
+        found = Outcome(values, dict(fitted.notes), list(fitted.findings))
+        return found._replace(fitted=fitted, draws=trial.draws) if kept else found
 
 
 def attempt(

@@ -44,6 +44,17 @@ def test_a_density_on_a_line_is_drawn_by_all_that_suits_it(probgen) -> None:
     assert "effective draws a gradient" in html
 
 
+def test_methods_at_once_know_the_users_own_function(probgen) -> None:
+    Path("my.py").write_text(GAMMA)
+    options = ("--methods", "inverse,rejection", "--repeats", 1, "--n", 100, "--metrics", "energy")
+    tables = []
+    for jobs in (1, 2):
+        status, _, err = probgen("compare", "my.py", *options, "--jobs", jobs, "--out", f"by-{jobs}")
+        assert status == 0, err
+        tables.append(Path(f"by-{jobs}/metrics.csv").read_text())
+    assert tables[0] == tables[1]
+
+
 def test_a_density_in_the_plane_and_its_options(probgen) -> None:
     Path("plane.py").write_text(PLANE.removeprefix("dim = 2\n"))
     outcome = probgen("compare", "plane.py", "--dim", 2, "--methods", "random_walk", *QUICK, "--out", "here")
