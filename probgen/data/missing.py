@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from probgen.core import check_count
+from probgen.core.randomness import source_of
+
 
 def observed(y: Tensor) -> Tensor:
     r"""Return which labels or values are there: a missing class is −1, a missing real number NaN.
@@ -42,3 +45,45 @@ def filled(y: Tensor) -> Tensor:
     [2.5, 0.0]
     """
     return torch.where(observed(y), y, torch.zeros_like(y))
+
+
+def few_labels(
+    labels: Tensor, *, each: int, seed: int | None = None, generator: torch.Generator | None = None
+) -> Tensor:
+    """Return labels of which only some are there, ``each`` of every class, drawn at random, and −1 elsewhere.
+
+    Args:
+        labels: shape (n,), int64; those that are missing stay so.
+        each: labels of a class.
+        seed, generator: of the draw.
+
+    Raises:
+        ValueError: for a class of fewer labels.
+
+    >>> few_labels(torch.tensor([0, 0, 0, 1]), each=1, seed=0).sort().values.tolist()
+    [-1, -1, 0, 1]
+    """
+    each = check_count("each", each)
+    known = labels[observed(labels)]
+    source = source_of(generator, seed, "cpu")
+    few = torch.full_like(labels, -1)
+    for label, count in zip(*known.unique(return_counts=True), strict=True):
+        if count < each:
+            raise ValueError(f"each should be at most {count}, as class {label} has no more, but is {each}")
+        rows = (labels == label).nonzero()[:, 0]
+        few[rows[torch.randperm(len(rows), generator=source)[:each].to(rows.device)]] = label
+    return few
+
+
+def check_labels(y: Tensor, rows: int) -> None:
+    """Raise unless y are whole numbers of shape (rows,), whatever their values.
+
+    >>> check_labels(torch.tensor([2.0, torch.nan]), 2)
+    Traceback (most recent call last):
+    ...
+    TypeError: labels should be integers, -1 where missing, but are torch.float32
+    """
+    if y.is_floating_point() or y.is_complex():
+        raise TypeError(f"labels should be integers, -1 where missing, but are {y.dtype}")
+    if y.shape != (rows,):
+        raise ValueError(f"labels should have shape ({rows},), one a row, but have {tuple(y.shape)}")

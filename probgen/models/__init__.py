@@ -7,6 +7,8 @@ from probgen.models.gmmn_autoencoder import GMMNAutoencoder
 from probgen.models.hierarchical_vae import HierarchicalVAE
 from probgen.models.ladder_vae import LadderVAE
 from probgen.models.mixture_vae import MixtureVAE
+from probgen.models.semi_supervised_vae import SemiSupervisedVAE
+from probgen.models.stacked_semi_supervised_vae import StackedSemiSupervisedVAE
 from probgen.models.tabular_gmmn import TabularGMMN
 from probgen.models.two_stage_vae import TwoStageVAE
 from probgen.models.vae import VAE
@@ -20,6 +22,8 @@ __all__ = [
     "HierarchicalVAE",
     "LadderVAE",
     "MixtureVAE",
+    "SemiSupervisedVAE",
+    "StackedSemiSupervisedVAE",
     "TabularGMMN",
     "TwoStageVAE",
 ]

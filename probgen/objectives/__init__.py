@@ -3,6 +3,7 @@
 from probgen.objectives.adversarial import adversarial_loss, lazy_turns
 from probgen.objectives.aggregate_posterior import CodeGAN, CodeMMD
 from probgen.objectives.class_balance import ClassBalance
+from probgen.objectives.classification import Classification
 from probgen.objectives.code_covariance import DIP
 from probgen.objectives.code_penalties import AbsoluteCodes, Contraction, TargetActivation
 from probgen.objectives.conditional_moment_matching import ConditionalMomentMatching
@@ -32,6 +33,7 @@ __all__ = [
     "Bound",
     "Capacity",
     "ClassBalance",
+    "Classification",
     "CodeGAN",
     "CodeMMD",
     "ConditionalMomentMatching",

@@ -83,7 +83,7 @@ class Rows:
         """x of the rows in which nothing is missing."""
         return self.x if self.codes is None else self.x[~self.codes.isnan().any(1)]
 
-    def part(self, rows: slice) -> Rows:
+    def part(self, rows: slice | Tensor) -> Rows:
         """Return some of the rows."""
         others = (self.grey, self.labels, self.codes)
         return Rows(self.x[rows], *(None if column is None else column[rows] for column in others))
