@@ -1,5 +1,6 @@
 """Networks, and the heads that turn them into laws."""
 
+from probgen.nets.batch_norm_head import BatchNormHead
 from probgen.nets.conv import ConvDecoder, ConvEncoder
 from probgen.nets.couplings import Couplings
 from probgen.nets.flow_head import FlowHead
@@ -19,6 +20,7 @@ from probgen.nets.without_context import WithoutContext
 
 __all__ = [
     "MLP",
+    "BatchNormHead",
     "BernoulliHead",
     "CategoricalHead",
     "ClassHead",
