@@ -12,10 +12,12 @@ from probgen.models.stacked_semi_supervised_vae import StackedSemiSupervisedVAE
 from probgen.models.tabular_gmmn import TabularGMMN
 from probgen.models.two_stage_vae import TwoStageVAE
 from probgen.models.vae import VAE
+from probgen.models.vq_vae import VQVAE
 
 __all__ = [
     "GMMN",
     "VAE",
+    "VQVAE",
     "Autoencoder",
     "DenoisingVAE",
     "GMMNAutoencoder",

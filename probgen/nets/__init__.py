@@ -1,8 +1,11 @@
 """Networks, and the heads that turn them into laws."""
 
 from probgen.nets.batch_norm_head import BatchNormHead
+from probgen.nets.causal_transformer import CausalTransformer
+from probgen.nets.codebook import Codebook
 from probgen.nets.conv import ConvDecoder, ConvEncoder
 from probgen.nets.couplings import Couplings
+from probgen.nets.finite_scalar import FiniteScalar
 from probgen.nets.flow_head import FlowHead
 from probgen.nets.heads import (
     BernoulliHead,
@@ -23,11 +26,14 @@ __all__ = [
     "BatchNormHead",
     "BernoulliHead",
     "CategoricalHead",
+    "CausalTransformer",
     "ClassHead",
+    "Codebook",
     "ContinuousBernoulliHead",
     "ConvDecoder",
     "ConvEncoder",
     "Couplings",
+    "FiniteScalar",
     "FlowHead",
     "Head",
     "Joined",

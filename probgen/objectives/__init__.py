@@ -21,6 +21,7 @@ from probgen.objectives.total_correlation import (
     gaussian_total_correlation,
     kl_parts,
 )
+from probgen.objectives.vector_quantisation import VQ
 
 __all__ = [
     "DIP",
@@ -28,6 +29,7 @@ __all__ = [
     "IWAE",
     "MMDGAN",
     "SVI",
+    "VQ",
     "AbsoluteCodes",
     "BetaELBO",
     "Bound",

@@ -1,5 +1,6 @@
 """Priors: modules that return distributions, and distributions, which models take as well."""
 
+from probgen.priors.autoregressive import Autoregressive, TokenSequence
 from probgen.priors.conditional import Conditional
 from probgen.priors.elicited import Elicited, from_draws, from_quantiles, from_table
 from probgen.priors.flow import Flow
@@ -16,6 +17,7 @@ from probgen.priors.spike_and_slab import SpikeAndSlab
 from probgen.priors.vamp import Vamp
 
 __all__ = [
+    "Autoregressive",
     "Conditional",
     "Elicited",
     "Flow",
@@ -31,6 +33,7 @@ __all__ = [
     "Resampled",
     "SpikeAndSlab",
     "StandardNormal",
+    "TokenSequence",
     "Vamp",
     "from_draws",
     "from_quantiles",
