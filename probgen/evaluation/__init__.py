@@ -20,6 +20,7 @@ from probgen.evaluation.codes.identifiability import (
     mean_correlation,
 )
 from probgen.evaluation.codes.transfer import principal_components, transfer
+from probgen.evaluation.codes.usage import CodeUsage, code_usage
 from probgen.evaluation.draws.classifier_test import C2ST, classifier_two_sample
 from probgen.evaluation.draws.neighbours import (
     DensityCoverage,
@@ -46,6 +47,7 @@ __all__ = [
     "Calibration",
     "ChanceLevel",
     "Clustering",
+    "CodeUsage",
     "DensityCoverage",
     "FactorVAEScore",
     "GuideAgainstChains",
@@ -63,6 +65,7 @@ __all__ = [
     "classifier_two_sample",
     "clustering",
     "clustering_accuracy",
+    "code_usage",
     "dci",
     "density_coverage",
     "embedding",

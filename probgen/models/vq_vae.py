@@ -115,7 +115,8 @@ class VQVAE(Pair):
         each: Any = law.support
         while hasattr(each, "base_constraint"):
             each = each.base_constraint
-        size = getattr(each, "upper_bound", self.size - 1) + 1 if each.is_discrete else "no"
+        upper = getattr(each, "upper_bound", None)
+        size = "no" if not each.is_discrete else "unboundedly many" if upper is None else int(upper) + 1
         if law.event_shape != (self.steps,) or size != self.size:
             raise ValueError(
                 f"prior should be a law of {self.steps} codes below {self.size} but has event shape "

@@ -1,5 +1,6 @@
 """Pictures of samples, metrics, codes and trainings; each function returns a matplotlib Figure."""
 
+from probgen.plots.codes import code_usage
 from probgen.plots.densities import contours, histograms
 from probgen.plots.latent import latent_map, manifold
 from probgen.plots.metrics import intervals
@@ -9,6 +10,7 @@ from probgen.plots.training import history
 from probgen.plots.traversals import conditional_grid, traversals
 
 __all__ = [
+    "code_usage",
     "conditional_grid",
     "contours",
     "correlations",

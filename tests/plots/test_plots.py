@@ -35,6 +35,7 @@ def people(n: int) -> pd.DataFrame:
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
+    "code_usage": lambda: plots.code_usage({"a": torch.tensor([3, 0, 9]), "b": [1, 1]}),
     "contours": lambda: plots.contours({"a": torch.randn(9, 2)}, lambda at: -(at**2).sum(-1)),
     "histograms": lambda: plots.histograms({"a": torch.randn(9)}, lambda at: np.exp(-(at**2))),
     "image_grid": lambda: plots.image_grid({"real": PIXELS, "made": PIXELS[:5]}, image_shape=(2, 3)),
