@@ -15,7 +15,7 @@ from probgen import sampling
 from probgen.compare.methods import Fitted, Method
 from probgen.compare.thinned_chains import APART, thinned_chains
 from probgen.core import Density, count_evaluations, evaluations, seeded
-from probgen.sampling.markov.moves.gradients import has_gradient
+from probgen.sampling.markov.moves.metropolis import has_gradient
 from probgen.sampling.markov.sample import METHODS, method_called
 from probgen.sampling.markov.target_density import Target, density_of
 

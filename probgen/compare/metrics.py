@@ -14,7 +14,7 @@ from probgen import evaluation, mmd
 from probgen.compare.thinned_chains import by_site
 from probgen.core import Density, Evaluations
 from probgen.mmd.scaling import Scale, scaled
-from probgen.sampling.markov.moves.gradients import has_gradient
+from probgen.sampling.markov.moves.metropolis import has_gradient
 
 
 class Trial(NamedTuple):

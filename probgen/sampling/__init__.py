@@ -33,12 +33,12 @@ from probgen.sampling.markov.moves.tempered import tempered
 from probgen.sampling.markov.run import run
 from probgen.sampling.markov.sample import sample
 from probgen.sampling.markov.starting_positions import initial_positions
-from probgen.sampling.markov.warmup.adaptation import adapt, adapt_random_walk
 from probgen.sampling.markov.warmup.adaptive_metropolis import adapt_haario, adapt_robust
 from probgen.sampling.markov.warmup.component_wise_adaptation import adapt_component_wise
-from probgen.sampling.markov.warmup.hmc_adaptation import adapt_hmc
 from probgen.sampling.markov.warmup.pcn_adaptation import adapt_pcn
+from probgen.sampling.markov.warmup.step_size_and_shape import adapt, adapt_random_walk
 from probgen.sampling.markov.warmup.temperature_ladder import adapt_tempered
+from probgen.sampling.markov.warmup.trajectory_lengths import adapt_hmc
 
 __all__ = [
     "AdaptiveRejection",

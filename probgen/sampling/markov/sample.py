@@ -17,20 +17,19 @@ from probgen.sampling.markov.moves.barker import barker_kernel
 from probgen.sampling.markov.moves.cache_pieces import pieces
 from probgen.sampling.markov.moves.delayed_rejection import delayed_rejection_kernel
 from probgen.sampling.markov.moves.differential_evolution import differential_evolution_kernel
-from probgen.sampling.markov.moves.gradients import has_gradient
 from probgen.sampling.markov.moves.mala import mala_kernel
-from probgen.sampling.markov.moves.metropolis import Kernel
+from probgen.sampling.markov.moves.metropolis import Kernel, has_gradient
 from probgen.sampling.markov.moves.multiple_try import multiple_try_kernel
 from probgen.sampling.markov.moves.random_walk import random_walk_kernel
 from probgen.sampling.markov.moves.stretch import stretch_kernel
 from probgen.sampling.markov.run import run
 from probgen.sampling.markov.starting_positions import given_positions, initial_positions
 from probgen.sampling.markov.target_density import Target, density_of
-from probgen.sampling.markov.warmup.adaptation import WarmedUp, adapt, adapt_size
 from probgen.sampling.markov.warmup.adaptive_metropolis import adapt_haario, adapt_robust
 from probgen.sampling.markov.warmup.component_wise_adaptation import adapt_component_wise
-from probgen.sampling.markov.warmup.hmc_adaptation import adapt_hmc
+from probgen.sampling.markov.warmup.step_size_and_shape import WarmedUp, adapt, adapt_size
 from probgen.sampling.markov.warmup.temperature_ladder import adapt_tempered
+from probgen.sampling.markov.warmup.trajectory_lengths import adapt_hmc
 from probgen.sampling.markov.warmup.until_agreement import warm_up_until_agreed
 
 DENSE = 100

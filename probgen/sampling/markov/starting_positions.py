@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from probgen.core import Density, ModelDensity
-from probgen.sampling.markov.moves.gradients import has_gradient
-from probgen.sampling.markov.moves.metropolis import standard_normal
+from probgen.sampling.markov.moves.metropolis import has_gradient, standard_normal
 from probgen.sampling.markov.starting_modes import CLIMBS, modes
 
 logger = logging.getLogger("probgen")

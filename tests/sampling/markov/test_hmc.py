@@ -9,10 +9,10 @@ from torch.func import jacrev
 
 from probgen.core import Density
 from probgen.sampling import adapt_hmc, hmc, run
-from probgen.sampling.markov.moves.gradients import GradientState, with_gradient
 from probgen.sampling.markov.moves.hmc import leapfrog, trajectory
-from probgen.sampling.markov.warmup.adaptation import catch_up
-from probgen.sampling.markov.warmup.hmc_adaptation import Lengths, Worth
+from probgen.sampling.markov.moves.metropolis import GradientState, with_gradient
+from probgen.sampling.markov.warmup.step_size_and_shape import catch_up
+from probgen.sampling.markov.warmup.trajectory_lengths import Lengths, Worth
 from tests.sampling.markov.targets import target
 
 DOUBLE = {"dtype": torch.float64}

@@ -7,7 +7,7 @@ from torch.distributions import Dirichlet, FisherSnedecor, Gamma, Normal, constr
 
 from probgen.core import Density
 from probgen.sampling import RunState, mala, random_walk, run, sample
-from probgen.sampling.markov.warmup.adaptation import WarmedUp
+from probgen.sampling.markov.warmup.step_size_and_shape import WarmedUp
 from probgen.sampling.markov.warmup.until_agreement import Agreement, warm_up_until_agreed
 from tests.pairs import LinearGaussian
 

@@ -5,8 +5,7 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from probgen.core import Density
-from probgen.sampling.markov.moves.gradients import GradientState, with_gradient
-from probgen.sampling.markov.moves.metropolis import State
+from probgen.sampling.markov.moves.metropolis import GradientState, State, with_gradient
 from probgen.sampling.markov.warmup.running_moments import Moments
 
 DOUBLE = {"dtype": torch.float64}

@@ -20,8 +20,13 @@ from probgen.sampling import (
     multiple_try,
     random_walk,
 )
-from probgen.sampling.markov.moves.gradients import with_gradient
-from probgen.sampling.markov.moves.metropolis import choose, judge, standard_normal, standard_uniform
+from probgen.sampling.markov.moves.metropolis import (
+    choose,
+    judge,
+    standard_normal,
+    standard_uniform,
+    with_gradient,
+)
 from probgen.sampling.markov.moves.random_walk import random_walk_kernel
 from tests import laws
 from tests.sampling.markov.targets import COVARIANCE, DISCRETE, NAMES, target

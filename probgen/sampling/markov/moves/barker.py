@@ -8,8 +8,8 @@ from torch.nn.functional import softplus
 
 from probgen.capture.recorded_function import Wrap, as_written
 from probgen.core import Density, Transition
-from probgen.sampling.markov.moves.gradients import GradientState, with_gradient
 from probgen.sampling.markov.moves.metropolis import (
+    GradientState,
     Info,
     Kernel,
     choose,
@@ -18,6 +18,7 @@ from probgen.sampling.markov.moves.metropolis import (
     scaled,
     standard_normal,
     standard_uniform,
+    with_gradient,
 )
 
 

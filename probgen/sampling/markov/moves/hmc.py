@@ -10,8 +10,8 @@ from torch import Tensor
 
 from probgen.capture.recorded_function import Wrap, as_written
 from probgen.core import Density, Transition, check_count
-from probgen.sampling.markov.moves.gradients import GradientState, with_gradient
 from probgen.sampling.markov.moves.metropolis import (
+    GradientState,
     Kernel,
     choose,
     fixed,
@@ -19,6 +19,7 @@ from probgen.sampling.markov.moves.metropolis import (
     scaled,
     standard_normal,
     standard_uniform,
+    with_gradient,
 )
 
 DIVERGENCE = 1000.0

@@ -1,4 +1,4 @@
-"""What the Metropolis–Hastings family shares: states, acceptance, scales."""
+"""What the Metropolis–Hastings family shares: states, with gradients or without, acceptance, scales."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from probgen.core import Density, Transition
+from probgen.core import Density, Transition, count_evaluations
 from probgen.sampling.markov.moves.cache_pieces import ByChain
 from probgen.sampling.markov.moves.saved_states import saved
 
@@ -19,6 +19,15 @@ class State(NamedTuple):
 
     position: Tensor
     log_prob: Tensor
+
+
+@saved
+class GradientState(NamedTuple):
+    r"""Positions (\*chains, \*batch, dim) on the unconstrained scale, their log-density and its gradient."""
+
+    position: Tensor
+    log_prob: Tensor
+    gradient: Tensor
 
 
 class Info(NamedTuple):
@@ -53,6 +62,26 @@ def fixed(density: Density, kernel: Kernel, scale: float | Tensor) -> Transition
     """
     factor = checked_scale(density, scale)
     return Transition(kernel.init, ByChain(lambda state, generator: kernel.move(state, factor, generator)))
+
+
+def with_gradient(density: Density) -> Callable[[Tensor], GradientState]:
+    """Return the function of positions that gives their log-density and its gradient, free of autograd."""
+
+    def evaluate(position: Tensor) -> GradientState:
+        with torch.enable_grad():
+            position = position.detach().requires_grad_()
+            log_prob = density.unconstrained_log_prob(position)
+            (gradient,) = torch.autograd.grad(log_prob.sum(), position)
+        count_evaluations(0, gradients=log_prob.numel())
+        return GradientState(position.detach(), log_prob.detach(), gradient)
+
+    return evaluate
+
+
+def has_gradient(density: Density, position: Tensor) -> bool:
+    """Say whether autograd finds a way from the positions to their log-density."""
+    with torch.enable_grad():
+        return density.unconstrained_log_prob(position.detach().requires_grad_()).requires_grad
 
 
 def judge(log_ratio: Tensor, proposed: Tensor, uniform: Tensor) -> Info:

@@ -15,7 +15,7 @@ from probgen.core import Density
 from probgen.sampling.markov.moves.metropolis import State, fixed, standard_normal
 from probgen.sampling.markov.moves.random_walk import random_walk_kernel, target_acceptance, walk
 from probgen.sampling.markov.starting_positions import require_finite
-from probgen.sampling.markov.warmup.adaptation import DualAveraging, WarmedUp, catch_up, sized
+from probgen.sampling.markov.warmup.step_size_and_shape import DualAveraging, WarmedUp, catch_up, sized
 
 ARRIVAL = (0.05, 0.1, 0.15)
 """Shares of the warm-up after which chains that are left behind catch up, as in :func:`tune`."""

@@ -17,7 +17,7 @@ from probgen.sampling.markov.moves.component_wise import (
 )
 from probgen.sampling.markov.moves.integer_steps import FARTHEST, LABELS
 from probgen.sampling.markov.moves.metropolis import State, fixed
-from probgen.sampling.markov.warmup.adaptation import WarmedUp, tune
+from probgen.sampling.markov.warmup.step_size_and_shape import WarmedUp, tune
 
 
 def adapt_component_wise(

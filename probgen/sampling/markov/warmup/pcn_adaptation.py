@@ -11,7 +11,7 @@ from torch.distributions import Distribution, constraints
 from probgen.capture.recorded_function import Wrap, as_written
 from probgen.core import Density
 from probgen.sampling.markov.moves.pcn import pcn_kernel
-from probgen.sampling.markov.warmup.adaptation import WarmedUp, adapt_size
+from probgen.sampling.markov.warmup.step_size_and_shape import WarmedUp, adapt_size
 
 
 def adapt_pcn(

@@ -13,8 +13,7 @@ from torch.distributions import Distribution
 from probgen.capture.recorded_function import Wrap, as_written
 from probgen.core import Density
 from probgen.sampling.markov.moves.barker import barker_kernel
-from probgen.sampling.markov.moves.gradients import has_gradient
-from probgen.sampling.markov.moves.metropolis import Kernel, State, fixed
+from probgen.sampling.markov.moves.metropolis import Kernel, State, fixed, has_gradient
 from probgen.sampling.markov.moves.random_walk import random_walk_kernel
 from probgen.sampling.markov.moves.tempered import (
     Swap,
@@ -25,7 +24,7 @@ from probgen.sampling.markov.moves.tempered import (
     tempered,
 )
 from probgen.sampling.markov.starting_positions import require_finite
-from probgen.sampling.markov.warmup.adaptation import WarmedUp, sized, tune
+from probgen.sampling.markov.warmup.step_size_and_shape import WarmedUp, sized, tune
 
 HOTTEST = 0.01
 """The last power of a ladder that is not given: barriers of a few hundred nats are a few nats high there."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from probgen.core import Density
-from probgen.sampling.markov.warmup.adaptation import WarmedUp
+from probgen.sampling.markov.warmup.step_size_and_shape import WarmedUp
 
 logger = logging.getLogger("probgen")
 

@@ -1,4 +1,4 @@
-"""Warm-up of Hamiltonian Monte Carlo: the length of trajectories; step size and shape by ``adaptation``."""
+"""Warm-up of Hamiltonian Monte Carlo: the lengths of trajectories, and step size and shape by ``tune``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch import Tensor
 
 from probgen.capture.recorded_function import Wrap, as_written, expect
 from probgen.core import Density
-from probgen.sampling.markov.moves.gradients import GradientState, with_gradient
 from probgen.sampling.markov.moves.hmc import (
     HamiltonianInfo,
     Leap,
@@ -19,8 +18,14 @@ from probgen.sampling.markov.moves.hmc import (
     leapfrog,
     trajectory,
 )
-from probgen.sampling.markov.moves.metropolis import fixed, standard_normal, standard_uniform
-from probgen.sampling.markov.warmup.adaptation import EARLY, WINDOWS, WarmedUp, sized, tune
+from probgen.sampling.markov.moves.metropolis import (
+    GradientState,
+    fixed,
+    standard_normal,
+    standard_uniform,
+    with_gradient,
+)
+from probgen.sampling.markov.warmup.step_size_and_shape import EARLY, WINDOWS, WarmedUp, sized, tune
 
 TARGET = 0.8
 """The acceptance that is sought: above the 0.651 that is best in many dimensions, since in few the number of
