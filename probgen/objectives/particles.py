@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -26,9 +25,10 @@ from probgen.core import (
 )
 from probgen.core.summed_out import NOTHING, Discrete, enumerated
 from probgen.core.supports import Supported
-from probgen.objectives.discrete_sites import discrete_sites
+from probgen.objectives.discrete_sites import discrete_sites, stand_ins
 from probgen.objectives.plate_rows import Rows
-from probgen.objectives.traced_pair import log_prob_of
+from probgen.objectives.room_for_values import check_room, room_for
+from probgen.objectives.traced_pair import log_prob_of, parts_of
 
 logger = logging.getLogger("probgen")
 
@@ -82,6 +82,12 @@ def traces_of(
     discrete = discrete_sites(pair, batch)
     if not guided:
         discrete = discrete._replace(guided=frozenset())
+
+    def bound() -> None:
+        traces = alone(pair, *batch, discrete=discrete)
+        parts_of(traces.model, traces.guide, reparameterised=False)
+
+    check_room(pair, batch, particles, discrete, bound)
     if particles == 1:
         return [alone(pair, *batch, learn=learn, discrete=discrete)]
     known = _known(pair, particles, *batch, discrete=discrete)
@@ -111,22 +117,6 @@ def alone(
     if discrete.guided or discrete.summed:
         return Traces(guide, model, 1, discrete.nesting, discrete)
     return Traces(guide, model, 1, max(plate_nesting(guide), plate_nesting(model)))
-
-
-@contextlib.contextmanager
-def room_for(discrete: Discrete) -> Iterator[None]:
-    """Say which sites are enumerated where a story has no room for all combinations of their values."""
-    try:
-        yield
-    except RuntimeError as error:
-        names = sorted(discrete.guided | discrete.summed)
-        if not names or not re.search("allocate memory|out of memory|not enough memory", str(error)):
-            raise
-        raise ValueError(
-            f"discrete sites should depend on few of each other's values but the {discrete.combinations:,} "
-            f"combinations of those of {names} have no room in memory: give one of Pyro's bounds that draws "
-            "them, such as Trace_ELBO()"
-        ) from None
 
 
 def trace_at(story: Callable[..., Any], traces: Traces, values: Mapping[str, Tensor], *batch: Tensor) -> Any:
@@ -243,40 +233,15 @@ def _checked(pair: Pair, particles: int, *batch: Tensor, discrete: Discrete) -> 
     with evaluating(pair):
         nesting, fits = _fits(pair, some, *batch, discrete=discrete)
         if fits and training:
-            with contextlib.suppress(Exception), _stand_ins(pair, moved=True):
+            with contextlib.suppress(Exception), stand_ins(pair, moved=True):
                 _, fits = _fits(pair, some, *batch, discrete=discrete)
     if fits and training:
-        with _stand_ins(pair):
+        with stand_ins(pair):
             rows = Rows(pair, batch, discrete)
             single = alone(pair, *batch, rows=rows, discrete=discrete)
             if _agree(pair, single, single, 0, rows, batch):
                 _, fits = _fits(pair, some, *batch, discrete=discrete)
     return _Known(nesting, fits, 0)
-
-
-@contextlib.contextmanager
-def _stand_ins(pair: Pair, *, moved: bool = False) -> Iterator[None]:
-    """Let copies stand in for the weights and buffers of a pair, moved upwards: what is > 0 stays.
-
-    A tensor that several names have, or several places of one module, has one copy.
-    """
-    copies: dict[int, Tensor] = {}
-    held: list[tuple[dict[str, Any], str, Tensor]] = []
-    for module in pair.modules():  # each once
-        own: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
-        held += [(tensors, name, x) for tensors in own for name, x in tensors.items() if x is not None]
-    for _, _, tensor in held:
-        if id(tensor) not in copies:
-            copy = copies[id(tensor)] = tensor.detach().clone()
-            if moved and copy.is_floating_point():
-                copy += 0.1 * (1 + copy.abs()) * torch.rand_like(copy)
-    try:
-        for tensors, name, tensor in held:
-            tensors[name] = copies[id(tensor)]
-        yield
-    finally:
-        for tensors, name, tensor in held:
-            tensors[name] = tensor
 
 
 def _fits(pair: Pair, particles: int, *batch: Tensor, discrete: Discrete) -> tuple[int, bool]:
