@@ -4,6 +4,7 @@ from probgen.nets.batch_norm_head import BatchNormHead
 from probgen.nets.causal_transformer import CausalTransformer
 from probgen.nets.codebook import Codebook
 from probgen.nets.conv import ConvDecoder, ConvEncoder
+from probgen.nets.cost import Cost, cost
 from probgen.nets.couplings import Couplings
 from probgen.nets.finite_scalar import FiniteScalar
 from probgen.nets.flow_head import FlowHead
@@ -12,6 +13,7 @@ from probgen.nets.heads import (
     CategoricalHead,
     ClassHead,
     ContinuousBernoulliHead,
+    DiscretisedLogisticHead,
     Head,
     NormalHead,
     PointHead,
@@ -19,6 +21,7 @@ from probgen.nets.heads import (
 from probgen.nets.joined import Joined, OneHot
 from probgen.nets.mixed_columns import MixedHead, MixedInput
 from probgen.nets.mlp import MLP
+from probgen.nets.residual import ResidualConvNet, ResidualMLP, SeparableConv
 from probgen.nets.without_context import WithoutContext
 
 __all__ = [
@@ -32,7 +35,9 @@ __all__ = [
     "ContinuousBernoulliHead",
     "ConvDecoder",
     "ConvEncoder",
+    "Cost",
     "Couplings",
+    "DiscretisedLogisticHead",
     "FiniteScalar",
     "FlowHead",
     "Head",
@@ -42,7 +47,11 @@ __all__ = [
     "NormalHead",
     "OneHot",
     "PointHead",
+    "ResidualConvNet",
+    "ResidualMLP",
+    "SeparableConv",
     "WithoutContext",
+    "cost",
 ]
 
 

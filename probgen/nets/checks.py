@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from probgen.core import check_count
@@ -27,3 +29,11 @@ def check_unshared(found: int, built: int) -> None:
         raise ValueError(
             f"a net should serve one head, but its last layer was already widened from {built} to {found}"
         )
+
+
+def channels_first(shape: Sequence[int], *, name: str = "image_shape") -> tuple[int, int, int]:
+    """Return (C, H, W) of a picture's (H, W) or (C, H, W); raise ValueError for any other shape."""
+    if len(shape) not in (2, 3) or min(shape) < 1:
+        raise ValueError(f"{name} should be (H, W) or (C, H, W) but got {tuple(shape)}")
+    height, width = shape[-2:]
+    return (1 if len(shape) == 2 else shape[0]), height, width

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from probgen.nets.checks import check_last, check_sizes, check_unshared
+from probgen.nets.checks import channels_first, check_last, check_sizes, check_unshared
 
 
 class ConvEncoder(nn.Module):
@@ -34,7 +34,7 @@ class ConvEncoder(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(outputs=outputs, channels=channels)
-        self.image_shape = _channels_first(image_shape)
+        self.image_shape = channels_first(image_shape)
         self.inputs, self.outputs = math.prod(self.image_shape), outputs
         colours, height, width = self.image_shape
         self.body = nn.Sequential(
@@ -87,7 +87,7 @@ class ConvDecoder(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(inputs=inputs, channels=channels)
-        self.image_shape = _channels_first(image_shape)
+        self.image_shape = channels_first(image_shape)
         self.inputs, self.outputs = inputs, math.prod(self.image_shape)
         colours, height, width = self.image_shape
         low = (2 * channels, math.ceil(height / 4), math.ceil(width / 4))
@@ -119,10 +119,3 @@ class ConvDecoder(nn.Module):
         _, height, width = self.image_shape
         images = self.last(self.body(x.reshape(-1, self.inputs)))[..., :height, :width]
         return images.reshape(*x.shape[:-1], images.shape[1:].numel())
-
-
-def _channels_first(image_shape: Sequence[int]) -> tuple[int, int, int]:
-    if len(image_shape) not in (2, 3) or min(image_shape) < 1:
-        raise ValueError(f"image_shape should be (H, W) or (C, H, W) but got {tuple(image_shape)}")
-    height, width = image_shape[-2:]
-    return (1 if len(image_shape) == 2 else image_shape[0]), height, width

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from probgen.core import check_count
+from probgen.nets.discretised_logistic import DiscretisedLogistic
 from probgen.nets.laws import ContinuousBernoulli, GreyLevels, StrictBernoulli, log_scale
 
 
@@ -159,6 +160,35 @@ class ClassHead(Head):
 
     def forward(self, *context: Tensor) -> dist.Distribution:
         return dist.Categorical(logits=self.blocks(*context).squeeze(-2))
+
+
+class DiscretisedLogisticHead(Head):
+    r"""Independent logistic pixels rounded to the grey levels 0, 1/(L-1), ..., 1, for bytes say.
+
+    Two numbers a pixel, location and log-scale, where :class:`CategoricalHead` needs L: neighbouring levels
+    are alike by construction, and not learned to be. Both are masses of levels, so their bits per dimension,
+    −log p(x)/(d log 2), compare with each other, and with no density's.
+
+    Args:
+        net: with ``widen`` or with 2d outputs.
+        levels: the number L of grey levels, at least 2.
+
+    See :class:`probgen.nets.discretised_logistic.DiscretisedLogistic`.
+
+    >>> from probgen.nets import MLP
+    >>> law = DiscretisedLogisticHead(MLP(64, 784), 256)(torch.zeros(5, 64))
+    >>> law.batch_shape, law.event_shape
+    (torch.Size([5]), torch.Size([784]))
+    """
+
+    def __init__(self, net: nn.Module, levels: int) -> None:
+        levels = check_count("levels", levels, least=2)
+        super().__init__(net, 2)
+        self.levels = levels
+
+    def forward(self, *context: Tensor) -> dist.Distribution:
+        loc, s = self.blocks(*context).unbind(-2)
+        return DiscretisedLogistic(loc, log_scale(s), self.levels).to_event(1)
 
 
 class PointHead(Head):

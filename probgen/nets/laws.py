@@ -17,7 +17,7 @@ class StrictBernoulli(dist.Bernoulli):
     """A Bernoulli that says what to do when it is shown grey values."""
 
     def _validate_sample(self, value: Tensor) -> None:
-        _refuse(
+        refuse(
             value,
             (value == 0) | (value == 1),
             "a Bernoulli needs values 0 or 1",
@@ -98,7 +98,7 @@ class ContinuousBernoulli(dist.TorchDistribution):
         return small, torch.where(small, self.logits, 0), torch.where(small, 1, size)
 
     def _validate_sample(self, value: Tensor) -> None:
-        _refuse(value, (value >= 0) & (value <= 1), "a continuous Bernoulli needs values in [0, 1]")
+        refuse(value, (value >= 0) & (value <= 1), "a continuous Bernoulli needs values in [0, 1]")
         super()._validate_sample(value)
 
 
@@ -174,7 +174,7 @@ class GreyLevels(dist.TorchDistribution):
         return index.to(self.logits) / (self.levels - 1)
 
     def _validate_sample(self, value: Tensor) -> None:
-        _refuse(
+        refuse(
             value,
             self.support.check(value),
             f"a law of {self.levels} grey levels needs values 0, 1/{self.levels - 1}, ..., 1",
@@ -191,7 +191,7 @@ def log_scale(s: Tensor) -> Tensor:
     return 5 * torch.asinh(s / 5)
 
 
-def _refuse(value: Tensor, good: Tensor, rule: str, advice: str = "") -> None:
+def refuse(value: Tensor, good: Tensor, rule: str, advice: str = "") -> None:
     if not good.all():
         found = value[~good][0].item()
         raise ValueError(f"{rule} but got {found:g}" + (f": {advice}" if advice else ""))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -33,12 +33,27 @@ def autoencoder(task: Task) -> Recipe:
     return in_two_stages(task, model, Reconstruction(model))
 
 
-def with_mixture(task: Task, encoder: Any) -> Autoencoder:
+def with_mixture(task: Task, encoder: Any, decoder: Any = None) -> Autoencoder:
     """Return an autoencoder of an encoder's code size, with a mixture for the law of its codes."""
     latent = encoder.outputs
     enough = min(len(task.train), ROWS) // (ROWS_A_COORDINATE * latent)
     prior = GaussianMixture(latent, max(2, min(enough, MOST_COMPONENTS)))
-    return Autoencoder(encoder, task.decoder(latent), prior).to(task.device)
+    return Autoencoder(encoder, decoder or task.decoder(latent), prior).to(task.device)
+
+
+def restorer(task: Task, seen: Sequence[int], code: Sequence[int]) -> Autoencoder:
+    """Return an autoencoder of convolutions, from pictures of a size to those of the task.
+
+    Args:
+        task: of pictures.
+        seen: height and width of what it sees.
+        code: (maps, height, width) of the code.
+    """
+    assert task.image_shape is not None
+    dilations = (1, 2) if max(code[1:]) > 2 else (1,)
+    encoder = nets.ResidualConvNet(seen, code, dilations=dilations)
+    decoder = nets.ResidualConvNet(code, task.image_shape, dilations=dilations)
+    return with_mixture(task, nets.PointHead(encoder), task.likelihood(decoder))
 
 
 def in_two_stages(
@@ -48,6 +63,7 @@ def in_two_stages(
     *,
     data: Callable[[Rows], Any] = lambda rows: rows.fresh,
     prepare: Callable[[Tensor], Tensor] | None = None,
+    budget: Budget | None = None,
 ) -> Recipe:
     """Return the recipe: first the autoencoder, then the mixture of its codes, by EM and by gradient.
 
@@ -57,6 +73,7 @@ def in_two_stages(
         objective: of the autoencoder.
         data: what it learns from.
         prepare: turns data of the task into what the encoder sees, where that is no datum.
+        budget: of the autoencoder's training, where it is not that of the task.
     """
     prepare = prepare or task.to_codes
 
@@ -68,5 +85,5 @@ def in_two_stages(
         model.prior.fit(codes(task.train))
         return Stage(MaximumLikelihood(model.prior), codes, Budget(500, 256, 1e-3))
 
-    first = Stage(objective, data, task.sizes.budget)
+    first = Stage(objective, data, budget or task.sizes.budget)
     return Recipe(model, [first, of_codes], finish=task.from_codes, prepare=prepare)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from probgen import data, nets
+from probgen import data
 from probgen.objectives import Reconstruction
-from probgen.recipes.autoencoder import in_two_stages, with_mixture
+from probgen.recipes.autoencoder import in_two_stages, restorer
 from probgen.recipes.registry import Recipe, recipe
-from probgen.recipes.task import Task
+from probgen.recipes.task import Budget, Task
 
-CODE, NOISE = 64, data.GaussianNoise(0.25)
+NOISE = data.GaussianNoise(0.25)
+BUDGET = Budget(2000, 128, 2e-3)
 
 
 @recipe(
@@ -18,8 +19,17 @@ CODE, NOISE = 64, data.GaussianNoise(0.25)
     tasks=("images",),
 )
 def denoising_autoencoder(task: Task) -> Recipe:
-    """An autoencoder of 64 codes: normal noise of a quarter of the grey scale keeps it from copying."""
-    model = with_mixture(task, task.encoder(CODE, nets.PointHead))
+    """Convolutions to two maps of half the height and width and back.
+
+    Normal noise of a quarter of the grey scale keeps it from copying.
+    """
+    assert task.image_shape is not None
+    height, width = task.image_shape
+    model = restorer(task, task.image_shape, (2, -(-height // 2), -(-width // 2)))
     return in_two_stages(
-        task, model, Reconstruction(model), data=lambda rows: data.Corrupted(rows.fresh, NOISE)
+        task,
+        model,
+        Reconstruction(model),
+        data=lambda rows: data.Corrupted(rows.fresh, NOISE),
+        budget=BUDGET,
     )

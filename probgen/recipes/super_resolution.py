@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from probgen import data, nets
+from probgen import data
 from probgen.objectives import Reconstruction
-from probgen.recipes.autoencoder import in_two_stages, with_mixture
+from probgen.recipes.autoencoder import in_two_stages, restorer
 from probgen.recipes.registry import Recipe, recipe
-from probgen.recipes.task import Task
+from probgen.recipes.task import Budget, Task
 
-CODE = 64
+BUDGET = Budget(2000, 128, 2e-3)
 SOURCE = "after Dong, Loy, He and Tang (2016)"
 
 
@@ -37,11 +37,12 @@ def super_resolution_by_4(task: Task) -> Recipe:
 def _by(task: Task, factor: int) -> Recipe:
     assert task.image_shape is not None
     pool = data.Pooling(task.image_shape, factor)
-    model = with_mixture(task, task.encoder(min(CODE, pool.size), nets.PointHead, size=pool.size))
+    model = restorer(task, pool.small_shape, (2, *pool.small_shape))  # two numbers for each that is seen
     return in_two_stages(
         task,
         model,
         Reconstruction(model),
         data=lambda rows: data.Corrupted(rows.fresh, pool),
         prepare=pool,
+        budget=BUDGET,
     )

@@ -142,19 +142,10 @@ class Task:
             return SIZES[self.kind]
         return SIZES["binary images" if self.size < LARGE else "large binary images"]
 
-    def encoder(
-        self,
-        latent: int,
-        head: Callable[[nn.Module], nn.Module] = nets.NormalHead,
-        *,
-        size: int | None = None,
-    ) -> nn.Module:
-        """Return a conditional from data to a law of their codes, normal or what ``head`` makes of a net.
-
-        ``size`` is the number of coordinates of what it sees, where that is no datum.
-        """
+    def encoder(self, latent: int, head: Callable[[nn.Module], nn.Module] = nets.NormalHead) -> nn.Module:
+        """Return a conditional from data to a law of their codes, normal or what ``head`` makes of a net."""
         if self.table is None:
-            net: nn.Module = nets.MLP(size or self.size, latent, hidden=self.sizes.hidden)
+            net: nn.Module = nets.MLP(self.size, latent, hidden=self.sizes.hidden)
         else:
             inputs = nets.MixedInput(self.table.kinds)
             net = nets.Joined(nets.MLP(inputs.width, latent, hidden=self.sizes.hidden), inputs)
@@ -167,7 +158,10 @@ class Task:
             width = nets.MixedHead.width(kinds, scale="shared")
             net = nets.MLP(latent, width, hidden=self.sizes.hidden)
             return nets.MixedHead(net, kinds, scale="shared").to(self.device)
-        net = nets.MLP(latent, self.size, hidden=self.sizes.hidden)
+        return self.likelihood(nets.MLP(latent, self.size, hidden=self.sizes.hidden))
+
+    def likelihood(self, net: nn.Module) -> nn.Module:
+        """Return the law that suits data other than tables, by the numbers of a net of probgen.nets."""
         if self.levels == 2:
             head: nn.Module = nets.BernoulliHead(net)
         elif self.kind == "images":

@@ -17,7 +17,9 @@ from probgen.nets import (
     CategoricalHead,
     ContinuousBernoulliHead,
     ConvDecoder,
+    DiscretisedLogisticHead,
     NormalHead,
+    ResidualConvNet,
 )
 
 HEADS = {
@@ -26,7 +28,13 @@ HEADS = {
     "bernoulli": lambda net: BernoulliHead(net),
     "continuous bernoulli": lambda net: ContinuousBernoulliHead(net),
     "categorical": lambda net: CategoricalHead(net, 5),
+    "discretised logistic": lambda net: DiscretisedLogisticHead(net, 5),
 }
+NETS = [
+    lambda: MLP(2, 64, hidden=(8,)),
+    lambda: ConvDecoder(2, (8, 8), channels=2),
+    lambda: ResidualConvNet((2, 1, 1), (8, 8), channels=2, dilations=[1]),
+]
 
 
 @pytest.fixture(params=HEADS)
@@ -34,7 +42,7 @@ def make_head(request):
     return HEADS[request.param]
 
 
-@pytest.mark.parametrize("net", [lambda: MLP(2, 64, hidden=(8,)), lambda: ConvDecoder(2, (8, 8), channels=2)])
+@pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("leading", [(), (5,), (3, 2, 5)])
 def test_a_head_is_a_law_of_the_nets_size(make_head, net, leading, device, dtype):
     head = make_head(net()).to(device, dtype)
@@ -120,7 +128,7 @@ class TinyPair(nn.Module):
         return (kl - model.nodes["x"]["fn"].log_prob(x).sum()) / len(x)
 
 
-@pytest.mark.parametrize("net", [lambda: MLP(2, 64, hidden=(8,)), lambda: ConvDecoder(2, (8, 8), channels=2)])
+@pytest.mark.parametrize("net", NETS)
 def test_captured_loss_and_gradients_agree_with_eager(make_head, net, device, dtype):
     pair = TinyPair(make_head(net())).to(device, dtype)
     x = (torch.rand(16, 64, device=device) > 0.5).to(dtype)
@@ -151,6 +159,7 @@ def test_grey_pixels_under_a_bernoulli_are_refused_with_the_ways_out():
     [
         (lambda: NormalHead(MLP(2, 3), scale="none"), "scale should be 'each' or 'shared' but got 'none'"),
         (lambda: CategoricalHead(MLP(2, 3), 1), "levels should be at least 2 but got 1"),
+        (lambda: DiscretisedLogisticHead(MLP(2, 3), 1), "levels should be at least 2 but got 1"),
         (
             lambda: NormalHead(nn.Linear(2, 3))(torch.zeros(2)),
             "NormalHead needs 2 numbers per coordinate, but its net returned 3 numbers",
