@@ -29,7 +29,15 @@ from probgen.evaluation.draws.neighbours import (
     nearest_neighbour_ratio,
     precision_recall,
 )
+from probgen.evaluation.likelihood.annealed import (
+    AnnealedLikelihood,
+    Bracket,
+    annealed_log_likelihood,
+    bracketed_log_likelihood,
+)
+from probgen.evaluation.likelihood.bits import bits_per_dimension
 from probgen.evaluation.likelihood.importance import log_likelihood, log_likelihoods
+from probgen.evaluation.likelihood.inference_gaps import InferenceGaps, inference_gaps
 from probgen.evaluation.likelihood.parzen import ParzenWindow, parzen_log_likelihood
 from probgen.evaluation.posterior.active_units import active_units
 from probgen.evaluation.posterior.calibration import (
@@ -44,6 +52,8 @@ from probgen.evaluation.posterior.pareto import pareto_k
 __all__ = [
     "C2ST",
     "DCI",
+    "AnnealedLikelihood",
+    "Bracket",
     "Calibration",
     "ChanceLevel",
     "Clustering",
@@ -51,6 +61,7 @@ __all__ = [
     "DensityCoverage",
     "FactorVAEScore",
     "GuideAgainstChains",
+    "InferenceGaps",
     "InfoMEC",
     "JointTest",
     "MeanCorrelation",
@@ -59,8 +70,11 @@ __all__ = [
     "PrecisionRecall",
     "SeparatedAttributes",
     "active_units",
+    "annealed_log_likelihood",
     "beta_vae_score",
     "binned_mutual_information_gap",
+    "bits_per_dimension",
+    "bracketed_log_likelihood",
     "chance_correlation",
     "classifier_two_sample",
     "clustering",
@@ -73,6 +87,7 @@ __all__ = [
     "factor_vae_score",
     "geweke_test",
     "guide_against_chains",
+    "inference_gaps",
     "infomec",
     "log_likelihood",
     "log_likelihoods",
