@@ -22,8 +22,8 @@ from probgen.core import (
 )
 from probgen.core.supports import support_of
 from probgen.objectives.traced_pair import refuse_points
-from probgen.sampling.markov.moves.gradients import GradientState
 from probgen.sampling.markov.moves.hmc import HamiltonianInfo, hmc_kernel, leapfrog
+from probgen.sampling.markov.moves.metropolis import GradientState
 
 TARGET = 0.651
 """The acceptance of trajectories that step sizes are found for, as Beskos et al. (2013) have it."""
