@@ -9,7 +9,7 @@ from probgen.data.kidiq import kidiq
 from probgen.data.levels import Binarised, Dequantised, binarise, dequantise, quantise
 from probgen.data.memory_mapped import MemoryMapped
 from probgen.data.missing import few_labels, filled, observed
-from probgen.data.nonlinear_ica import NonlinearICA, nonlinear_ica
+from probgen.data.nonlinear_mixing import NonlinearICA, nonlinear_ica
 from probgen.data.own_files import Sequences, Text, read
 from probgen.data.ragged import Ragged
 from probgen.data.sources import Source, source

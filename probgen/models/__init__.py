@@ -5,6 +5,7 @@ from probgen.models.denoising_vae import DenoisingVAE
 from probgen.models.gmmn import GMMN
 from probgen.models.gmmn_autoencoder import GMMNAutoencoder
 from probgen.models.hierarchical_vae import HierarchicalVAE
+from probgen.models.ica_vae import ICAVAE
 from probgen.models.ladder_vae import LadderVAE
 from probgen.models.mixture_vae import MixtureVAE
 from probgen.models.semi_supervised_vae import SemiSupervisedVAE
@@ -16,6 +17,7 @@ from probgen.models.vq_vae import VQVAE
 
 __all__ = [
     "GMMN",
+    "ICAVAE",
     "VAE",
     "VQVAE",
     "Autoencoder",

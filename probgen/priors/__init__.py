@@ -13,6 +13,7 @@ from probgen.priors.normal import StandardNormal
 from probgen.priors.normal_mixture import ManyNormals, NormalMixture
 from probgen.priors.path import Path
 from probgen.priors.rejection import Rejection, Resampled
+from probgen.priors.smoothed_marginals import SmoothedMarginals
 from probgen.priors.spike_and_slab import SpikeAndSlab
 from probgen.priors.vamp import Vamp
 
@@ -31,6 +32,7 @@ __all__ = [
     "Path",
     "Rejection",
     "Resampled",
+    "SmoothedMarginals",
     "SpikeAndSlab",
     "StandardNormal",
     "TokenSequence",

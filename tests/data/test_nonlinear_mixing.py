@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from probgen.data import nonlinear_ica
-from probgen.data.nonlinear_ica import _well_conditioned
+from probgen.data.nonlinear_mixing import _well_conditioned
 
 
 def test_sources_are_normal_with_the_variance_of_their_segment():
