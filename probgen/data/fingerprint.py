@@ -1,4 +1,4 @@
-"""Whether data are those of before, told by few of their numbers."""
+"""Whether data are those of before, told by sums of their numbers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from probgen.data.ragged import Ragged
 from probgen.data.sources import Source
 
 ROWS = 64
-"""Rows that are looked at, spread over the data; fewer where they are large."""
+"""Rows of a file that are looked at, spread over the data; fewer where they are large."""
+BLOCKS = 4096
+"""Blocks of rows, of data in memory, each of which has sums of its own."""
 NUMBERS = 2**20
-"""Numbers that are looked at, about."""
+"""Numbers that are looked at in a file, about, and at one time in memory."""
 NAN = 3.0
 """What a number that is missing counts as."""
 GOLDEN = (5**0.5 - 1) / 2
@@ -29,10 +31,11 @@ Fingerprint = list[Any]
 def fingerprint(source: Source) -> Fingerprint:
     r"""Return what tells data from other data, made of numbers, strings and lists of these.
 
-    Of some rows, spread evenly from the first to the last, it holds Σ w_j x_j and Σ w_j |x_j|, where the
-    weights w_j, between 1 and 2, differ from coordinate to coordinate. Only those rows are read. Rows that a
-    user's own class or ``Dataset`` makes may be others at each look, and a ``DataLoader`` has none: of these
-    there is nothing.
+    Of each row x_i it takes Σ_j w_j x_ij and Σ_j w_j |x_ij|, where the weights w_j, between 1 and 2, differ
+    from coordinate to coordinate. Of data in memory all rows count: of up to 4,096 blocks of rows it holds
+    the sums, rows weighted likewise. Of ``MemoryMapped`` data only some rows are read, spread evenly from the
+    first to the last. Rows that a user's own class or ``Dataset`` makes may be others at each look, and a
+    ``DataLoader`` has none: of these there is nothing.
     """
     parts = source.parts if isinstance(source, Rows) else ()
     return [None if (still := _still(part)) is None else _of_part(still) for part in parts]
@@ -55,10 +58,16 @@ def changed(before: Fingerprint, now: Fingerprint) -> str | None:
         for key, what in (("rows", "rows"), ("shapes", "rows of shape"), ("types", "numbers of type")):
             if old[key] != new[key]:
                 return f"{which}{what} {new[key]} instead of {old[key]}"
+        if old["looked at"] != new["looked at"]:  # by an older version
+            continue
         for dtype, first, second in zip(old["types"], old["sums"], new["sums"], strict=True):
-            row = _first_other(torch.tensor(first).double(), torch.tensor(second).double(), dtype)
-            if row is not None:
-                return f"{which}other numbers in row {old['looked at'][row]}"
+            there, here = (torch.tensor(sums, dtype=torch.float64) for sums in (first, second))
+            line = _first_other(there, here, dtype)
+            if line is not None:
+                start, each = new["looked at"][line], new["each"]
+                last = min(start + each, new["rows"]) - 1
+                rows = f"row {start}" if last == start else f"rows {start} to {last}"
+                return f"{which}other numbers in {rows}"
     return None
 
 
@@ -74,16 +83,28 @@ def _still(part: Indexable) -> Indexable | None:
 
 
 def _of_part(part: Indexable) -> dict[str, Any]:
-    n = len(part)
-    row = sum(value.numel() for value in _read(part, torch.tensor([0])))
-    index = torch.linspace(0, n - 1, min(n, max(2, min(ROWS, NUMBERS // row))), dtype=torch.float64).long()
-    values = _read(part, index)
+    n, longest = len(part), int(part.lengths.argmax()) if isinstance(part, Ragged) else 0
+    like = _read(part, torch.tensor([longest]))
+    at_once = max(1, NUMBERS // max(1, sum(value.numel() for value in like)))
+    # All rows in blocks; of a file some rows, each a block of its own.
+    each, rows = -(-n // BLOCKS), torch.arange(n)
+    if isinstance(part, MemoryMapped):
+        some = min(n, max(2, min(ROWS, at_once)))
+        each, rows = 1, torch.linspace(0, n - 1, some, dtype=torch.float64).long()
+    block = torch.arange(len(rows)) // each
+    sums = [torch.zeros(int(block[-1]) + 1, 2, dtype=torch.float64) for _ in like]
+    for index, place in zip(rows.split(at_once), block.split(at_once), strict=True):
+        values = part[int(index[0]) : int(index[-1]) + 1] if isinstance(part, Tensor) else _read(part, index)
+        for total, value in zip(sums, flat(values, "data"), strict=True):
+            weights = _weights(index % each)[:, None] if each > 1 else 1.0
+            total.index_add_(0, place, _sums(value) * weights)
     return {
         "rows": n,
-        "looked at": index.tolist(),
-        "shapes": [list(value.shape[1:]) for value in values],
-        "types": [str(value.dtype).removeprefix("torch.") for value in values],
-        "sums": [_sums(value).tolist() for value in values],
+        "looked at": rows[::each].tolist(),
+        "each": each,
+        "shapes": [list(value.shape[1:]) for value in like],
+        "types": [str(value.dtype).removeprefix("torch.") for value in like],
+        "sums": [total.tolist() for total in sums],
     }
 
 
@@ -91,11 +112,27 @@ def _read(part: Indexable, index: Tensor) -> tuple[Tensor, ...]:
     return flat(part[index.to(part.device) if isinstance(part, Tensor) else index], "data")
 
 
+def _weights(place: Tensor) -> Tensor:
+    """Return numbers between 1 and 2 that differ from place to place."""
+    return 1 + (place.double() + 1).mul(GOLDEN).frac()
+
+
 def _sums(value: Tensor) -> Tensor:
-    """Return the weighted sums of each row, of its numbers and of their magnitudes, shape (rows, 2)."""
-    x = value.detach().cpu().double().reshape(len(value), -1).nan_to_num(nan=NAN)
-    weights = 1 + torch.arange(1, x.shape[1] + 1, dtype=torch.float64).mul(GOLDEN).frac()
-    return torch.stack([x @ weights, x.abs() @ weights], 1)
+    """Return the weighted sums of each row, of its numbers and of their magnitudes, shape (rows, 2).
+
+    In float32 for what has no more digits, where that has room for them: its rounding is far below what
+    counts as a difference.
+    """
+    x = value.detach().reshape(len(value), -1)
+    x = x.nan_to_num(nan=NAN) if x.is_floating_point() else x
+    weights = _weights(torch.arange(x.shape[1])).to(x.device)
+    if value.is_floating_point() and value.element_size() <= 4:
+        few, w = x.float(), weights.float()
+        sums = torch.stack([few @ w, few.abs() @ w], 1)
+        if sums.isfinite().all():
+            return sums.double().cpu()
+    x = x.double()
+    return torch.stack([x @ weights, x.abs() @ weights], 1).cpu()
 
 
 def _first_other(before: Tensor, now: Tensor, dtype: str) -> int | None:

@@ -118,8 +118,9 @@ def fit(
         resume: go on from the last checkpoint in that folder, if there is one, to the same bits as if the
             training had never stopped. The data, the objective and all settings should then be those of
             before; only how long it trains, ``patience``, ``compile``, ``callbacks``, and a schedule that is
-            a function of the step, from the step at hand on, may be new. Of tensors, ``MemoryMapped`` and
-            ``Ragged`` data some rows are compared; a ``Dataset`` or ``DataLoader`` is taken on trust.
+            a function of the step, from the step at hand on, may be new. Tensors and ``Ragged`` data are
+            compared, and some rows of ``MemoryMapped`` ones; a ``Dataset`` or ``DataLoader`` is taken on
+            trust.
         callbacks: called as the training goes, see :class:`Callback`.
         seed, generator: of all randomness in the training, one at most (a generator gives the seed), torch's
             global state being put back at the end; where not given, that state is used and moved.

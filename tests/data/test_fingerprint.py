@@ -1,4 +1,4 @@
-"""Data are told from other data by few of their numbers, and from themselves by none."""
+"""Data are told from other data by sums of their numbers, and from themselves by none."""
 
 import re
 
@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from probgen.data import Binarised, Dequantised, MemoryMapped, Ragged, source
-from probgen.data.fingerprint import ROWS, changed, fingerprint
+from probgen.data.fingerprint import BLOCKS, ROWS, changed, fingerprint
 
 X = torch.rand(300, 5, generator=torch.Generator().manual_seed(0))
 TOKENS = torch.randint(9, (300, 7), generator=torch.Generator().manual_seed(1))
@@ -41,6 +41,44 @@ OTHERS = {  # data, others of as many rows, and what is said of them
 def test_others_are_seen_and_the_same_are_not(before, now, sentence):
     assert told(before, before) is None
     assert re.search(sentence, told(before, now) or "nothing")
+
+
+MANY = torch.rand(3 * BLOCKS + 5, 20, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("row", [0, 1, BLOCKS + 1, len(MANY) - 1])
+@pytest.mark.parametrize("kind", ["float32", "float64", "int64", "ragged"])
+def test_one_row_among_many_is_seen(row, kind):
+    before = MANY if kind == "ragged" else (100 * MANY).to(getattr(torch, kind))
+    now = before.clone()
+    now[row] = before[row].flip(0)
+    if kind == "ragged":
+        before, now = Ragged([*before]), Ragged([*now])
+    first = row - row % 4  # in blocks of four rows
+    last = min(first + 3, len(MANY) - 1)
+    said = f"rows {first} to {last}" if last > first else f"row {first}"
+    assert told(before, now) == f"other numbers in {said}"
+    assert told(before, before) is None
+
+
+def test_rows_exchanged_within_a_block_are_seen():
+    now = MANY.clone()
+    now[[4, 5]] = MANY[[5, 4]]
+    assert told(MANY, now) == "other numbers in rows 4 to 7"
+
+
+def test_rounding_of_many_is_not_seen_and_large_numbers_are():
+    assert told(MANY, (MANY.double() * (1 + 1e-7)).float()) is None
+    tokens = torch.full((2, 1000), 10**6)
+    assert told(tokens, tokens + torch.eye(1000).long()[:2]) == "other numbers in row 0"
+    large = torch.full((3, 5), 3e38)
+    assert told(large, large * torch.eye(5)[:3].sub(0.5).mul(2)) == "other numbers in row 0"
+
+
+def test_a_run_of_an_older_version_that_looked_at_other_rows_is_taken_on_trust():
+    old, now = (fingerprint(source(x)) for x in (MANY, MANY))
+    old[0] |= {"looked at": [0, 7], "sums": [old[0]["sums"][0][:2]]}
+    assert changed(old, now) is None
 
 
 def test_what_is_missing_is_missing_in_the_same_places():
