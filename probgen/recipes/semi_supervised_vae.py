@@ -14,19 +14,21 @@ from probgen.recipes.registry import Recipe, Stage, recipe
 from probgen.recipes.task import Budget, Rows, Task
 
 EACH = 10
-"""Labels of a class that are seen, drawn with seed 0; the others are hidden."""
+"""Labels of a class that are seen where all data have one: drawn with seed 0, the others are hidden."""
 
-ROWS = 10
-"""Of so many rows one has a label: those that have one are repeated, and count so often in the bound."""
+ROWS = 5
+"""For so many rows without a label there is one with: these are repeated, and count so often in the bound."""
 
-ALPHA = 1.0
+ALPHA = 6.0
 """The weight of the classification."""
 
-DROPOUT = 0.3
+DROPOUT = 0.5
 """Of the classifier."""
 
-CODE = 4
-"""Coordinates of a code beside the class, in M2 of codes."""
+CODE, HIDDEN = 8, 128
+"""Coordinates of the code beside the class, and widths of the layers that run for all classes."""
+
+OF_PICTURES, OF_CODES = Budget(6000, 120, 1e-3), Budget(4000, 240, 1e-3)
 
 SOURCE = "Kingma, Rezende, Mohamed and Welling (2014)"
 
@@ -38,19 +40,20 @@ SOURCE = "Kingma, Rezende, Mohamed and Welling (2014)"
     tasks=("images",),
 )
 def m2(task: Task) -> Recipe:
-    """y a class, z a code, x ~ p(x | y, z)."""
-    classes, latent, hidden = _classes("m2", task), task.sizes.latent, task.sizes.hidden
-    net = _told(nets.MLP(latent + classes, task.size, hidden=hidden), classes)
-    head = nets.BernoulliHead(net) if task.levels == 2 else nets.CategoricalHead(net, task.levels)
-    model = semi_supervised(task.size, classes, latent, head, hidden=hidden[0]).to(task.device)
+    """A convolutional classifier beside fully connected nets for the code."""
+    classes = _classes("m2", task)
+    net = _told(nets.MLP(CODE + classes, task.size, hidden=(HIDDEN, HIDDEN), activation=nn.ReLU), classes)
+    decoder = nets.BernoulliHead(net) if task.levels == 2 else nets.CategoricalHead(net, task.levels)
+    assert task.image_shape is not None
+    classifier = nets.ConvEncoder(task.image_shape, classes, channels=16, activation=_dropped)
+    model = _semi_supervised(classifier, task.size, decoder).to(task.device)
 
     def with_labels(rows: Rows) -> Any:
         rows, labels = _with_labels(rows, task)
         return rows.fresh, labels
 
-    stage = Stage(with_classification(model), with_labels, task.sizes.budget)
     every = torch.arange(classes, device=task.device)
-    return Recipe(model, [stage], contexts=every, labels=every)
+    return Recipe(model, [Stage(_objective(model), with_labels, OF_PICTURES)], contexts=every, labels=every)
 
 
 @recipe(
@@ -63,40 +66,22 @@ def m1_m2(task: Task) -> Recipe:
     """First M1, a VAE of the data, then M2 of draws of its codes."""
     classes, latent = _classes("m1-m2", task), task.sizes.latent
     first = VAE(task.encoder(latent), task.decoder(latent))
-    decoder = nets.NormalHead(_told(nets.MLP(CODE + classes, latent, hidden=300), classes))
-    second = semi_supervised(latent, classes, CODE, decoder, hidden=300).to(task.device)
+    net = _told(nets.MLP(CODE + classes, latent, hidden=HIDDEN, activation=nn.ReLU), classes)
+    classifier = nets.MLP(latent, classes, hidden=(HIDDEN, HIDDEN), activation=_dropped)
+    second = _semi_supervised(classifier, latent, nets.NormalHead(net)).to(task.device)
 
-    def stage() -> Stage:
-        def codes(rows: Rows) -> Any:
-            rows, labels = _with_labels(rows, task)
-            return Codes(first, rows.x), labels
-
-        return Stage(with_classification(second), codes, Budget(4000, 200, 1e-3))
+    def codes(rows: Rows) -> Any:
+        rows, labels = _with_labels(rows, task)
+        return Codes(first, rows.x), labels
 
     every = torch.arange(classes, device=task.device)
     of_data = Stage(SVI(first), lambda rows: rows.fresh, task.sizes.budget)
-    model = StackedSemiSupervisedVAE(first, second)
-    return Recipe(model, [of_data, stage], contexts=every, labels=every)
-
-
-def semi_supervised(
-    size: int, classes: int, latent: int, decoder: nn.Module, *, hidden: int
-) -> SemiSupervisedVAE:
-    """Return M2 whose classifier has dropout, and whose encoder sees x through a layer of its own."""
-
-    def dropped() -> nn.Module:
-        return nn.Sequential(nn.ReLU(), nn.Dropout(DROPOUT))
-
-    classifier = nets.ClassHead(nets.MLP(size, classes, hidden=(hidden, hidden), activation=dropped))
-    seen = nn.Sequential(nn.Linear(size, hidden), nn.ReLU())  # runs once for all classes
-    encoder = nets.Joined(nets.MLP(hidden + classes, latent, hidden=hidden), seen, nets.OneHot(classes))
-    return SemiSupervisedVAE(classifier, nets.NormalHead(encoder), decoder)
-
-
-def with_classification(model: SemiSupervisedVAE) -> Sum:
-    """Return minus the bound and α times the classification."""
-    parts = {"svi": SVI(model), "classification": Classification(model)}
-    return Sum(parts, weights={"classification": ALPHA})
+    return Recipe(
+        StackedSemiSupervisedVAE(first, second),
+        [of_data, lambda: Stage(_objective(second), codes, OF_CODES)],
+        contexts=every,
+        labels=every,
+    )
 
 
 class Codes:
@@ -114,8 +99,26 @@ class Codes:
         return torch.normal(self.mean[index], self.scale[index])
 
 
+def _dropped() -> nn.Module:
+    return nn.Sequential(nn.ReLU(), nn.Dropout(DROPOUT))
+
+
 def _told(net: nn.Module, classes: int) -> nn.Module:
     return nets.Joined(net, None, nets.OneHot(classes))
+
+
+def _semi_supervised(classifier: Any, size: int, decoder: nn.Module) -> SemiSupervisedVAE:
+    """Return M2 whose encoder sees x through a layer of its own, which runs once for all classes."""
+    seen = nn.Sequential(nn.Linear(size, HIDDEN), nn.ReLU())
+    both = nets.MLP(HIDDEN + classifier.outputs, CODE, hidden=HIDDEN, activation=nn.ReLU)
+    encoder = nets.Joined(both, seen, nets.OneHot(classifier.outputs))
+    return SemiSupervisedVAE(nets.ClassHead(classifier), nets.NormalHead(encoder), decoder)
+
+
+def _objective(model: SemiSupervisedVAE) -> Sum:
+    """Return minus the bound and α times the classification."""
+    parts = {"svi": SVI(model), "classification": Classification(model)}
+    return Sum(parts, weights={"classification": ALPHA}).to(model.shares.device)
 
 
 def _classes(name: str, task: Task) -> int:
@@ -129,8 +132,9 @@ def _with_labels(rows: Rows, task: Task) -> tuple[Rows, Tensor]:
     assert rows.labels is not None
     if rows is not task.train:
         return rows, torch.full_like(rows.labels, -1)
-    few = data.few_labels(rows.labels, each=EACH, seed=0)
-    known = (few >= 0).nonzero()[:, 0]
-    times = max(1, len(few) // (ROWS * len(known)))
-    index = torch.cat([torch.arange(len(few), device=few.device), known.repeat(times - 1)])
-    return rows.part(index), few[index]
+    some = bool((rows.labels < 0).any())
+    labels = rows.labels if some else data.few_labels(rows.labels, each=EACH, seed=0)
+    known = (labels >= 0).nonzero()[:, 0]
+    times = max(1, len(labels) // (ROWS * len(known)))
+    index = torch.cat([torch.arange(len(labels), device=labels.device), known.repeat(times - 1)])
+    return rows.part(index), labels[index]

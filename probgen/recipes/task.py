@@ -54,7 +54,7 @@ class Rows:
     Args:
         x: what draws are compared with, shape (n, \*event).
         grey: of pictures that are made black and white, the grey levels before, in [0, 1].
-        labels: classes 0, 1, ..., int64, shape (n,).
+        labels: classes 0, 1, ..., int64, shape (n,); −1 where missing.
         codes: of a table, its rows as coded, NaN where a value is missing, as it then is in x.
     """
 

@@ -1,0 +1,58 @@
+"""What recipes of few labels see of a task's labels."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from probgen import recipes
+from probgen.recipes import Rows, Task
+from probgen.recipes.registry import Stage
+
+NAMES = ("m2", "m1-m2")
+
+
+def seen(name, task, rows):
+    """What the last stage of a recipe learns of some rows."""
+    torch.manual_seed(0)
+    last = recipes.make(name, task).stages[-1]
+    return (last if isinstance(last, Stage) else last()).data(rows)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ten_of_each_class_are_seen_and_none_of_those_held_out(name, device):
+    task = recipes.load("digits", device=device).holding_out()
+    x, labels = seen(name, task, task.train)
+    assert len(x) == len(labels) >= len(task.train)
+    known = (labels[: len(task.train)] != -1).nonzero()[:, 0]
+    assert torch.bincount(labels[known]).tolist() == [10] * 10
+    assert torch.equal(labels[known], task.train.labels[known])
+    assert seen(name, task, task.held_out)[1].eq(-1).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_labels_of_which_some_are_missing_are_taken_as_they_are_and_repeated(name):
+    task = recipes.load("digits")
+    labels = torch.where(torch.arange(len(task.train)) < 20, task.train.labels, -1)
+    task = replace(task, train=Rows(task.train.x, labels=labels))
+    x, found = seen(name, task, task.train)
+    assert torch.equal(found[: len(labels)], labels)
+    times = len(labels) // (5 * 20)
+    assert torch.equal(found[len(labels) :], labels[:20].repeat(times - 1))
+    if name == "m2":
+        assert torch.equal(x[len(labels) :], task.train.x[:20].repeat(times - 1, 1))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_data_without_labels_are_refused(name):
+    few = Rows(torch.rand(40, 64).round())
+    with pytest.raises(ValueError, match=f"the recipe {name!r} needs labels but 'bare' has none"):
+        recipes.make(name, Task("bare", "images", few, few, image_shape=(8, 8), levels=2))
+
+
+def test_draws_of_a_class_and_of_all():
+    task = recipes.load("digits")
+    for name in NAMES:
+        recipe = recipes.make(name, task)
+        assert recipe.labels.tolist() == list(range(10))
+        assert recipe.sample(5, seed=0, label=3).shape == (5, 64)
