@@ -22,9 +22,7 @@ NOISE = 16
 )
 def conditional_gmmn(task: Task) -> Recipe:
     """A GMMN that is told the class, which is drawn from the training rows."""
-    if task.train.labels is None:
-        raise ValueError(f"the recipe 'conditional-gmmn' needs labels but {task.name!r} has none")
-    classes = int(task.train.labels.max()) + 1
+    classes = task.classes("conditional-gmmn")
 
     def context(rows: Rows) -> Tensor:
         assert rows.labels is not None

@@ -22,10 +22,8 @@ from probgen.recipes.task import Rows, Task
 )
 def cvae(task: Task) -> Recipe:
     """A VAE of x given its class c: z ~ p(z | c), x ~ p(x | z, c), q(z | x, c)."""
-    labels = task.train.labels
-    if labels is None:
-        raise ValueError(f"the recipe 'cvae' needs labels but {task.name!r} has none")
-    classes, latent, hidden = int(labels.max()) + 1, task.sizes.latent, task.sizes.hidden
+    classes, labels = task.classes("cvae"), task.train.labels
+    latent, hidden = task.sizes.latent, task.sizes.hidden
 
     def told(net: nn.Module) -> nn.Module:
         return nets.Joined(net, None, nets.OneHot(classes))

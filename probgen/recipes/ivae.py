@@ -20,10 +20,8 @@ from probgen.recipes.task import Rows, Task
 )
 def ivae(task: Task) -> Recipe:
     """A VAE of x beside its class u: z ~ p(z | u), x ~ p(x | z), q(z | x, u)."""
-    labels = task.train.labels
-    if labels is None:
-        raise ValueError(f"the recipe 'ivae' needs labels but {task.name!r} has none")
-    classes, latent, hidden = int(labels.max()) + 1, task.sizes.latent, task.sizes.hidden
+    classes, labels = task.classes("ivae"), task.train.labels
+    latent, hidden = task.sizes.latent, task.sizes.hidden
     seen = nets.MLP(task.size + classes, latent, hidden=hidden)
     encoder = nets.NormalHead(nets.Joined(seen, None, nets.OneHot(classes)))
     prior = Conditional(nets.Joined(nets.MLP(classes, latent, hidden=64), nets.OneHot(classes)))

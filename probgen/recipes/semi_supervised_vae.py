@@ -41,7 +41,7 @@ SOURCE = "Kingma, Rezende, Mohamed and Welling (2014)"
 )
 def m2(task: Task) -> Recipe:
     """A convolutional classifier beside fully connected nets for the code."""
-    classes = _classes("m2", task)
+    classes = task.classes("m2", missing=True)
     net = _told(nets.MLP(CODE + classes, task.size, hidden=(HIDDEN, HIDDEN), activation=nn.ReLU), classes)
     decoder = nets.BernoulliHead(net) if task.levels == 2 else nets.CategoricalHead(net, task.levels)
     assert task.image_shape is not None
@@ -64,7 +64,7 @@ def m2(task: Task) -> Recipe:
 )
 def m1_m2(task: Task) -> Recipe:
     """First M1, a VAE of the data, then M2 of draws of its codes."""
-    classes, latent = _classes("m1-m2", task), task.sizes.latent
+    classes, latent = task.classes("m1-m2", missing=True), task.sizes.latent
     first = VAE(task.encoder(latent), task.decoder(latent))
     net = _told(nets.MLP(CODE + classes, latent, hidden=HIDDEN, activation=nn.ReLU), classes)
     classifier = nets.MLP(latent, classes, hidden=(HIDDEN, HIDDEN), activation=_dropped)
@@ -119,12 +119,6 @@ def _objective(model: SemiSupervisedVAE) -> Sum:
     """Return minus the bound and α times the classification."""
     parts = {"svi": SVI(model), "classification": Classification(model)}
     return Sum(parts, weights={"classification": ALPHA}).to(model.shares.device)
-
-
-def _classes(name: str, task: Task) -> int:
-    if task.train.labels is None:
-        raise ValueError(f"the recipe {name!r} needs labels but {task.name!r} has none")
-    return int(task.train.labels.max()) + 1
 
 
 def _with_labels(rows: Rows, task: Task) -> tuple[Rows, Tensor]:

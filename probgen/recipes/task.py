@@ -125,6 +125,22 @@ class Task:
         """The number of coordinates of a datum."""
         return self.train.x.shape[1]
 
+    def classes(self, recipe: str, *, missing: bool = False) -> int:
+        """Return the number of classes; ``missing`` says whether the recipe learns where some have no label.
+
+        Raises ValueError where there are no labels that suit the recipe.
+        """
+        labels = self.train.labels
+        if labels is None:
+            raise ValueError(f"the recipe {recipe!r} needs labels but {self.name!r} has none")
+        without = int((labels < 0).sum())
+        if without and not missing:
+            raise ValueError(
+                f"the recipe {recipe!r} needs a label of each row but {without} of {self.name!r} have none: "
+                "'m2' learns from few"
+            )
+        return int(labels.max()) + 1
+
     @property
     def missing(self) -> bool:
         """Whether some values of a table are missing."""

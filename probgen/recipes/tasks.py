@@ -106,10 +106,9 @@ def _pictures(images: data.Images, device: torch.device, about: dict[str, Any]) 
     if levels > MOST_LEVELS:
         levels, said = 17, f"{levels} grey levels, rounded to 17"
         images = images._replace(train=(images.train * 16).round() / 16, test=(images.test * 16).round() / 16)
-    train, test = (
-        Rows(x.to(device), labels=labels.to(device) if bool((labels >= 0).all()) else None)
-        for x, labels in ((images.train, images.train_labels), (images.test, images.test_labels))
-    )
+    some, all_known = bool((images.train_labels >= 0).any()), bool((images.test_labels >= 0).all())
+    train = Rows(images.train.to(device), labels=images.train_labels.to(device) if some else None)
+    test = Rows(images.test.to(device), labels=images.test_labels.to(device) if all_known else None)
     return _images(images, train, test, about | {"pixels": said, "size": f"{width}x{height}"}, levels)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -56,3 +57,18 @@ def test_draws_of_a_class_and_of_all():
         recipe = recipes.make(name, task)
         assert recipe.labels.tolist() == list(range(10))
         assert recipe.sample(5, seed=0, label=3).shape == (5, 64)
+
+
+def test_a_users_own_pictures_may_have_few_labels(tmp_path):
+    generator = np.random.default_rng(0)
+    labels = np.where(np.arange(60) % 3 == 0, np.arange(60) % 2, -1)
+    np.savez(tmp_path / "mine.npz", x=generator.integers(0, 2, (60, 8, 8)), y=labels)
+    task = recipes.load(tmp_path / "mine.npz")
+    assert set(task.train.labels.tolist()) == {-1, 0, 1}
+    assert task.test.labels is None
+    assert recipes.make("m2", task).labels.tolist() == [0, 1]
+    for name in ("cvae", "conditional-gmmn"):
+        with pytest.raises(
+            ValueError, match=rf"{name!r} needs a label of each row but \d+ of 'mine' have none"
+        ):
+            recipes.make(name, task)
