@@ -39,6 +39,7 @@ class ResidualMLP(nn.Module):
 
     Source: He, Zhang, Ren and Sun (2016), Identity mappings in deep residual networks.
 
+    >>> import torch
     >>> ResidualMLP(64, 2)(torch.zeros(5, 3, 64)).shape
     torch.Size([5, 3, 2])
     """
@@ -88,6 +89,7 @@ class SeparableConv(nn.Sequential):
 
     Source: Sifre (2014), Rigid-motion scattering for image classification; Chollet (2017), Xception.
 
+    >>> import torch
     >>> SeparableConv(32, 32)(torch.zeros(5, 32, 7, 7)).shape
     torch.Size([5, 32, 7, 7])
     >>> sum(weight.numel() for weight in SeparableConv(32, 32).parameters())  # 9248 of nn.Conv2d(32, 32, 3)
@@ -130,6 +132,7 @@ class ResidualConvNet(nn.Module):
     Source: He, Zhang, Ren and Sun (2016), Identity mappings in deep residual networks; Yu and Koltun (2016),
     Multi-scale context aggregation by dilated convolutions.
 
+    >>> import torch
     >>> encoder, decoder = ResidualConvNet((28, 28), (8, 14, 14)), ResidualConvNet((8, 14, 14), (28, 28))
     >>> decoder(encoder(torch.zeros(5, 3, 784))).shape
     torch.Size([5, 3, 784])

@@ -145,13 +145,17 @@ def test_a_code_that_is_large_enough_only_copies():
     minimise(large, x)
     train(noisy, data.Corrupted(x, data.GaussianNoise(1.0)), steps=250, batch_size=400)
 
-    def error(model, rows):
-        return float((restored(model, rows) - rows).square().mean())
+    def error(model, rows, seen=None):
+        return float((restored(model, rows if seen is None else seen) - rows).square().mean())
 
     assert error(large, x) < 1e-9
     assert error(large, apart) < 1e-8  # copied: rows unlike the data as well as the data
     assert error(small, apart) > 5 * error(small, x)
     assert error(noisy, apart) > 3 * error(noisy, x)  # noise keeps it from copying
+    seen = data.GaussianNoise(1.0)(x, generator=gen)
+    left = float((seen - x).square().mean())
+    assert error(large, x, seen) == pytest.approx(left, rel=1e-3)  # so that it restores nothing
+    assert error(noisy, x, seen) < 0.7 * left
 
 
 def test_it_draws_by_a_mixture_of_its_codes():
