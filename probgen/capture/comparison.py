@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
 from probgen.core import Terms
 
@@ -102,17 +103,19 @@ def check_outcome(outcome: object, objective: nn.Module) -> None:
 def _foreign_weight(loss: Tensor, owned: Iterable[Tensor]) -> Tensor | None:
     """Return a parameter that a loss has a gradient for and that is none of those owned, if there is one."""
     known = {id(weight) for weight in owned}
-    nodes, seen = [loss.grad_fn], set()
-    while nodes:
-        node = nodes.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        leaf = getattr(node, "variable", None)
-        if isinstance(leaf, nn.Parameter) and id(leaf) not in known:
-            return leaf
-        nodes += [following for following, _ in node.next_functions]
-    return None
+    leaves = (getattr(node, "variable", None) for node in autograd_nodes(loss))
+    return next((x for x in leaves if isinstance(x, nn.Parameter) and id(x) not in known), None)
+
+
+def autograd_nodes(loss: Tensor) -> Iterator[Node]:
+    """Yield each operation that autograd would go back through, once."""
+    queue, seen = [loss.grad_fn], set()
+    while queue:
+        node = queue.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            yield node
+            queue += (before for before, _ in node.next_functions)
 
 
 def _fingerprint(gradient: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.fx import GraphModule
 
+from probgen.capture.comparison import autograd_nodes
 from probgen.capture.graph_memory import written
 from probgen.capture.holdable import can_fail
 from probgen.capture.set_attributes import Places, forget, tensors_at
@@ -57,7 +58,8 @@ def capture(
         named = dict(zip(names, tensors, strict=False))
         forget(places)
         loss, values = functional_call(objective, named, tensors[len(names) :])
-        if _differentiates_again(loss):
+        if any(node.name() == "CheckpointFunctionBackward" for node in autograd_nodes(loss)):
+            # which calls autograd again, and adds to the weights' gradients unseen
             raise ValueError("it would not run a reentrant torch.utils.checkpoint: give use_reentrant=False")
         with torch.autocast(loss.device.type, enabled=False):
             gradients = torch.autograd.grad(loss, tensors[: len(weights)], allow_unused=True)
@@ -74,17 +76,3 @@ def capture(
     simplify(graph, owned=len(learning))
     writes = tuple(i for i, node in enumerate(inputs) if node in changing)
     return Captured(graph, tuple(terms), {p: places[p] for p in attributes}, tuple(learning), writes)
-
-
-def _differentiates_again(loss: Tensor) -> bool:
-    """Say whether autograd calls itself for the loss, and adds to the weights' gradients unseen."""
-    found, queue = set(), [loss.grad_fn]
-    while queue:
-        node = queue.pop()
-        if node is None or node in found:
-            continue
-        if node.name() == "CheckpointFunctionBackward":
-            return True
-        found.add(node)
-        queue += (before for before, _ in node.next_functions)
-    return False

@@ -366,8 +366,7 @@ class PythonState:
         found = sorted(outside & held.keys())
         own = tuple(name for name in found if can_change(name, held[name]))
         if own:
-            self.names.append((held, own))
-            self._hold(held, entries_of(own))
+            self._named(held, own, entries_of(own))
         for name in found:
             value, path = held[name], f"{function.__module__}.{name}"
             if name in own or isinstance(value, types.FunctionType | type):
@@ -376,8 +375,7 @@ class PythonState:
                 inner = vars(value)
                 read = tuple(n for n in sorted(attributes & inner.keys()) if can_change(n, inner[n]))
                 if read:
-                    self.names.append((inner, read))
-                    self._hold(inner, entries_of(read))
+                    self._named(inner, read, entries_of(read))
                 classes = (n for n in sorted(attributes & inner.keys()) if isinstance(inner[n], type))
                 self._queue.extend((f"{value.__name__}.{n}", inner[n]) for n in (*read, *classes))
 

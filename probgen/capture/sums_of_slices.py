@@ -89,8 +89,7 @@ def _padded(node: Node) -> Part | None:
     """Return what a tensor is that was padded with zeros, and where it stands."""
     if node.target is not _aten.slice_backward.default:
         return None
-    inner, sizes, dim, start, end, step = node.args
-    return _part(inner, sizes, dim, start, end, step)
+    return _part(*node.args)
 
 
 def slice_of(node: Node) -> Part | None:
