@@ -8,7 +8,7 @@ from probgen.data.images import Images, digits, mnist
 from probgen.data.kidiq import kidiq
 from probgen.data.levels import Binarised, Dequantised, binarise, dequantise, quantise
 from probgen.data.memory_mapped import MemoryMapped
-from probgen.data.missing import few_labels, filled, observed
+from probgen.data.missing import PartlyHidden, few_labels, filled, observed
 from probgen.data.nonlinear_mixing import NonlinearICA, nonlinear_ica
 from probgen.data.own_files import Sequences, Text, read
 from probgen.data.ragged import Ragged
@@ -32,6 +32,7 @@ __all__ = [
     "Masking",
     "MemoryMapped",
     "NonlinearICA",
+    "PartlyHidden",
     "Pooling",
     "Ragged",
     "SaltAndPepper",

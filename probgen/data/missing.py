@@ -7,6 +7,7 @@ from torch import Tensor
 
 from probgen.core import check_count
 from probgen.core.randomness import source_of
+from probgen.data.batches import Indexable
 
 
 def observed(y: Tensor) -> Tensor:
@@ -87,3 +88,48 @@ def check_labels(y: Tensor, rows: int) -> None:
         raise TypeError(f"labels should be integers, -1 where missing, but are {y.dtype}")
     if y.shape != (rows,):
         raise ValueError(f"labels should have shape ({rows},), one a row, but have {tuple(y.shape)}")
+
+
+class PartlyHidden:
+    r"""Data beside what of them is known, NaN where it is hidden.
+
+    ``PartlyHidden(x, hidden)[index]`` is (x[index], x[index] with NaN in the hidden coordinates): x and the
+    context of a model that completes what it is shown, whose decoder is a ``nets.Completing``.
+
+    Args:
+        x: a tensor of shape (n, d), or another indexable of one, such as ``Binarised(grey)``.
+        hidden: which coordinates are hidden, bool, shape (d,).
+
+    >>> x, known = PartlyHidden(torch.ones(5, 3), torch.tensor([False, True, True]))[torch.tensor([0])]
+    >>> known
+    tensor([[1., nan, nan]])
+    """
+
+    def __init__(self, x: Indexable, hidden: Tensor) -> None:
+        if hidden.dtype != torch.bool or hidden.dim() != 1:
+            raise ValueError(
+                f"hidden should be bool of shape (d,), a coordinate each, but is {hidden.dtype} of shape "
+                f"{tuple(hidden.shape)}"
+            )
+        if hidden.all() or not hidden.any():
+            share = "all" if hidden.all() else "none"
+            raise ValueError(f"hidden should be some coordinates and not others but is {share} of them")
+        self.x, self.hidden = x, hidden
+        self.device = getattr(x, "device", torch.device("cpu"))
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.x[index]
+        if not isinstance(x, Tensor):
+            raise TypeError(f"x should give one tensor for a tensor of indices but gave a {type(x).__name__}")
+        return x, self.known(x)
+
+    def known(self, x: Tensor) -> Tensor:
+        """Return data with NaN in the hidden coordinates."""
+        if x.shape[-1:] != self.hidden.shape:
+            raise ValueError(
+                f"x should have {len(self.hidden)} coordinates, as hidden has, but has shape {tuple(x.shape)}"
+            )
+        return torch.where(self.hidden.to(x.device), torch.nan, x)

@@ -1,4 +1,4 @@
-"""Sources whose variances change from segment to segment, mixed by a network: nonlinear ICA with a truth."""
+"""Sources whose scales change from segment to segment, mixed by a network: nonlinear ICA with a truth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CANDIDATES = 10_000
 """Matrices drawn at random, of whose condition numbers a mixing has one of the lower quarter."""
 
 LOWEST, HIGHEST = 0.5, 3.0
-"""Between which variances of sources are drawn."""
+"""Between which standard deviations of sources are drawn."""
 
 
 class NonlinearICA(NamedTuple):
@@ -25,13 +25,13 @@ class NonlinearICA(NamedTuple):
         segments: the auxiliary variable u, int64, shape (n,); row i is of segment i mod their number, so that
             any first part of the rows has all of them alike.
         sources: float32, shape (n, sources).
-        variances: of each source in each segment, shape (segments, sources).
+        scales: standard deviation of each source in each segment, shape (segments, sources).
     """
 
     x: Tensor
     segments: Tensor
     sources: Tensor
-    variances: Tensor
+    scales: Tensor
 
 
 def nonlinear_ica(
@@ -44,8 +44,8 @@ def nonlinear_ica(
 ) -> NonlinearICA:
     r"""Return sources that are independent and normal in each segment, mixed by an invertible network.
 
-    s_i | u ~ N(0, λ_i(u)) with variances λ_i(u) ~ U(0.5, 3), and x = f(s): as many linear maps as ``layers``,
-    with tanh(a) + a/10 between them. The columns of a map have length 1, entries drawn from U(−1, 1) before,
+    s_i | u ~ N(0, λ_i(u)²) with λ_i(u) ~ U(0.5, 3), and x = f(s): as many linear maps as ``layers``, with
+    tanh(a) + a/10 between them. The columns of a map have length 1, entries drawn from U(−1, 1) before,
     and its condition number is below the 25th percentile of such maps. There is no noise.
 
     Without segments, rotations of the sources would have the same law, and nothing could find them; with
@@ -59,7 +59,8 @@ def nonlinear_ica(
         generator: of all randomness, on the CPU; seeded with 0 where not given.
 
     Source: Khemakhem, Kingma, Monti and Hyvärinen (2020), Variational autoencoders and nonlinear ICA, section
-    5.1, after Hyvärinen and Morioka (2016). Their published code has λ for the standard deviation.
+    5.1, after Hyvärinen and Morioka (2016). λ is the standard deviation, as in the published code; the
+    text has it for the variance.
 
     >>> data = nonlinear_ica(segments=4, rows=10, sources=3)
     >>> data.x.shape, data.segments[:5].tolist()
@@ -69,14 +70,14 @@ def nonlinear_ica(
     sources, layers = check_count("sources", sources, least=2), check_count("layers", layers)
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     uniform = torch.rand(segments, sources, generator=generator, dtype=torch.float64)
-    variances = LOWEST + (HIGHEST - LOWEST) * uniform
+    scales = LOWEST + (HIGHEST - LOWEST) * uniform
     u = torch.arange(segments * rows) % segments
     normals = torch.randn(len(u), sources, generator=generator, dtype=torch.float64)
-    s = variances.sqrt()[u] * normals
+    s = scales[u] * normals
     x = s
     for layer in range(layers):
         x = (x if layer == 0 else x.tanh() + x / 10) @ _well_conditioned(sources, generator)
-    return NonlinearICA(x.float(), u, s.float(), variances.float())
+    return NonlinearICA(x.float(), u, s.float(), scales.float())
 
 
 def _well_conditioned(size: int, generator: torch.Generator) -> Tensor:

@@ -119,6 +119,16 @@ class Sprites(Factored):
         places = (rows * SIDE + columns).flatten(1)
         return pictures.scatter_(1, places, stamps.flatten(1).float())
 
+    def attributes(self, index: Tensor) -> Tensor:
+        """Return numbers from −1 to 1 that tell the factors, (n, 8): the shape one-hot, the scale, cosine and
+        sine of the orientation, x and y."""
+        shape, *places = self.classes(index).unbind(-1)
+        named = zip(list(self.values)[1:], places, strict=True)
+        scale, angle, x, y = (torch.tensor(self.values[name])[place] for name, place in named)
+        hot = torch.nn.functional.one_hot(shape, len(SHAPES)).float()
+        others = torch.stack([4 * scale - 3, angle.cos(), angle.sin(), 2 * x - 1, 2 * y - 1], 1)
+        return torch.cat([hot, others], 1)
+
 
 class DSprites(Factored):
     """The file of dSprites, ``dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz``, eight pixels in a byte.

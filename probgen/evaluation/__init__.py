@@ -19,6 +19,7 @@ from probgen.evaluation.codes.identifiability import (
     chance_correlation,
     mean_correlation,
 )
+from probgen.evaluation.codes.input_use import InputUse, input_use
 from probgen.evaluation.codes.transfer import principal_components, transfer
 from probgen.evaluation.codes.usage import CodeUsage, code_usage
 from probgen.evaluation.draws.classifier_test import C2ST, classifier_two_sample
@@ -63,6 +64,7 @@ __all__ = [
     "GuideAgainstChains",
     "InferenceGaps",
     "InfoMEC",
+    "InputUse",
     "JointTest",
     "MeanCorrelation",
     "MutualInformationGap",
@@ -89,6 +91,7 @@ __all__ = [
     "guide_against_chains",
     "inference_gaps",
     "infomec",
+    "input_use",
     "log_likelihood",
     "log_likelihoods",
     "mean_correlation",

@@ -3,6 +3,7 @@
 from probgen.nets.batch_norm_head import BatchNormHead
 from probgen.nets.causal_transformer import CausalTransformer
 from probgen.nets.codebook import Codebook
+from probgen.nets.completion import Completing, KnownInput
 from probgen.nets.conv import ConvDecoder, ConvEncoder
 from probgen.nets.cost import Cost, cost
 from probgen.nets.couplings import Couplings
@@ -32,6 +33,7 @@ __all__ = [
     "CausalTransformer",
     "ClassHead",
     "Codebook",
+    "Completing",
     "ContinuousBernoulliHead",
     "ConvDecoder",
     "ConvEncoder",
@@ -42,6 +44,7 @@ __all__ = [
     "FlowHead",
     "Head",
     "Joined",
+    "KnownInput",
     "MixedHead",
     "MixedInput",
     "NormalHead",

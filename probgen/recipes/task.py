@@ -56,12 +56,14 @@ class Rows:
         grey: of pictures that are made black and white, the grey levels before, in [0, 1].
         labels: classes 0, 1, ..., int64, shape (n,); −1 where missing.
         codes: of a table, its rows as coded, NaN where a value is missing, as it then is in x.
+        attributes: numbers that describe each datum, shape (n, k).
     """
 
     x: Tensor
     grey: Tensor | None = None
     labels: Tensor | None = None
     codes: Tensor | None = None
+    attributes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -85,7 +87,7 @@ class Rows:
 
     def part(self, rows: slice | Tensor) -> Rows:
         """Return some of the rows."""
-        others = (self.grey, self.labels, self.codes)
+        others = (self.grey, self.labels, self.codes, self.attributes)
         return Rows(self.x[rows], *(None if column is None else column[rows] for column in others))
 
 

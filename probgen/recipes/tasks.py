@@ -141,8 +141,11 @@ def _sprites(device: torch.device) -> Task:
         "classes": "3 shapes, of 6 sizes, 40 orientations and 32x32 places",
         "pixels": "0 or 1",
     }
-    train = _rows(images.train, images.train_labels, device)
-    test = _rows(images.test, images.test_labels, device)
+    attributes = data.Sprites().attributes(data.split_of_sprites()).to(device).split(len(images.train))
+    train, test = (
+        replace(_rows(x, labels, device), attributes=own)
+        for x, labels, own in zip(images[:2], images[2:4], attributes, strict=True)
+    )
     return _images(images, train, test, facts, images.levels)
 
 

@@ -7,12 +7,12 @@ from probgen.data import nonlinear_ica
 from probgen.data.nonlinear_mixing import _well_conditioned
 
 
-def test_sources_are_normal_with_the_variance_of_their_segment():
+def test_sources_are_normal_with_the_scale_of_their_segment():
     data = nonlinear_ica(segments=6, rows=4000, sources=3)
     assert data.segments.bincount().tolist() == [4000] * 6
-    assert ((data.variances > 0.5) & (data.variances < 3)).all()
+    assert ((data.scales > 0.5) & (data.scales < 3)).all()
     for segment in range(6):
-        s = data.sources[data.segments == segment].double() / data.variances[segment].double().sqrt()
+        s = data.sources[data.segments == segment].double() / data.scales[segment].double()
         # Standard errors of the mean, variance, correlation and fourth moment of 4,000 normal numbers.
         for found, wanted, sd in ((s.mean(0), 0, 1), (s.var(0), 1, 2**0.5), ((s**4).mean(0), 3, 96**0.5)):
             assert ((found - wanted).abs() < 4.5 * sd / 4000**0.5).all()

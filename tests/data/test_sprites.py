@@ -166,3 +166,16 @@ def test_factors_out_of_range_are_named(sprites):
         sprites.index(torch.tensor([[0, 1, 0]]))
     with pytest.raises(ValueError, match="index should be 0 to 737279 but holds -1 to 5"):
         sprites[torch.tensor([-1, 5])]
+
+
+def test_attributes_tell_the_factors_of_a_picture():
+    pictures = data.Sprites()
+    classes = torch.tensor([[0, 0, 0, 0, 0], [2, 5, 13, 31, 16], [1, 3, 39, 0, 31]])
+    found = pictures.attributes(pictures.index(classes))
+    turn = 2 * torch.pi / 39 * 13
+    expected = [
+        [1, 0, 0, -1, 1, 0, -1, -1],
+        [0, 0, 1, 1, float(torch.tensor(turn).cos()), float(torch.tensor(turn).sin()), 1, 1 / 31],
+        [0, 1, 0, 0.2, 1, 0, -1, 1],
+    ]
+    torch.testing.assert_close(found, torch.tensor(expected), atol=1e-5, rtol=0)

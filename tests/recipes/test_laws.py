@@ -5,10 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from probgen import fit, recipes
+from probgen import data, fit, recipes
 from probgen.core import Coded, GenerativeModel
 from probgen.data import Binarised
 from probgen.recipes import Rows, Task
@@ -134,6 +135,22 @@ def test_contexts_are_those_of_the_training_rows():
     for name in ("conditional-gmmn", "cvae"):
         with pytest.raises(ValueError, match=f"{name!r} needs labels but 'bare' has none"):
             made(name, Task("bare", "images", Rows(few.x), few, image_shape=(8, 8), levels=17))
+
+
+def test_a_cvae_is_told_attributes_where_there_are_some_and_a_tables_last_column():
+    task = recipes.load("digits")
+    few = Rows(task.train.x[:40], labels=task.train.labels[:40], attributes=torch.rand(40, 3))
+    described = Task("described", "images", few, few, image_shape=(8, 8), levels=17)
+    assert torch.equal(made("cvae", described).contexts, few.attributes)
+    assert torch.equal(few.part(slice(5)).attributes, few.attributes[:5])
+    frame = {"a": torch.randn(40), "b": torch.rand(40), "k": ["u", "v"] * 20}
+    rows = data.table({name: np.asarray(column) for name, column in frame.items()})
+    task = recipes.tasks._table(rows, torch.device("cpu"))
+    recipe = made("cvae", task)
+    assert recipe.contexts[:, :-1].isnan().all()
+    assert torch.equal(recipe.labels, rows.train[:, -1].long())
+    drawn = task.to_codes(recipe.sample(30, seed=0, label=1))
+    assert (drawn[:, -1] == 1).all()
 
 
 class Echo(GenerativeModel):
