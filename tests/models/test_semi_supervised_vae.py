@@ -258,6 +258,18 @@ def test_codes_and_data_of_missing_classes_are_mixtures(pair, x):
         assert not law(y).mean.requires_grad
 
 
+@pytest.mark.parametrize("kind", LABELS)
+def test_the_posterior_of_codes_sums_missing_classes_out(kind, pair, x):
+    y = labels(kind, x.device)
+    z = torch.randn(7, 5, LATENT, dtype=double, device=x.device)
+    every = torch.arange(CLASSES, device=x.device)
+    log_x = pair.decoder(z.unsqueeze(-2), every).log_prob(x[:, None]) + pair.shares.log()
+    known = log_x.gather(-1, y.clamp(min=0).expand(7, 5)[..., None])[..., 0]
+    log_prior = dist.Normal(torch.zeros_like(z), 1.0).log_prob(z).sum(-1)
+    expected = log_prior + torch.where(y == -1, log_x.logsumexp(-1), known)
+    torch.testing.assert_close(pair.posterior(x, y).log_prob(z), expected)
+
+
 def test_it_is_captured_to_the_same_bits(device, caplog):
     outcomes = []
     x, y = torch.randn(8, SIZE, device=device), torch.arange(8, device=device) % (CLASSES + 1) - 1
