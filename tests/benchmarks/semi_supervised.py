@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from probgen import data, fit, models, objectives, plots, recipes
+from probgen import data, fit, objectives, plots, recipes
 from probgen.core import seeded
 from probgen.recipes import Recipe, Rows, Task
 from probgen.recipes.semi_supervised_vae import EACH
@@ -94,7 +94,7 @@ def by_probe(model: Any, task: Task, images: data.Images) -> float:
     return 100 * float(probe.score(test.numpy(), images.test_labels.numpy()))
 
 
-def draw_classes(model: models.SemiSupervisedVAE) -> Figure:
+def draw_classes(model: Any) -> Figure:
     """Draw a row of pictures for each class, the same ten codes for all."""
     with seeded(0):
         codes = model.prior().sample((10,)).repeat(10, 1)
