@@ -17,7 +17,7 @@ from probgen.evaluation.codes.disentanglement.codes_and_factors import (
     entropy,
 )
 
-BLOCK = 10**7
+BLOCK = 10**6
 """Numbers of a block of densities."""
 
 
@@ -76,7 +76,8 @@ def mutual_information_gap(
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))[:draws]
     with seeded(seed):
         codes = by_coordinate.sample()
-    members = [[torch.from_numpy(np.flatnonzero(v == u)) for u in range(v.max() + 1)] for v in classes.T]
+    values = torch.from_numpy(classes)
+    members = [[(v == u).nonzero().squeeze(1).to(codes.device) for u in range(v.max() + 1)] for v in values.T]
     total = codes.new_zeros(len(members), size, dtype=torch.float64)
     for chosen in order.split(max(1, BLOCK // (rows * size))):
         # q(z_j | x_n) over its largest value for a code, (drawn, N, coordinates): sums of it do not overflow.
@@ -84,10 +85,10 @@ def mutual_information_gap(
         densities = (densities - densities.amax(1, keepdim=True)).exp()
         marginal = densities.mean(1).log()
         for factor, groups in enumerate(members):
-            own = torch.from_numpy(classes[chosen, factor])
+            own = values[chosen, factor]
             for value in own.unique().tolist():
                 some = (own == value).nonzero().squeeze(1).to(codes.device)
-                given = densities[some][:, groups[value].to(codes.device)].mean(1).log()
+                given = densities[some][:, groups[value]].mean(1).log()
                 total[factor] += (given - marginal[some]).sum(0)
     return _gap((total.T / draws).cpu().numpy(), classes)
 
