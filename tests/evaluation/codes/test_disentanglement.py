@@ -180,6 +180,12 @@ def test_explicitness_is_that_of_the_best_linear_classifier():
     assert told.explicitness == pytest.approx((1 - entropy / math.log(2)) / 2, abs=1e-3)
 
 
+def test_probabilities_that_are_0_in_float64_are_no_warning():
+    factors = torch.stack([FACTORS[:, 0], FACTORS[:, 1] % 2], 1)
+    z = torch.stack([factors[:, 0] + 1e-3 * noise(1)[:, 0], factors[:, 1] + 1e-3 * noise(1, seed=2)[:, 0]], 1)
+    assert infomec(z, factors).explicitness == pytest.approx(1.0, abs=1e-3)
+
+
 def test_seeds_and_generators_decide():
     z = noise(3, seed=9)
     for score in (factor_vae_score, beta_vae_score):

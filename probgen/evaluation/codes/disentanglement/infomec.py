@@ -117,6 +117,7 @@ def _one_hot(z: Array) -> Array:
 
 def _explicitness(inputs: Array, factor: Array) -> float:
     """Return 1 − CE / log(values) of a logistic regression with evenly weighted classes."""
+    from scipy.special import logsumexp
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -125,7 +126,10 @@ def _explicitness(inputs: Array, factor: Array) -> float:
         # Of classes that a linear map parts, the optimum is at infinity, and CE falls to 0 on the way.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(inputs, factor)
-    log_probs = model.predict_log_proba(inputs)[np.arange(len(factor)), factor]
+    logits = model.decision_function(inputs)
+    if logits.ndim == 1:  # of two values there is one, the other being 0
+        logits = np.stack([np.zeros_like(logits), logits], 1)
+    log_probs = logits[np.arange(len(factor)), factor] - logsumexp(logits, axis=1)
     counts = np.bincount(factor)
     evenly = (1 / (len(counts) * counts))[factor]
     return float(1 + (evenly * log_probs).sum() / np.log(len(counts)))
