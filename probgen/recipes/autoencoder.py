@@ -19,6 +19,9 @@ from probgen.recipes.task import Budget, Rows, Task
 MOST_COMPONENTS, ROWS_A_COORDINATE = 10, 10
 """Most normal laws in a mixture of codes, and the least rows of each for a coordinate of its covariance."""
 
+LARGEST_MAP = 16
+"""Most rows and columns of a map of codes."""
+
 
 @recipe(
     "autoencoder",
@@ -41,16 +44,22 @@ def with_mixture(task: Task, encoder: Any, decoder: Any = None) -> Autoencoder:
     return Autoencoder(encoder, decoder or task.decoder(latent), prior).to(task.device)
 
 
-def restorer(task: Task, seen: Sequence[int], code: Sequence[int]) -> Autoencoder:
+def restorer(task: Task, seen: Sequence[int], *, halvings: int = 0) -> Autoencoder:
     """Return an autoencoder of convolutions, from pictures of a size to those of the task.
+
+    Its code is two maps of what is seen, halved so often, and more where there would be more than 16 rows or
+    columns: then each number of the code sees a large part of the picture, and its mixture remains small.
 
     Args:
         task: of pictures.
         seen: height and width of what it sees.
-        code: (maps, height, width) of the code.
+        halvings: how often the height and width are halved, at least.
     """
     assert task.image_shape is not None
-    dilations = (1, 2) if max(code[1:]) > 2 else (1,)
+    height, width = seen
+    while halvings > 0 or max(height, width) > LARGEST_MAP:
+        height, width, halvings = -(-height // 2), -(-width // 2), halvings - 1
+    code, dilations = (2, height, width), (1, 2) if max(height, width) > 2 else (1,)
     encoder = nets.ResidualConvNet(seen, code, dilations=dilations)
     decoder = nets.ResidualConvNet(code, task.image_shape, dilations=dilations)
     return with_mixture(task, nets.PointHead(encoder), task.likelihood(decoder))

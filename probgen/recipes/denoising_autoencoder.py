@@ -24,8 +24,7 @@ def denoising_autoencoder(task: Task) -> Recipe:
     Normal noise of a quarter of the grey scale keeps it from copying.
     """
     assert task.image_shape is not None
-    height, width = task.image_shape
-    model = restorer(task, task.image_shape, (2, -(-height // 2), -(-width // 2)))
+    model = restorer(task, task.image_shape, halvings=1)
     return in_two_stages(
         task,
         model,

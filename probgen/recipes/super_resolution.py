@@ -37,7 +37,7 @@ def super_resolution_by_4(task: Task) -> Recipe:
 def _by(task: Task, factor: int) -> Recipe:
     assert task.image_shape is not None
     pool = data.Pooling(task.image_shape, factor)
-    model = restorer(task, pool.small_shape, (2, *pool.small_shape))  # two numbers for each that is seen
+    model = restorer(task, pool.small_shape)
     return in_two_stages(
         task,
         model,
