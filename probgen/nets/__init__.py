@@ -22,6 +22,7 @@ from probgen.nets.heads import (
 from probgen.nets.joined import Joined, OneHot
 from probgen.nets.mixed_columns import MixedHead, MixedInput
 from probgen.nets.mlp import MLP
+from probgen.nets.multivariate_normal_head import MultivariateNormalHead
 from probgen.nets.residual import ResidualConvNet, ResidualMLP, SeparableConv
 from probgen.nets.without_context import WithoutContext
 
@@ -47,6 +48,7 @@ __all__ = [
     "KnownInput",
     "MixedHead",
     "MixedInput",
+    "MultivariateNormalHead",
     "NormalHead",
     "OneHot",
     "PointHead",

@@ -3,6 +3,7 @@
 from probgen.priors.autoregressive import Autoregressive, TokenSequence
 from probgen.priors.conditional import Conditional
 from probgen.priors.elicited import Elicited, from_draws, from_quantiles, from_table
+from probgen.priors.exemplar import Exemplar
 from probgen.priors.flow import Flow
 from probgen.priors.gaussian_mixture import GaussianMixture
 from probgen.priors.given import Given
@@ -21,6 +22,7 @@ __all__ = [
     "Autoregressive",
     "Conditional",
     "Elicited",
+    "Exemplar",
     "Flow",
     "GaussianMixture",
     "Given",

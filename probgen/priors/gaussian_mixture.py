@@ -18,9 +18,10 @@ FLOOR = 1e-6
 class GaussianMixture(nn.Module):
     r"""Σ_k w_k N(μ_k, L_k L_kᵀ), with weights, means and full covariances that are parameters.
 
-    It describes codes that were learned before; ``NormalMixture`` has diagonal covariances and costs little
-    for hundreds of components. Before it has learned, the components are normal laws of covariance I around
-    draws from N(0, I).
+    It describes codes that were learned before and stay as they are, in whatever directions they vary: a few
+    laws, found by EM. :class:`NormalMixture` is for a prior that is learned beside its encoder: hundreds of
+    laws with diagonal covariances, at the cost of a matrix product. Before it has learned, the components
+    are normal laws of covariance I around draws from N(0, I).
 
     Args:
         dim: the number of coordinates.

@@ -20,8 +20,13 @@ def encoder_of(latent=2):
     return nets.NormalHead(nets.MLP(3, latent, hidden=16))
 
 
+DATA = torch.randn(40, 3, generator=torch.Generator().manual_seed(9))
+
 PRIORS = {
     "mixture": lambda encoder: priors.NormalMixture(2, 5),
+    "full mixture": lambda encoder: priors.GaussianMixture(2, 3),
+    "exemplar": lambda encoder: priors.Exemplar(encoder, DATA),
+    "exemplar, some": lambda encoder: priors.Exemplar(encoder, DATA, subset=10),
     "vamp": lambda encoder: priors.Vamp(encoder, 6, shape=(3,)),
     "flow": lambda encoder: priors.Flow(2, transforms=nets.Couplings(2, layers=3, hidden=16)),
     "rejection": lambda encoder: priors.Rejection(nets.MLP(2, 1, hidden=16), 2, fixed=256),
@@ -193,6 +198,16 @@ def test_a_flow_takes_pyros_transforms():
         (lambda e: priors.Vamp(e, 5, data=torch.zeros(9, 3), shape=(3,)), "both are given"),
         (lambda e: nets.Couplings(1), "dim should be at least 2"),
         (lambda e: priors.ManyNormals(torch.zeros(3, 2), torch.ones(3)), r"one shape \(K, d\)"),
+        (
+            lambda e: priors.ManyNormals(torch.zeros(3, 2), torch.ones(3, 2), torch.zeros(2)),
+            r"logits should have shape \(..., 3\), one for each law, but have \(2,\)",
+        ),
+        (lambda e: priors.Exemplar(e, DATA[:1]), "data should be at least 2, .* but are 1"),
+        (lambda e: priors.Exemplar(e, DATA, subset=1), "subset should be at least 2 but got 1"),
+        (
+            lambda e: priors.Exemplar(e, DATA)(torch.zeros(4)),
+            "index should be whole numbers, one for each row",
+        ),
     ],
 )
 def test_bad_input_is_named(make, message):
