@@ -24,7 +24,7 @@ SUBSET = 500
     tasks=("images", "plane"),
 )
 def exemplar_vae(task: Task) -> Recipe:
-    """Data come with their place among the exemplars; −1 says of new data and of draws that they have none."""
+    """Data come with their place among the exemplars; new data and draws have −1, for none."""
     latent, encoder = task.sizes.latent, task.encoder(task.sizes.latent)
     prior = Exemplar(encoder, task.train.smooth, subset=SUBSET)
     decoder = nets.WithoutContext(task.decoder(latent))
