@@ -31,18 +31,6 @@ AT_ONCE = 4
 _SEEN: WeakKeyDictionary[Pair, set[Hashable]] = WeakKeyDictionary()
 
 
-class NoRoom(ValueError):
-    """There is no room in memory for all combinations of the values of discrete sites."""
-
-    def __init__(self, discrete: Discrete) -> None:
-        names = sorted(discrete.guided | discrete.summed)
-        super().__init__(
-            f"discrete sites should depend on few of each other's values but the {discrete.combinations:,} "
-            f"combinations of those of {names} have no room in memory: give one of Pyro's bounds that draws "
-            "them, such as Trace_ELBO()"
-        )
-
-
 def check_room(
     pair: Pair, batch: tuple[Tensor, ...], particles: int, discrete: Discrete, run: Callable[[], object]
 ) -> None:
@@ -52,7 +40,7 @@ def check_room(
     A story that looks at values, which shapes have none of, is left to find out by itself.
 
     Raises:
-        NoRoom: for a tensor of which four would be more than the memory of the device.
+        ValueError: for a tensor of which four would be more than the memory of the device.
     """
     if not (discrete.guided or discrete.summed):
         return
@@ -67,15 +55,15 @@ def check_room(
     most = memory(batch[0].device) / (AT_ONCE * particles)
     shapes_alone = (
         torch.no_grad(), poutine.block(), stand_ins(pair), pyro.validation_enabled(False),
-        FakeTensorMode(allow_non_fake_inputs=True), _UpTo(most, discrete),
+        FakeTensorMode(allow_non_fake_inputs=True), _UpTo(most),
     )  # fmt: skip
     with contextlib.ExitStack() as stack, contextlib.suppress(_Unseen):
         for context in shapes_alone:
             stack.enter_context(context)
         try:
             run()
-        except NoRoom:
-            raise
+        except _TooLarge:
+            raise _no_room(discrete) from None
         except Exception as error:  # where the story is wrong, its own run will say
             raise _Unseen from error
     seen.add(form)
@@ -90,7 +78,7 @@ def room_for(discrete: Discrete) -> Iterator[None]:
         names = discrete.guided | discrete.summed
         if not names or not re.search("allocate memory|out of memory|not enough memory", str(error)):
             raise
-        raise NoRoom(discrete) from None
+        raise _no_room(discrete) from None
 
 
 def memory(device: torch.device) -> float:
@@ -103,20 +91,33 @@ def memory(device: torch.device) -> float:
         return math.inf
 
 
+def _no_room(discrete: Discrete) -> ValueError:
+    names = sorted(discrete.guided | discrete.summed)
+    return ValueError(
+        f"discrete sites should depend on few of each other's values but the {discrete.combinations:,} "
+        f"combinations of those of {names} have no room in memory: give one of Pyro's bounds that draws "
+        "them, such as Trace_ELBO()"
+    )
+
+
 class _Unseen(Exception):
     """A run on shapes alone has ended early."""
+
+
+class _TooLarge(Exception):
+    """A tensor has no room: none of the errors that Pyro makes anew, with the shapes of a trace."""
 
 
 class _UpTo(TorchDispatchMode):
     """Ends a run at the first tensor of more bytes than given; views are as large as what they look at."""
 
-    def __init__(self, most: float, discrete: Discrete) -> None:
+    def __init__(self, most: float) -> None:
         super().__init__()
-        self._most, self._discrete = most, discrete
+        self._most = most
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for x in tree_leaves(result):
             if isinstance(x, Tensor) and x.untyped_storage().nbytes() > self._most:
-                raise NoRoom(self._discrete)
+                raise _TooLarge
         return result

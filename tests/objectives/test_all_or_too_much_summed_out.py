@@ -85,8 +85,9 @@ class Largest(TorchDispatchMode):
 @pytest.mark.parametrize(
     ("guided", "bound"), [(False, ELBO()), (True, ELBO()), (False, IWAE(2)), (False, ELBO(particles=2))]
 )
-def test_what_has_no_room_is_refused_before_it_is_made(guided, bound, monkeypatch):
-    monkeypatch.setattr(room_for_values, "memory", lambda device: 2.0**30)
+@pytest.mark.parametrize("memory", [2.0**30, 2.0**26], ids=["in the density", "in the story"])
+def test_what_has_no_room_is_refused_before_it_is_made(guided, bound, memory, monkeypatch):
+    monkeypatch.setattr(room_for_values, "memory", lambda device: memory)
     sentence = r"the 10,000,000 combinations of those of \['k0'.* no room in memory"
     with Largest() as largest, pytest.raises(ValueError, match=sentence):
         SVI(Sum(7, 10, guided=guided), bound)(torch.zeros(10))  # 400 MB a tensor
