@@ -22,9 +22,10 @@ class FiniteScalar(nn.Module):
     this is the paper's form; for even L it is symmetric, where the paper's is off by half a level: at L = 2,
     the sign of z.
 
-    Nothing is learned but the encoder, and no code is dead by its start: it takes the place of a
-    :class:`Codebook` in a model. Of five levels and more, 2⁸ codes are about (8, 6, 5), 2¹⁰ (8, 5, 5, 5),
-    2¹² (7, 5, 5, 5, 5).
+    It takes the place of a :class:`Codebook` in a model, and has nothing to learn. So vectors have to spread
+    over the levels by themselves: those of a fresh net differ by less than a level, all fall on one code, and
+    the decoder learns to do without it. Let them pass nn.BatchNorm1d(T·d, affine=False) as the last layer of
+    the encoder. Of five levels and more, 2⁸ codes are about (8, 6, 5), 2¹⁰ (8, 5, 5, 5), 2¹² (7, 5, 5, 5, 5).
 
     Args:
         levels: L_i of each coordinate, at least 2.

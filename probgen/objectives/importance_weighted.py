@@ -94,8 +94,8 @@ class IWAE(Bound):
         return torch.as_tensor(sum(surrogates))
 
     def _weighted(self, z: Tensor, weights: Tensor, traces: Traces, event_dim: int) -> Tensor:
-        """Return z with its gradient times its draw's weight."""
-        if self.particles == 1:
+        """Return z with its gradient, where it is real and has one, times its draw's weight."""
+        if self.particles == 1 or not z.is_floating_point():
             return z
         plates = (traces.particles, *[1] * (traces.nesting - 1)) if traces.particles > 1 else ()
         scale = weights.reshape(*plates, weights.shape[-1], *[1] * event_dim)
@@ -106,15 +106,15 @@ def _slopes(
     pair: Pair, traces: Traces, model: Any, values: dict[str, Tensor], weights: Tensor, *batch: Tensor
 ) -> dict[str, Tensor]:
     """Return the derivative of Σ w̃ log q(z | x) by each z, the others and the guide's weights held fixed."""
-    held = {name: value.detach().requires_grad_() for name, value in values.items()}
-    if not held:  # all is summed out
+    held = {n: value.detach().requires_grad_() for n, value in values.items() if value.is_floating_point()}
+    if not held:  # all is summed out, or points on whole numbers
         return {}
-    if len(held) == 1:  # whose law does not depend on it
+    if len(values) == 1:  # whose law does not depend on it
         (name,) = held
         site = {**traces.guide.nodes[name], "value": held[name]}
         sites = {name: {**site, "fn": detach(site["fn"])}}
     else:
-        sites = sample_sites(trace_at(pair.guide, traces, held, *batch))
+        sites = sample_sites(trace_at(pair.guide, traces, values | held, *batch))
     sites = masked_as_in_model(sample_sites(model), {name: sites[name] for name in held})
     log_q = sum(site_log_prob(n, s, len(batch[0]), nesting=traces.nesting) for n, s in sites.items())
     slopes = torch.autograd.grad((weights * log_q).sum(), list(held.values()), materialize_grads=True)

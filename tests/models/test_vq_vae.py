@@ -11,7 +11,7 @@ import torch
 import probgen as pg
 from probgen import evaluation, nets, priors
 from probgen.models import VQVAE
-from probgen.objectives import IWAE
+from probgen.objectives import IWAE, VQ
 
 T, K, D, X = 2, 4, 3, 5
 EVERY = torch.tensor(list(itertools.product(range(K), repeat=T)))
@@ -62,9 +62,12 @@ def test_the_bound_is_the_two_log_probabilities_at_the_codes(name, codebook):
     torch.testing.assert_close(
         evaluation.log_likelihoods(model, x, particles=3), (likelihood + log_prior(model, z)).detach()
     )
-    torch.testing.assert_close(
-        pg.SVI(model, IWAE(3, gradient="plain"))(x)[0], loss
-    )  # all particles are the same
+    for gradient in ("plain", "dreg"):  # all particles are the same
+        found, _ = pg.SVI(model, IWAE(3, gradient=gradient))(x)
+        torch.testing.assert_close(found, loss)
+        bias = model.decoder.net.last.bias
+        own, expected = (torch.autograd.grad(v, bias, retain_graph=True)[0] for v in (found, loss))
+        torch.testing.assert_close(own, expected)
 
 
 def test_it_is_a_bound_on_the_evidence_and_draws_have_that_law():
@@ -177,3 +180,14 @@ def test_what_does_not_fit_is_said(made, kind, sentence):
 def test_no_markov_chain_walks_on_codes():
     with pytest.raises(ValueError, match="z"):
         model_of(learned).posterior(x_of())
+
+
+def test_levels_come_into_use_where_vectors_are_spread():
+    torch.manual_seed(0)
+    x = torch.randn(600, 1, generator=torch.Generator().manual_seed(0)) * torch.ones(X)  # a line
+    encoder = torch.nn.Sequential(nets.MLP(X, 2, hidden=8), torch.nn.BatchNorm1d(2, affine=False))
+    decoder = nets.NormalHead(nets.MLP(2, X, hidden=8), scale="shared")
+    model = VQVAE(encoder, nets.FiniteScalar([5, 4]), decoder, steps=1)
+    pg.fit(VQ(model), x, steps=100, seed=0, progress=False)
+    usage = evaluation.code_usage(evaluation.encoded(model, x), model.size)
+    assert usage.perplexity > 3

@@ -19,7 +19,7 @@ class CodeUsage(NamedTuple):
 
 
 def code_usage(codes: Tensor, size: int) -> CodeUsage:
-    r"""Count codes, such as those of all data of an epoch: ``code_usage(model.encode(x).mean, model.size)``.
+    r"""Count codes, such as those of all data, an epoch: ``code_usage(encoded(model, x), model.size)``.
 
     The perplexity exp(−Σ_k p_k log p_k) of the shares p_k is K where all codes are used alike, and 1 where
     one code is all. It grows with the number of codes that are looked at: that of a batch is no more than the
