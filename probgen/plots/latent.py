@@ -12,12 +12,18 @@ from probgen.plots.samples import as_images, mosaic
 from probgen.plots.style import INK, PALETTE, array, panels, style
 
 
-def latent_map(z: Tensor | ArrayLike, labels: Tensor | ArrayLike) -> Figure:
+def latent_map(
+    z: Tensor | ArrayLike,
+    labels: Tensor | ArrayLike,
+    *,
+    axes: tuple[str, str] = ("$z_1$", "$z_2$"),
+) -> Figure:
     """Draw codes as points coloured by label, each label written at the median of its points.
 
     Args:
         z: codes, shape (n, 2).
         labels: one class per code, shape (n,); at most 10 classes, as many as there are safe colours.
+        axes: what is written beside the axes, as of an embedding of codes of more coordinates.
 
     Raises:
         ValueError: a shape that does not fit, more than 10 classes, or a value that is not finite.
@@ -38,7 +44,7 @@ def latent_map(z: Tensor | ArrayLike, labels: Tensor | ArrayLike) -> Figure:
             x, y = np.median(own, axis=0)
             text = axis.text(x, y, str(name), ha="center", va="center", weight="bold", size=13, color=INK)
             text.set_path_effects([matplotlib.patheffects.withStroke(linewidth=3, foreground="white")])
-        axis.set(xlabel="$z_1$", ylabel="$z_2$")
+        axis.set(xlabel=axes[0], ylabel=axes[1])
         axis.set_aspect("equal", adjustable="datalim")
         figure.legend(loc="outside right center", frameon=False, markerscale=2.0, handletextpad=0.2)
     return figure

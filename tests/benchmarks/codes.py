@@ -22,8 +22,12 @@ SIZES = (10, 100, 1000)
 ROWS = 10_000
 """Training rows of which labels are drawn."""
 
+SHOWN = 600
+"""Test pictures whose codes are drawn."""
+
 PROTOCOL = (
-    "`python -m tests.benchmarks.codes --steps {} --recipes {}`: recipes on MNIST as `probgen train` trains "
+    "`python -m tests.benchmarks.codes --steps {} --draws {} --clustered {} --recipes {}`: recipes "
+    "on MNIST as `probgen train` trains "
     "them, 784-400-400 to the code and back, but {} steps a stage in the place of 9,400, batches of 128, "
     "without labels, one seed, one thread of a core that others used too; codes are means, of pixels "
     "binarised once. Pixels and principal components (of the first 10,000 training pictures, as many as "
@@ -98,15 +102,14 @@ def main() -> None:
     for name in given.recipes:
         model, seconds[name] = trained(name, task, given.runs / name, steps=given.steps)
         codes[name] = (evaluation.encoded(model, train[:ROWS]), evaluation.encoded(model, test))
-        points = evaluation.embedding(codes[name][1][:1000], method="t-sne")
-        figure = plots.latent_map(points, task.test.labels[:1000])
-        figure.savefig(given.runs / f"{name}.png", dpi=90)
         print(name, seconds[name], flush=True)
     found = evaluation.transfer(
         codes, task.train.labels[:ROWS], task.test.labels, sizes=SIZES, draws=given.draws
     )
     protocol = PROTOCOL.format(
         given.steps,
+        given.draws,
+        given.clustered,
         " ".join(given.recipes),
         given.steps,
         ", ".join(map(str, SIZES)),
@@ -115,6 +118,10 @@ def main() -> None:
     )
     body = few_labels(found, seconds) + "\n\n" + clusters(codes, task.test.labels, rows=given.clustered)
     record("Codes of MNIST digits", protocol, body, packages=("scikit-learn",))
+    for name in given.recipes:
+        points = evaluation.embedding(codes[name][1][:SHOWN], method="t-sne")
+        figure = plots.latent_map(points, task.test.labels[:SHOWN], axes=("t-SNE 1", "t-SNE 2"))
+        figure.savefig(given.runs / f"{name}.png", dpi=90)
 
 
 if __name__ == "__main__":

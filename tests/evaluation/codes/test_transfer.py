@@ -139,7 +139,8 @@ def test_clusters_are_clusters_in_the_plane():
         nearest = torch.cdist(points.double(), points.double()).fill_diagonal_(math.inf).argmin(1)
         assert (labels[nearest] == labels).all(), method
         assert torch.equal(embedding(codes, method=method, seed=1), points)
-        assert plots.latent_map(points, labels).axes
+        (axis,) = plots.latent_map(points, labels, axes=("first", "second")).axes
+        assert (axis.get_xlabel(), axis.get_ylabel()) == ("first", "second")
     variances = embedding(codes).var(0)
     expected = np.linalg.eigvalsh(np.cov(codes.T.numpy()))[::-1][:2]
     np.testing.assert_allclose(variances, expected, rtol=1e-4)
