@@ -25,20 +25,21 @@ from probgen.training import schedules
 from tests.benchmarks.results import cpu_seconds, record
 
 SEGMENTS, SOURCES, TRAIN, TEST = 40, 5, 40_000, 10_000
-NOISE, START = 0.1, 0.1
+NOISE, START = math.sqrt(0.1), 0.3
 """Standard deviations: of the decoder, and of the guide before it has learned."""
 
 PROTOCOL = (
     "`python -m tests.benchmarks.identifiability --steps {steps}`: `data.nonlinear_ica`, 40 segments of "
     "1,000 rows to learn from and 250 to score, 5 normal sources of standard deviations U(0.5, 3), 3 "
     "mixing layers, no noise; another mixing for each seed. x whitened by the training rows. Nets 3 x "
-    "100, leaky ReLU, orthogonal at the start; decoder N(f(z), 0.1²), z | u ~ N(0, λ(u)²) as in the "
-    "paper's code, Adam 5e-3 falling by a cosine to 5e-6, batches of 128, {steps} steps, the ELBO and "
-    "nothing else. Scores are mean correlations (MCC) of posterior means on the held-out rows, Pearson "
-    "and Spearman. 'u shuffled': the segments of the training rows permuted, so that they tell nothing. "
-    "'VAE': the same nets without u, prior N(0, I). FastICA is scikit-learn's, linear, on x. Chance: 200 "
-    "random rotations of the true sources. Settings were looked for on the mixing of seed 0, by the loss "
-    "and the score, and held for the others."
+    "100, leaky ReLU, orthogonal at the start; decoder N(f(z), 0.1) of variance 0.1, z | u ~ N(0, λ(u)²) "
+    "as in the paper's code, Adam 1e-2 falling by a cosine to 1e-5, batches of 128, {steps} steps, the "
+    "ELBO and nothing else. Scores are mean correlations (MCC) of posterior means on the held-out rows, "
+    "Pearson and Spearman. 'u shuffled': the segments of the training rows permuted, so that they tell "
+    "nothing. 'VAE': the same nets without u, prior N(0, I). FastICA is scikit-learn's, linear, on x. "
+    "Chance: 200 random rotations of the true sources. Settings, above all the variance of the decoder, "
+    "were looked for on mixings of seed 0, by the score, and held for the others; with a standard "
+    "deviation of 0.1 in its place a code that fits does not turn any more, and the iVAE is at chance."
 )
 
 
@@ -55,7 +56,7 @@ class OfSegment(nn.Module):
 
 
 class FixedNoise(nets.Head):
-    """N(f(z), 0.1²)."""
+    """N(f(z), 0.1)."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__(net, 1)
@@ -94,8 +95,8 @@ def codes(x: Tensor, u: Tensor, seed: int, *, steps: int, told: bool, shuffled: 
         (x[:TRAIN], *(part[:TRAIN][order] for part in context)),
         steps=steps,
         batch_size=128,
-        optimizer=partial(torch.optim.Adam, lr=5e-3, fused=True),
-        schedules={"lr": schedules.cosine(5e-3, 5e-6, steps=steps)},
+        optimizer=partial(torch.optim.Adam, lr=1e-2, fused=True),
+        schedules={"lr": schedules.cosine(1e-2, 1e-5, steps=steps)},
         seed=seed,
         progress=False,
     )
@@ -145,7 +146,7 @@ def main() -> None:
         "--runs", type=Path, default=Path("runs/identifiability"), help="where scores are kept"
     )
     parser.add_argument("--seeds", type=int, default=3, help="mixings")
-    parser.add_argument("--steps", type=int, default=20_000, help="of each training")
+    parser.add_argument("--steps", type=int, default=6000, help="of each training")
     given = parser.parse_args()
     torch.set_num_threads(1)
     given.runs.mkdir(parents=True, exist_ok=True)
