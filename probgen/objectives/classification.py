@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -18,7 +19,8 @@ class Classification(Objective):
     ``SVI(SemiSupervisedVAE(...))``, whose bound is reported as it is, its weight is the α of the source.
     It is per datum, not per label, so that a label weighs the same in whatever batch it is.
 
-    A batch is (x, y), with y −1 where it is missing. There are no other terms.
+    A batch is (x, y), with y −1 where it is missing. Term: ``known``, the share of data with a label;
+    weights are not judged where it is 0.
 
     Args:
         model: its module ``classifier``, x to a ``Categorical`` as ``nets.ClassHead`` gives it, is learned.
@@ -42,9 +44,14 @@ class Classification(Objective):
         self.one_hot = OneHot(classes)
 
     def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
-        """Return the loss; it has no other terms."""
+        """Return the loss and its term."""
         if len(batch) != 2:
             raise ValueError(f"a batch should be (x, y), data and their labels, but has {len(batch)} parts")
         x, y = batch
         check_labels(y, len(x))
-        return -(self.one_hot(y) * self.classifier(x).logits).sum(-1).mean(), {}
+        known = self.one_hot(y)
+        return -(known * self.classifier(x).logits).sum(-1).mean(), {"known": known.sum(-1).mean()}
+
+    def judge(self, terms: Mapping[str, float]) -> float | None:
+        """Return the loss, None of data without labels."""
+        return terms["loss"] if terms["known"] else None

@@ -144,7 +144,12 @@ def test_the_weighted_sum_reports_the_bound_as_it_is(pair, x):
     torch.testing.assert_close(terms["svi/elbo"], exact.detach())
     torch.testing.assert_close(terms["classification"], cross_entropy)
     torch.testing.assert_close(loss.detach(), 7 * cross_entropy - exact.detach())
-    assert not Classification(pair)(x, labels("all missing", x.device))[0].any()
+    assert both.judge(
+        {name: float(value) for name, value in (terms | {"loss": loss.detach()}).items()}
+    ) == pytest.approx(float(loss.detach()))
+    none, terms = Classification(pair)(x, labels("all missing", x.device))
+    assert not none.any()
+    assert Classification(pair).judge({"loss": 0.0, "known": float(terms["known"])}) is None
 
 
 @pytest.mark.parametrize("kind", LABELS)
