@@ -38,7 +38,7 @@ class VQVAE(Pair):
 
     Raises:
         ValueError: for an encoder whose outputs the codebook's d does not divide, or a prior of other codes.
-        TypeError: where T is not told.
+        TypeError: where T is not told, or for a codebook that is none.
 
     >>> from probgen import nets
     >>> codebook = nets.Codebook(32, 8)
@@ -60,6 +60,11 @@ class VQVAE(Pair):
     ) -> None:
         super().__init__()
         quantiser: Any = codebook
+        if not all(hasattr(codebook, name) for name in ("size", "dim", "nearest", "embed")):
+            raise TypeError(
+                "codebook should be a nets.Codebook, a nets.FiniteScalar or like one but is a "
+                f"{type(codebook).__name__}"
+            )
         self.size, self.dim = check_count("size", quantiser.size), check_count("dim", quantiser.dim)
         outputs: Any = getattr(encoder, "outputs", None if steps is None else steps * self.dim)
         if outputs is None:

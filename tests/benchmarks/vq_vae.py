@@ -21,7 +21,7 @@ PARTICLES, ROWS = 200, 1000
 """Of the VAE's importance-weighted likelihood, and test rows that it is of."""
 
 PROTOCOL = (
-    "`python -m tests.benchmarks.vq_vae{}`: the recipes `vq-vae` and `vae` with the nets and budgets of the "
+    "`python -m tests.benchmarks.vq_vae {}`: the recipes `vq-vae` and `vae` with the nets and budgets of the "
     "task{}, a tenth of the training rows held out to choose weights, one thread of a core that others used "
     "too; CPU seconds are those of all stages. Of test rows, in nats a datum: −log p(x | z) at the codes z "
     "of x, −log p(z), and their sum, minus a bound on log p(x), which in bits is divided by the number of "
@@ -122,7 +122,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    named = "" if given.steps is None else f" --steps {given.steps}"
+    named = f"--data {' '.join(given.data)} --seeds {given.seeds}"
+    named += "" if given.steps is None else f" --steps {given.steps}"
     said = "" if given.steps is None else f" but {given.steps:,} steps a stage"
     many = "one" if given.seeds == 1 else str(given.seeds)
     protocol = PROTOCOL.format(named, said, PARTICLES, f"{ROWS:,}", many, "" if given.seeds == 1 else "s")

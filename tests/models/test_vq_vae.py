@@ -53,7 +53,10 @@ def test_the_bound_is_the_two_log_probabilities_at_the_codes(name, codebook):
     model, x = model_of(prior, nets.FiniteScalar([2, 2]) if codebook else None).double(), x_of().double()
     z = model.encode(x).mean
     assert z.dtype == torch.int64
-    assert z.shape == (30, T)
+    vectors = model.encoder(x).reshape(30, T, 1, -1)
+    atoms = model.codebook.embed(torch.arange(K))
+    apart = (vectors.tanh() if codebook else vectors) - atoms
+    assert torch.equal(z, apart.square().sum(-1).argmin(-1))
     likelihood = model.decode(z).log_prob(x)
     loss, terms = pg.SVI(model)(x)
     torch.testing.assert_close(terms["kl"], -log_prior(model, z).double().mean().detach())
@@ -141,6 +144,11 @@ def test_a_context_reaches_encoder_prior_and_decoder():
             lambda: VQVAE(nets.MLP(X, 6), nets.Codebook(K, D), nets.MLP(6, X), steps=3),
             ValueError,
             "the encoder should give 3 times the 3 numbers of an atom but gives 6",
+        ),
+        (
+            lambda: VQVAE(nets.MLP(X, 6), nets.MLP(6, X), nets.Codebook(K, D)),
+            TypeError,
+            r"codebook should be a nets\.Codebook, a nets\.FiniteScalar or like one but is a MLP",
         ),
         (
             lambda: VQVAE(torch.nn.Linear(X, 6), nets.Codebook(K, D), nets.MLP(6, X)),
