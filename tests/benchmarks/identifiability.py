@@ -39,7 +39,8 @@ PROTOCOL = (
     "nothing. 'VAE': the same nets without u, prior N(0, I). FastICA is scikit-learn's, linear, on x. "
     "Chance: 200 random rotations of the true sources. Settings, above all the variance of the decoder, "
     "were looked for on mixings of seed 0, by the score, and held for the others; with a standard "
-    "deviation of 0.1 in its place a code that fits does not turn any more, and the iVAE is at chance."
+    "deviation of 0.1 a code that fits hardly turns any more: 0.67 on seed 0 after 20,000 steps at 5e-3. "
+    "Without u the nets score below rotations of the sources, as they undo less of the mixing."
 )
 
 
