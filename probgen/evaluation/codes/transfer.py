@@ -56,6 +56,13 @@ def transfer(
 
     Raises:
         ValueError: for codes and labels that do not fit, and classes with fewer rows than a size asks for.
+
+    >>> labels = torch.arange(200) % 2
+    >>> x = labels[:, None] + torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
+    >>> codes = {"data": (x, x), "first": (x[:, :1], x[:, :1])}
+    >>> table = transfer(codes, labels, labels, sizes=[10], draws=3)
+    >>> table.columns.tolist()[3:]
+    ['accuracy', 'stderr', 'difference', 'difference_stderr']
     """
     if not codes:
         raise ValueError("codes should have at least 1 entry but have 0")

@@ -54,6 +54,10 @@ def dci(
 
     Source: Eastwood and Williams (2018), A framework for the quantitative evaluation of disentangled
     representations.
+
+    >>> factors = torch.cartesian_prod(torch.arange(3), torch.arange(3)).repeat(20, 1)
+    >>> dci(factors, factors, trees=5)[:3]
+    (1.0, 1.0, 1.0)
     """
     from sklearn.ensemble import RandomForestClassifier
 

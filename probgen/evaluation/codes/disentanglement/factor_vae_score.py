@@ -54,6 +54,10 @@ def factor_vae_score(
 
     Source: Kim and Mnih (2018), Disentangling by factorising; the threshold is that of Locatello and others
     (2019).
+
+    >>> factors = torch.cartesian_prod(torch.arange(3), torch.arange(3)).repeat(20, 1)
+    >>> factor_vae_score(factors, factors, train=100, test=100)
+    FactorVAEScore(score=1.0, active=2)
     """
     z, classes = codes_and_factors(codes, factors)
     rows = check_count("rows", rows, least=2)

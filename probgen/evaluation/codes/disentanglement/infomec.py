@@ -64,6 +64,10 @@ def infomec(
 
     Source: Hsu, Dorrell, Whittington, Wu and Finn (2023), Disentanglement via latent quantization; inactive
     coordinates and neighbours as in Hsu and others (2024), Tripod.
+
+    >>> factors = torch.cartesian_prod(torch.arange(3), torch.arange(3)).repeat(20, 1)
+    >>> [round(score, 3) for score in infomec(factors, factors)[:3]]
+    [1.0, 1.0, 1.0]
     """
     from sklearn.feature_selection import mutual_info_classif
 
