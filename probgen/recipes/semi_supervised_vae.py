@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -30,8 +28,7 @@ DROPOUT = 0.5
 CODE, HIDDEN = 8, 128
 """Coordinates of the code beside the class, and widths of the layers that run for all classes."""
 
-OF_LABELS, OF_REST, OF_ALL = Budget(400, 100, 2e-3), Budget(600, 80, 1e-3), Budget(6000, 80, 1e-3)
-"""Trainings of the classifier on labels alone, of the other nets beside it, and of all."""
+OF_PICTURES, OF_CODES = Budget(6000, 120, 1e-3), Budget(4000, 240, 1e-3)
 
 SOURCE = "Kingma, Rezende, Mohamed and Welling (2014)"
 
@@ -51,12 +48,12 @@ def m2(task: Task) -> Recipe:
     classifier = nets.ConvEncoder(task.image_shape, classes, channels=16, activation=_dropped)
     model = _semi_supervised(classifier, task.size, decoder).to(task.device)
 
-    def with_labels(rows: Rows, alone: bool = False) -> Any:
-        rows, labels = _with_labels(rows, task, alone=alone)
+    def with_labels(rows: Rows) -> Any:
+        rows, labels = _with_labels(rows, task)
         return rows.fresh, labels
 
     every = torch.arange(classes, device=task.device)
-    return Recipe(model, _stages(model, with_labels), contexts=every, labels=every)
+    return Recipe(model, [Stage(_objective(model), with_labels, OF_PICTURES)], contexts=every, labels=every)
 
 
 @recipe(
@@ -73,15 +70,15 @@ def m1_m2(task: Task) -> Recipe:
     classifier = nets.MLP(latent, classes, hidden=(HIDDEN, HIDDEN), activation=_dropped)
     second = _semi_supervised(classifier, latent, nets.NormalHead(net)).to(task.device)
 
-    def codes(rows: Rows, alone: bool = False) -> Any:
-        rows, labels = _with_labels(rows, task, alone=alone)
+    def codes(rows: Rows) -> Any:
+        rows, labels = _with_labels(rows, task)
         return Codes(first, rows.x), labels
 
     every = torch.arange(classes, device=task.device)
     of_data = Stage(SVI(first), lambda rows: rows.fresh, task.sizes.budget)
     return Recipe(
         StackedSemiSupervisedVAE(first, second),
-        [of_data, *_stages(second, codes)],
+        [of_data, lambda: Stage(_objective(second), codes, OF_CODES)],
         contexts=every,
         labels=every,
     )
@@ -118,40 +115,20 @@ def _semi_supervised(classifier: Any, size: int, decoder: nn.Module) -> SemiSupe
     return SemiSupervisedVAE(nets.ClassHead(classifier), nets.NormalHead(encoder), decoder)
 
 
-def _stages(model: SemiSupervisedVAE, data_of: Callable[..., Any]) -> list[Callable[[], Stage]]:
-    """Return the classifier's training on labels, the other nets' beside it as it is, and that of all.
-
-    All at once, the code takes the class over before the classifier knows it.
-    """
-    classification = Classification(model)
-    both = Sum({"svi": SVI(model), "classification": classification}, weights={"classification": ALPHA})
-
-    def of_labels() -> Stage:
-        return Stage(classification.to(model.shares.device), partial(data_of, alone=True), OF_LABELS)
-
-    def of_rest() -> Stage:
-        model.classifier.requires_grad_(False)
-        return Stage(SVI(model), data_of, OF_REST)
-
-    def of_all() -> Stage:
-        model.classifier.requires_grad_(True)
-        return Stage(both.to(model.shares.device), data_of, OF_ALL)
-
-    return [of_labels, of_rest, of_all]
+def _objective(model: SemiSupervisedVAE) -> Sum:
+    """Return minus the bound and α times the classification."""
+    parts = {"svi": SVI(model), "classification": Classification(model)}
+    return Sum(parts, weights={"classification": ALPHA}).to(model.shares.device)
 
 
-def _with_labels(rows: Rows, task: Task, *, alone: bool) -> tuple[Rows, Tensor]:
-    """Return rows and their labels, none of those held out, few of those to learn from.
-
-    Rows with a label are repeated, or ``alone`` there.
-    """
+def _with_labels(rows: Rows, task: Task) -> tuple[Rows, Tensor]:
+    """Return rows and their labels, few and repeated in those to learn from, none in those held out."""
     assert rows.labels is not None
     if rows is not task.train:
         return rows, torch.full_like(rows.labels, -1)
     some = bool((rows.labels < 0).any())
     labels = rows.labels if some else data.few_labels(rows.labels, each=EACH, seed=0)
-    index = known = (labels >= 0).nonzero()[:, 0]
-    if not alone:
-        times = max(1, len(labels) // (ROWS * len(known)))
-        index = torch.cat([torch.arange(len(labels), device=labels.device), known.repeat(times - 1)])
+    known = (labels >= 0).nonzero()[:, 0]
+    times = max(1, len(labels) // (ROWS * len(known)))
+    index = torch.cat([torch.arange(len(labels), device=labels.device), known.repeat(times - 1)])
     return rows.part(index), labels[index]

@@ -32,18 +32,6 @@ def test_ten_of_each_class_are_seen_and_none_of_those_held_out(name, device):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_classifier_learns_labels_alone_then_waits_then_learns_all(name):
-    task = recipes.load("digits").holding_out()
-    recipe = recipes.make(name, task)
-    of_labels, of_rest, of_all = recipe.stages[-3:]
-    x, labels = of_labels().data(task.train)
-    assert len(x) == len(labels) == 100
-    assert labels.min() == 0
-    assert not any(w.requires_grad for w in of_rest().objective.pair.classifier.parameters())
-    assert all(w.requires_grad for w in of_all().objective.svi.pair.parameters())
-
-
-@pytest.mark.parametrize("name", NAMES)
 def test_labels_of_which_some_are_missing_are_taken_as_they_are_and_repeated(name):
     task = recipes.load("digits")
     labels = torch.where(torch.arange(len(task.train)) < 20, task.train.labels, -1)
