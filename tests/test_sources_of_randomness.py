@@ -35,6 +35,9 @@ def fitted(**source):
     return module.encoder.net.last.weight.detach()
 
 
+ANNEALED = {"temperatures": 2, "chains": 2, "leapfrog_steps": 1}
+
+
 def normal(n, seed):
     return torch.randn(n, 2, generator=torch.Generator().manual_seed(seed))
 
@@ -58,6 +61,11 @@ CALLS = {
     ),
     "log_likelihoods": lambda **s: evaluation.log_likelihoods(VAE, X, particles=3, **s),
     "log_likelihood": lambda **s: torch.tensor(evaluation.log_likelihood(VAE, X, particles=3, **s).value),
+    "annealed": lambda **s: evaluation.annealed_log_likelihood(VAE, X, **ANNEALED, **s).values,
+    "bracketed": lambda **s: evaluation.bracketed_log_likelihood(VAE, 3, **ANNEALED, **s).upper.values,
+    "inference_gaps": lambda **s: torch.tensor(
+        evaluation.inference_gaps(VAE, X, **ANNEALED, steps=3, **s).local.value
+    ),
     "active_units": lambda **s: torch.tensor(  # of one site from its means, whatever the seed
         float(evaluation.active_units(VAE, X, draws=3, **s)["variance"].iloc[0])
     ),

@@ -27,7 +27,7 @@ from probgen.core import (
 )
 from probgen.core.supports import Supported
 from probgen.data import source
-from probgen.evaluation.likelihood.bridge import Bridge, Moves, bridge_of, tuned
+from probgen.evaluation.likelihood.bridge import Bridge, Moves, bridge_of, check_together, tuned
 from probgen.evaluation.likelihood.importance import (
     ELEMENTS,
     batches_in_order,
@@ -114,7 +114,8 @@ def annealed_log_likelihood(
 
     Raises:
         ValueError: for discrete latent sites, a guide to start from that is a point (Delta) or has another
-            support than the prior, and a log p(x) that is not finite, as for x outside the support.
+            support than the prior, networks that take no codes of that shape, and a log p(x) that is not
+            finite, as for x outside the support.
 
     Source: Neal (2001), Annealed importance sampling; Wu, Burda, Salakhutdinov and Grosse (2017), On the
     quantitative analysis of decoder-based generative models.
@@ -229,6 +230,7 @@ def _prepared(pair: Pair, batch: tuple[Tensor, ...], path: _Path) -> tuple[Bridg
     refuse_discrete(pair, batch)
     with whole_numbers(batch[0], "x"):
         density = pair.posterior(*batch)
+        check_together(density)
         bridge = bridge_of(pair, density, batch, path.start)
         pilots = _starts(pair, density, batch, path.start, SPREAD)
         return bridge, tuned(bridge, pilots, PILOTS, path.powers, path.leapfrog_steps)

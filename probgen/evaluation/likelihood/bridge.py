@@ -162,6 +162,21 @@ def bridge_of(pair: Pair, density: PairDensity, batch: tuple[Tensor, ...], start
     return Bridge(density, log_prob)
 
 
+def check_together(density: PairDensity) -> None:
+    """Raise unless the log-density of one chain, (n, dim), is that which it has among others."""
+    words = "networks of the model should take codes of shape (chains, n, ...) and map each by itself but "
+    shape = (3, *density.batch_shape, density.dim)
+    with seeded(0):
+        positions = torch.randn(shape, dtype=density.dtype, device=density.device)
+    alone, tolerance = density.unconstrained_log_prob(positions[0]), torch.finfo(density.dtype).eps ** (2 / 3)
+    try:
+        among = density.unconstrained_log_prob(positions)[0]
+    except RuntimeError as error:
+        raise ValueError(f"{words}fail: {str(error).splitlines()[0]}") from error
+    if not torch.allclose(among, alone, rtol=tolerance, atol=tolerance, equal_nan=True):
+        raise ValueError(f"{words}give others there: do they take dimension 0 for the rows?")
+
+
 def _check_supports(model: Mapping[str, Any], guide: Mapping[str, Any]) -> None:
     for name, site in guide.items():
         p, q = support_of(model[name]["fn"]), support_of(site["fn"])

@@ -213,6 +213,21 @@ def classes():
     return Discrete()
 
 
+class Across(torch.nn.Module):
+    """A decoder whose net looks along dimension 0."""
+
+    def __init__(self, look):
+        super().__init__()
+        self.look = look
+
+    def forward(self, z):
+        return dist.Normal(self.look(z), 1.0).to_event(1)
+
+
+def looking(look):
+    return models.VAE(nets.NormalHead(nets.MLP(1, 1)), Across(look))
+
+
 POINT = models.VAE(nets.PointHead(nets.MLP(1, 2)), nets.NormalHead(nets.MLP(2, 1)))
 ONE = torch.ones(2, 1)
 
@@ -229,6 +244,14 @@ ONE = torch.ones(2, 1)
         (
             lambda: annealed_log_likelihood(OnHalfLine(), ONE, start="guide"),
             "'z' should have the support of the prior",
+        ),
+        (
+            lambda: annealed_log_likelihood(looking(lambda z: z - z.mean(0)), ONE),
+            "map each by itself but give others there",
+        ),
+        (
+            lambda: annealed_log_likelihood(looking(lambda z: z.reshape(2, 1)), ONE),
+            "map each by itself but fail: shape",
         ),
         (lambda: annealed_log_likelihood(POINT, ONE, start="post"), "start should be 'prior' or 'guide'"),
         (lambda: annealed_log_likelihood(POINT, ONE, temperatures=0), "temperatures should be at least 1"),
