@@ -60,8 +60,8 @@ def rows_of(vae: models.VAE, x: torch.Tensor) -> dict[str, Callable[[], str]]:
         values = f"{found.lower.value:.2f} to {found.upper.value:.2f}"
         return f"{values}, apart {found.gap.value:.3f} ± {found.gap.stderr:.3f} | "
 
-    def gaps() -> str:
-        found = evaluation.inference_gaps(vae, x, steps=300, temperatures=50, seed=0)
+    def gaps(covariance: Any) -> str:
+        found = evaluation.inference_gaps(vae, x, covariance=covariance, steps=300, temperatures=50, seed=0)
         named = ("guide", "local", "refined", "evidence", "approximation", "amortisation", "refinement")
         return ", ".join(f"{k} {getattr(found, k).value:.2f}" for k in named) + " | "
 
@@ -73,14 +73,15 @@ def rows_of(vae: models.VAE, x: torch.Tensor) -> dict[str, Callable[[], str]]:
             parts[f"annealing from the {start}, T = {t}"] = lambda start=start, t=t: annealed(start, t)
     for t in LENGTHS:
         parts[f"bracket on draws of the VAE, T = {t}"] = lambda t=t: bracket(t)
-    parts["gaps"] = gaps
+    for kind in ("diagonal", "dense"):
+        parts[f"gaps, local laws {kind}"] = lambda kind=kind: gaps(kind)
     return parts
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of what was measured, to go on from")
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=2000)
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -45,7 +45,8 @@ class InferenceGaps(NamedTuple):
         local: the bound of the best normal law of each row alone.
         guide: the bound of the guide.
         refined: the bound of the guide's draws after ten Hamiltonian trajectories towards the posterior.
-        approximation: evidence − local, which a richer family of guides could win.
+        approximation: evidence − local, which a richer family of guides could win. Both are bounds from
+            below: it is negative where the annealing fell shorter than the local laws.
         amortisation: local − guide, which a better net, or steps on each row, could win. It is negative
             where the guide's family holds better laws than the normal ones.
         refinement: refined − guide, which Markov chains win.
