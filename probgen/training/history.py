@@ -65,8 +65,9 @@ class History:
             return [
                 f"Posterior collapse: all {coordinates} latent coordinates have a KL below 0.01 nats, so the "
                 "model makes no use of them. What usually cures it: annealing the KL (BetaELBO with "
-                "schedules={'elbo.beta': schedules.linear(0, 1, steps=...)}), FreeBits, a decoder that is "
-                "less powerful, a smaller learning rate, or a richer prior."
+                "schedules={'elbo.beta': schedules.linear(0, 1, steps=...)}), FreeBits, an encoder with "
+                "nets.BatchNormHead, a decoder that is less powerful, a smaller learning rate, or a richer "
+                "prior."
             ]
         if sites:
             return sites
