@@ -2,7 +2,9 @@
 
 from probgen.plots.codes import code_usage
 from probgen.plots.densities import contours, histograms
+from probgen.plots.interpolations import interpolations
 from probgen.plots.latent import latent_map, manifold
+from probgen.plots.levels import levels
 from probgen.plots.metrics import intervals
 from probgen.plots.samples import image_grid, reconstructions, scatter
 from probgen.plots.tables import correlations, table_columns
@@ -17,8 +19,10 @@ __all__ = [
     "histograms",
     "history",
     "image_grid",
+    "interpolations",
     "intervals",
     "latent_map",
+    "levels",
     "manifold",
     "reconstructions",
     "scatter",

@@ -53,7 +53,7 @@ def traversals(
     images = found if isinstance(found, Tensor) else found.mean
     labels = [f"$z_{{{i + 1}}}$" for i in shown]
     below = f"{span[0]:g} → {span[1]:g}"
-    return _rows(images, image_shape, labels, steps, below)
+    return rows_of_images(images, image_shape, labels, steps, below)
 
 
 def conditional_grid(images: Tensor, *, image_shape: tuple[int, int], contexts: Sequence[Any]) -> Figure:
@@ -72,12 +72,13 @@ def conditional_grid(images: Tensor, *, image_shape: tuple[int, int], contexts: 
         raise ValueError(
             f"images should be equally many for each of {len(contexts)} contexts but are {len(images)}"
         )
-    return _rows(images, image_shape, [str(c) for c in contexts], len(images) // len(contexts), "")
+    return rows_of_images(images, image_shape, [str(c) for c in contexts], len(images) // len(contexts), "")
 
 
-def _rows(
+def rows_of_images(
     images: Tensor, image_shape: tuple[int, int], labels: Sequence[str], columns: int, below: str
 ) -> Figure:
+    """Draw images row by row, a label beside each row and a line of text below all."""
     stack = as_images(array(images, "images"), image_shape, "images")
     low, high = float(stack.min()), float(stack.max())
     height, width = image_shape

@@ -12,7 +12,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from probgen import plots
+from probgen import models, nets, plots
 
 PIXELS = torch.arange(12 * 6, dtype=torch.float32).reshape(12, 6) / 72
 
@@ -51,6 +51,15 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     ),
     "conditional_grid": lambda: plots.conditional_grid(
         PIXELS[:6], image_shape=(2, 3), contexts=["cat", "dog"]
+    ),
+    "interpolations": lambda: plots.interpolations(
+        lambda z: z.repeat(1, 3), torch.ones(2, 2), torch.eye(2), image_shape=(2, 3), steps=3
+    ),
+    "levels": lambda: plots.levels(
+        models.VAE(nets.NormalHead(nets.MLP(6, 2)), nets.NormalHead(nets.MLP(2, 6))),
+        PIXELS[:3],
+        image_shape=(2, 3),
+        draws=2,
     ),
     "table_columns": lambda: plots.table_columns({"real": people(50), "made": people(60)}),
     "correlations": lambda: plots.correlations({"real": people(50), "made": people(60)}),
