@@ -5,7 +5,9 @@ and latent where it is missing.
 Guide: y | x ~ q(y | x), the classifier, where the class is missing; z | x, y ~ q(z | x, y).
 Loss: minus the ELBO, log p(x, y) ≥ L(x, y) where the class is known and, summed over all classes exactly,
 log p(x) ≥ Σ_y q(y | x) L(x, y) + H(q(y | x)) where it is missing. Labels teach the classifier nothing by
-it, so that ``Classification(vae)`` stands beside it with a weight, α, in an ``objectives.Sum``.
+it, so that ``Classification(vae)`` stands beside it with a weight, α, in an ``objectives.Sum``. A classifier
+that draws numbers while it learns, by dropout or ``nets.RandomAffine``, is a guide for each draw: the mean of
+their bounds is one.
 
 Source: Kingma, Rezende, Mohamed and Welling (2014), Semi-supervised learning with deep generative models, M2.
 """

@@ -23,6 +23,7 @@ from probgen.nets.joined import Joined, OneHot
 from probgen.nets.mixed_columns import MixedHead, MixedInput
 from probgen.nets.mlp import MLP
 from probgen.nets.multivariate_normal_head import MultivariateNormalHead
+from probgen.nets.random_affine import RandomAffine
 from probgen.nets.residual import ResidualConvNet, ResidualMLP, SeparableConv
 from probgen.nets.without_context import WithoutContext
 
@@ -52,6 +53,7 @@ __all__ = [
     "NormalHead",
     "OneHot",
     "PointHead",
+    "RandomAffine",
     "ResidualConvNet",
     "ResidualMLP",
     "SeparableConv",

@@ -38,7 +38,7 @@ def test_labels_of_which_some_are_missing_are_taken_as_they_are_and_repeated(nam
     task = replace(task, train=Rows(task.train.x, labels=labels))
     x, found = seen(name, task, task.train)
     assert torch.equal(found[: len(labels)], labels)
-    times = len(labels) // (5 * 20)
+    times = len(labels) // (3 * 20)
     assert torch.equal(found[len(labels) :], labels[:20].repeat(times - 1))
     if name == "m2":
         assert torch.equal(x[len(labels) :], task.train.x[:20].repeat(times - 1, 1))
