@@ -3,6 +3,7 @@
 from probgen.data.batches import Data, Indexable, batches, check_data
 from probgen.data.catalogue import Entry, fetch, listing, where
 from probgen.data.corruptions import Corrupted, GaussianNoise, Masking, Pooling, SaltAndPepper
+from probgen.data.distortions import Blur, Rotation, Scaling
 from probgen.data.files import digest_of, suggest
 from probgen.data.images import Images, digits, mnist
 from probgen.data.kidiq import kidiq
@@ -20,6 +21,7 @@ from probgen.data.targets import TARGETS, Target, target
 __all__ = [
     "TARGETS",
     "Binarised",
+    "Blur",
     "Corrupted",
     "DSprites",
     "Data",
@@ -35,7 +37,9 @@ __all__ = [
     "PartlyHidden",
     "Pooling",
     "Ragged",
+    "Rotation",
     "SaltAndPepper",
+    "Scaling",
     "Sequences",
     "Source",
     "Sprites",

@@ -89,8 +89,7 @@ class Pooling:
 
     def __init__(self, image_shape: Sequence[int], factor: int) -> None:
         factor = check_count("factor", factor, least=2)
-        if len(image_shape) not in (2, 3) or min(image_shape) < 1:
-            raise ValueError(f"image_shape should be (H, W) or (C, H, W) but got {tuple(image_shape)}")
+        self.image_shape = with_channels(image_shape)
         self.factor = factor
         *channels, height, width = image_shape
         if height % factor or width % factor:
@@ -102,7 +101,6 @@ class Pooling:
                 f"pictures of {height} x {width} pixels cannot be made smaller by {factor}: {by}, or crop "
                 f"them to {near}"
             )
-        self.image_shape = (channels[0] if channels else 1, height, width)
         self.small_shape = (*channels, height // factor, width // factor)
         """The shape of a picture after it, as ``image_shape`` was given."""
 
@@ -112,13 +110,7 @@ class Pooling:
         return math.prod(self.small_shape)
 
     def __call__(self, x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-        _check_real(x)
-        if x.shape[-1] != math.prod(self.image_shape):
-            raise ValueError(
-                f"x should be flat pictures of {math.prod(self.image_shape)} pixels but has shape "
-                f"{tuple(x.shape)}"
-            )
-        small = avg_pool2d(x.reshape(-1, *self.image_shape), self.factor)
+        small = avg_pool2d(pictures_of(x, self.image_shape), self.factor)
         return small.reshape(*x.shape[:-1], self.size)
 
 
@@ -163,6 +155,24 @@ class Corrupted:
                 f"x should give one tensor for a tensor of indices but gave a {type(clean).__name__}"
             )
         return self.corruption(clean), clean
+
+
+def with_channels(image_shape: Sequence[int]) -> tuple[int, int, int]:
+    """Return the shape of a picture as (C, H, W), C = 1 where it has none."""
+    if len(image_shape) not in (2, 3) or min(image_shape) < 1:
+        raise ValueError(f"image_shape should be (H, W) or (C, H, W) but got {tuple(image_shape)}")
+    *channels, height, width = image_shape
+    return (channels[0] if channels else 1, height, width)
+
+
+def pictures_of(x: Tensor, image_shape: tuple[int, int, int]) -> Tensor:
+    """Return flat pictures as (n, C, H, W), after checking that they are some."""
+    _check_real(x)
+    if x.dim() == 0 or x.shape[-1] != math.prod(image_shape):
+        raise ValueError(
+            f"x should be flat pictures of {math.prod(image_shape)} pixels but has shape {tuple(x.shape)}"
+        )
+    return x.reshape(-1, *image_shape)
 
 
 def _probability(share: float) -> float:

@@ -1,5 +1,10 @@
-"""Judging models: metrics between samples, likelihoods, guides, calibration of a sampler, codes."""
+"""Judging models: samples, likelihoods, guides, calibration of a sampler, codes, anomalies, robustness."""
 
+from probgen.evaluation.anomaly.anomaly_scores import anomaly_scores
+from probgen.evaluation.anomaly.compression import compressed_bits
+from probgen.evaluation.anomaly.conformal import conformal_p_values, conformal_threshold
+from probgen.evaluation.anomaly.detection import Detection, detection, detection_table
+from probgen.evaluation.anomaly.regret import likelihood_regret
 from probgen.evaluation.codes.clustering import Clustering, clustering, clustering_accuracy
 from probgen.evaluation.codes.disentanglement.beta_vae_score import beta_vae_score
 from probgen.evaluation.codes.disentanglement.dci import DCI, dci
@@ -12,7 +17,7 @@ from probgen.evaluation.codes.disentanglement.mutual_information_gap import (
 )
 from probgen.evaluation.codes.disentanglement.separated_attributes import SeparatedAttributes, sap_score
 from probgen.evaluation.codes.embedding import embedding
-from probgen.evaluation.codes.encoded import encoded
+from probgen.evaluation.codes.encoded import encoded, reconstructed
 from probgen.evaluation.codes.identifiability import (
     ChanceLevel,
     MeanCorrelation,
@@ -20,6 +25,7 @@ from probgen.evaluation.codes.identifiability import (
     mean_correlation,
 )
 from probgen.evaluation.codes.input_use import InputUse, input_use
+from probgen.evaluation.codes.robustness import distortions, robustness
 from probgen.evaluation.codes.transfer import principal_components, transfer
 from probgen.evaluation.codes.usage import CodeUsage, code_usage
 from probgen.evaluation.draws.classifier_test import C2ST, classifier_two_sample
@@ -60,6 +66,7 @@ __all__ = [
     "Clustering",
     "CodeUsage",
     "DensityCoverage",
+    "Detection",
     "FactorVAEScore",
     "GuideAgainstChains",
     "InferenceGaps",
@@ -73,6 +80,7 @@ __all__ = [
     "SeparatedAttributes",
     "active_units",
     "annealed_log_likelihood",
+    "anomaly_scores",
     "beta_vae_score",
     "binned_mutual_information_gap",
     "bits_per_dimension",
@@ -82,8 +90,14 @@ __all__ = [
     "clustering",
     "clustering_accuracy",
     "code_usage",
+    "compressed_bits",
+    "conformal_p_values",
+    "conformal_threshold",
     "dci",
     "density_coverage",
+    "detection",
+    "detection_table",
+    "distortions",
     "embedding",
     "encoded",
     "factor_vae_score",
@@ -92,6 +106,7 @@ __all__ = [
     "inference_gaps",
     "infomec",
     "input_use",
+    "likelihood_regret",
     "log_likelihood",
     "log_likelihoods",
     "mean_correlation",
@@ -101,6 +116,8 @@ __all__ = [
     "parzen_log_likelihood",
     "precision_recall",
     "principal_components",
+    "reconstructed",
+    "robustness",
     "sap_score",
     "simulation_based_calibration",
     "transfer",

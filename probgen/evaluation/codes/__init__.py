@@ -1,1 +1,1 @@
-"""Judges of codes: clusters, transfer, pictures, disentanglement, known factors or sources."""
+"""Judges of codes: clusters, transfer, pictures, disentanglement, known factors or sources, robustness."""

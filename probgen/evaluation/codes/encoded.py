@@ -1,7 +1,8 @@
-"""The codes of data, batch by batch: what all that judges codes takes."""
+"""The codes of data, and what is decoded of them, batch by batch: what all that judges codes takes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -37,6 +38,40 @@ def encoded(
     >>> encoded(vae, torch.randn(50, 3)).shape
     torch.Size([50, 2])
     """
+    codes = []
+    with seeded(seed_of(seed, generator, default=0)):
+        for rows in _batches(model, x, context, batch_size):
+            law = model.encode(*rows)
+            codes.append((law.sample() if draw else law.mean).flatten(1))
+    return torch.cat(codes)
+
+
+@torch.no_grad()
+def reconstructed(model: Coded, x: Any, *context: Any, batch_size: int = 1024) -> Tensor:
+    r"""Return what the decoder makes of the code of each row of x, the mean of its law, shape (n, \*event).
+
+    The code is the mean of the encoder's law.
+
+    Args:
+        model, x, context, batch_size: as of :func:`encoded`.
+
+    Raises:
+        TypeError: for a model without ``encode`` and ``decode``.
+
+    >>> from probgen import models, nets
+    >>> vae = models.VAE(nets.NormalHead(nets.MLP(3, 2)), nets.NormalHead(nets.MLP(2, 3)))
+    >>> reconstructed(vae, torch.randn(50, 3)).shape
+    torch.Size([50, 3])
+    """
+    parts = [
+        model.decode(model.encode(*rows).mean, *rows[1:]).mean
+        for rows in _batches(model, x, context, batch_size)
+    ]
+    return torch.cat(parts)
+
+
+def _batches(model: Coded, x: Any, context: tuple[Any, ...], batch_size: int) -> Iterator[tuple[Tensor, ...]]:
+    """Yield rows of x and of what else a model is given, after checking that they fit."""
     if not isinstance(model, Coded):
         raise TypeError(f"model should have encode and decode but is {type(model).__name__}")
     batch_size = check_count("batch_size", batch_size)
@@ -46,12 +81,8 @@ def encoded(
     for place, part in enumerate(parts[1:], 1):
         if len(part) != rows:
             raise ValueError(f"context {place} should have {rows} rows, as x has, but has {len(part)}")
-    codes = []
-    with seeded(seed_of(seed, generator, default=0)):
-        for start in range(0, rows, batch_size):
-            law = model.encode(*(part[start : start + batch_size] for part in parts))
-            codes.append((law.sample() if draw else law.mean).flatten(1))
-    return torch.cat(codes)
+    for start in range(0, rows, batch_size):
+        yield tuple(part[start : start + batch_size] for part in parts)
 
 
 def _named(x: Any, context: tuple[Any, ...]) -> list[tuple[Any, str]]:

@@ -116,13 +116,19 @@ def principal_components(x: Any, test: Any, size: int) -> tuple[Tensor, Tensor]:
     """
     train, held_out = (tensor_of(part, name) for part, name in ((x, "x"), (test, "test")))
     train, held_out = train.flatten(1).double(), held_out.flatten(1).double()
-    size = check_count("size", size)
-    if size > min(train.shape):
-        raise ValueError(f"size should be at most {min(train.shape)} for x of shape {tuple(x.shape)}: {size}")
-    centre = train.mean(0)
-    # Of rows by the million the covariance is small where the rows are not; eigenvalues come from the least.
-    axes = torch.linalg.eigh((train - centre).T @ (train - centre)).eigenvectors.flip(1)[:, :size]
+    centre, axes = principal_axes(train, size)
     return (train - centre) @ axes, (held_out - centre) @ axes
+
+
+def principal_axes(x: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Return the mean (d) of rows and the directions (d, size) in which they vary most, of length 1."""
+    size = check_count("size", size)
+    if size > min(x.shape):
+        raise ValueError(f"size should be at most {min(x.shape)} for x of shape {tuple(x.shape)}: {size}")
+    centre = x.mean(0)
+    # Of rows by the million the covariance is small where the rows are not; eigenvalues come from the least.
+    axes = torch.linalg.eigh((x - centre).T @ (x - centre)).eigenvectors.flip(1)[:, :size]
+    return centre, axes
 
 
 def _scaled(train: Any, test: Any, name: str) -> tuple[Array, Array]:

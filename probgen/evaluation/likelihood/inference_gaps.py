@@ -121,7 +121,7 @@ def inference_gaps(
         )
         with in_evaluation(pair):
             bounds = [
-                torch.stack(_bounds(pair, batch, dense=covariance == "dense", steps=steps))
+                torch.stack(bounds_of_rows(pair, batch, dense=covariance == "dense", steps=steps))
                 for batch in batches_in_order(pair, data, DRAWS)
             ]
     guide, local = torch.cat(bounds, 1)
@@ -132,7 +132,9 @@ def inference_gaps(
     )
 
 
-def _bounds(pair: Pair, batch: tuple[Tensor, ...], *, dense: bool, steps: int) -> tuple[Tensor, Tensor]:
+def bounds_of_rows(
+    pair: Pair, batch: tuple[Tensor, ...], *, dense: bool, steps: int
+) -> tuple[Tensor, Tensor]:
     """Return the bounds of the guide and of the local laws for each row, shape (n,), in float64."""
     refuse_discrete(pair, batch)
     density = pair.posterior(*batch)

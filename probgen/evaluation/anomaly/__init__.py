@@ -1,0 +1,1 @@
+"""Anomalies: scores of data, how well they detect, thresholds with a known false-alarm rate."""
