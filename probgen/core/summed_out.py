@@ -91,10 +91,12 @@ def unmasked(law: Any) -> Any:
 def tied_to(names: Collection[str], sites: Mapping[str, Any]) -> list[str]:
     """Return, in their order, those sites whose log-probability depends on the enumerated sites named."""
     dims = [enumerated_dim(sites[name]) for name in names]
+    # Of how many values: where of one, dependence shows in that there is a dimension at all.
+    sizes = {dim: sites[name]["value"].shape[dim] for name, dim in zip(names, dims, strict=True) if dim}
 
     def depends(x: Any) -> bool:
         shape = getattr(x, "batch_shape", getattr(x, "shape", ()))
-        return any(dim is not None and len(shape) >= -dim and shape[dim] > 1 for dim in dims)
+        return any(len(shape) >= -dim and shape[dim] == size for dim, size in sizes.items())
 
     return [
         name

@@ -36,7 +36,7 @@ def observed(y: Tensor) -> Tensor:
     >>> observed(torch.tensor([2, -1, 0])).tolist()
     [True, False, True]
     """
-    return ~y.isnan() if y.is_floating_point() else y != -1
+    return ~y.isnan() if y.is_floating_point() else y.long() != -1  # of bytes no 255 is meant by it
 
 
 def filled(y: Tensor) -> Tensor:
@@ -65,6 +65,7 @@ def few_labels(
     [-1, -1, 0, 1]
     """
     each = check_count("each", each)
+    labels = labels.long()
     known = labels[observed(labels)]
     source = source_of(generator, seed, "cpu")
     few = torch.full_like(labels, -1)

@@ -60,10 +60,11 @@ class ICAVAE(Pair):
     def __init__(self, vae: VAE, *, rows: int = 1000) -> None:
         super().__init__()
         size: Any = vae.encoder.outputs
+        like = next(vae.parameters())
         self.vae = vae
-        self.prior = SmoothedMarginals(torch.randn(rows, size))
-        self.register_buffer("centre", torch.zeros(size))
-        self.register_buffer("unmixing", torch.eye(size))
+        self.prior = SmoothedMarginals(torch.randn(rows, size).to(like))
+        self.register_buffer("centre", torch.zeros(size).to(like))
+        self.register_buffer("unmixing", torch.eye(size).to(like))
 
     def model(self, x: Tensor | None = None, *context: Tensor, n: int = 1) -> Tensor:
         """Draw components, each by itself, then x from the decoder of their mixture."""
@@ -91,7 +92,8 @@ class ICAVAE(Pair):
         The log says where it has not converged: components then have no meaning of their own.
 
         Raises:
-            ValueError: for fewer rows of x than the sample has, and a coordinate of codes that does not vary.
+            ValueError: for fewer rows of x than the sample has, and a coordinate of codes that does not vary
+                by itself.
         """
         from sklearn.decomposition import FastICA
         from sklearn.exceptions import ConvergenceWarning
@@ -107,6 +109,9 @@ class ICAVAE(Pair):
             raise ValueError(
                 f"each coordinate of the code should vary but coordinate {place} is the same in all rows"
             )
+        spread = torch.linalg.svdvals((z - z.mean(0)) / z.std(0))
+        if spread[-1] <= 10 * torch.finfo(self.centre.dtype).eps * spread[0]:
+            raise ValueError("each coordinate of the code should vary by itself but one follows from others")
         some = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))[:ROWS]
         found = FastICA(max_iter=ITERATIONS, random_state=seed % 2**32)
         with warnings.catch_warnings(record=True) as said:
@@ -137,6 +142,8 @@ class ICAVAE(Pair):
 
     def _unmixed(self, law: Distribution) -> dist.TorchDistribution:
         """Return the law of s = W (z − c), from a factor of its covariance W diag(σ²) Wᵀ by QR."""
+        if not isinstance(getattr(law, "base_dist", None), torch.distributions.Normal):
+            raise TypeError(f"the encoder should be normal in each coordinate but is a {type(law).__name__}")
         mean = (law.mean - self.centre) @ self.unmixing.T
         r = torch.linalg.qr((self.unmixing * law.stddev.unsqueeze(-2)).mT).R
         positive = r * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-1)

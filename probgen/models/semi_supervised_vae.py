@@ -26,6 +26,7 @@ from probgen.core import Pair, evaluating
 from probgen.data import filled, observed
 from probgen.data.missing import check_labels
 from probgen.nets import OneHot
+from probgen.nets.checks import classes_of
 from probgen.priors import Given, StandardNormal
 
 
@@ -80,7 +81,7 @@ class SemiSupervisedVAE(Pair):
             if size is None and prior is None:
                 raise TypeError(f"prior should be given, as {type(encoder).__name__} has no size ``outputs``")
             prior = StandardNormal(size) if prior is None else Given(prior, dim=size)
-        classes: Any = classifier.outputs
+        classes = classes_of(classifier)
         shares = torch.ones(classes) / classes if shares is None else shares
         if shares.shape != (classes,) or not bool((shares > 0).all()) or abs(float(shares.sum()) - 1) > 1e-5:
             raise ValueError(
@@ -142,6 +143,6 @@ class SemiSupervisedVAE(Pair):
     def _mixture(self, log_weights: Tensor, laws: Any, y: Tensor | None = None) -> Distribution:
         """Return the mixture of the laws of all classes; of a known class its own is the only one."""
         if y is not None:
-            check_labels(y, len(log_weights))
+            check_labels(y, log_weights.shape[-2])
             log_weights = torch.where(observed(y)[:, None], self.one_hot(y).log(), log_weights)
         return dist.MixtureSameFamily(dist.Categorical(logits=log_weights), laws)

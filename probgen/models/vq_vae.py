@@ -84,7 +84,7 @@ class VQVAE(Pair):
         """Draw codes from the prior, then x from the decoder at their atoms."""
         with pyro.plate("data", n if x is None else len(x)):
             z = pyro.sample("z", self._of_codes(self.prior(*context)))
-            return pyro.sample("x", self.decoder(self.codebook.embed(z).flatten(-2), *context), obs=x)
+            return pyro.sample("x", self.decoder(self.codebook.embed(z.long()).flatten(-2), *context), obs=x)
 
     def guide(self, x: Tensor | None = None, *context: Tensor, n: int = 1) -> Tensor:
         """Take the codes of x."""
@@ -120,8 +120,9 @@ class VQVAE(Pair):
         each: Any = law.support
         while hasattr(each, "base_constraint"):
             each = each.base_constraint
-        upper = getattr(each, "upper_bound", None)
-        size = "no" if not each.is_discrete else "unboundedly many" if upper is None else int(upper) + 1
+        upper = getattr(each, "upper_bound", None)  # of some laws a number for each code
+        known = None if upper is None else int(torch.as_tensor(upper).max()) + 1
+        size = "no" if not each.is_discrete else "no known number of" if known is None else known
         if law.event_shape != (self.steps,) or size != self.size:
             raise ValueError(
                 f"prior should be a law of {self.steps} codes below {self.size} but has event shape "

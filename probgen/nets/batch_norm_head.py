@@ -20,9 +20,10 @@ class BatchNormHead(Head):
 
     .. math:: \tfrac12 \sum_j [γ² + b_j² + E(σ_j² - 1 - \log σ_j²)] ≥ d γ² / 2,
 
-    whatever the net does: a posterior that all data share is out of its reach. In evaluation mode the mean
-    and variance of m_j are running averages of those of the batches, and a law depends on its own context
-    alone; the bound then holds as far as these averages are those of the data.
+    whatever the net does as long as each m_j varies over the batch, if ever so little: a posterior that all
+    data share is out of its reach, but where its m_j are equal to the last digit. In evaluation mode the
+    mean and variance of m_j are running averages of those of the batches, and a law depends on its own
+    context alone; the bound then holds as far as these averages are those of the data.
 
     Args:
         net: with ``widen`` or with 2d outputs; its second block gives the scale, as of ``NormalHead``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -29,6 +30,17 @@ def check_unshared(found: int, built: int) -> None:
         raise ValueError(
             f"a net should serve one head, but its last layer was already widened from {built} to {found}"
         )
+
+
+def classes_of(classifier: Any) -> int:
+    """Return the number of classes that a classifier tells; raise TypeError where it does not."""
+    classes = getattr(classifier, "outputs", None)
+    if not isinstance(classes, int):
+        raise TypeError(
+            "classifier should tell its number of classes, a size ``outputs``, as a nets.ClassHead does, but "
+            f"{type(classifier).__name__} has none"
+        )
+    return classes
 
 
 def channels_first(shape: Sequence[int], *, name: str = "image_shape") -> tuple[int, int, int]:

@@ -130,7 +130,7 @@ class Codebook(nn.Module):
             return
         any_fell = self.fallen.sum() > 0
         # N ← N + (1 − γ)(n − N), and e ← m / N, that is e + (1 − γ)(s − n e) / N.
-        self.use.lerp_(self.fallen, any_fell * (1 - self.decay))
+        self.use.lerp_(self.fallen, any_fell.to(self.use) * (1 - self.decay))
         share = torch.where(self.fallen > 0, (1 - self.decay) / self.use, 0.0)
         self.atoms.add_(share[:, None] * (self.sums - self.fallen[:, None] * self.atoms))
         # What is hardly used goes elsewhere, and counts as used like the mean, to have time to be found.

@@ -9,6 +9,8 @@ from pyro.distributions import Independent, TorchDistribution
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
+from probgen.nets.mixed_columns import MixedColumns
+
 
 class Completed(TorchDistribution):
     r"""The law of x of which some coordinates are known: these are as they are, the others of a given law.
@@ -18,11 +20,19 @@ class Completed(TorchDistribution):
     Args:
         law: of independent coordinates, (\*batch, d): an ``Independent``, or a law of mixed columns.
         known: NaN where a coordinate is not known; broadcast with (\*batch, d).
+
+    Raises:
+        TypeError: for another law, of whose coordinates some would have to be drawn given the others.
     """
 
     arg_constraints = {}  # noqa: RUF012
 
     def __init__(self, law: Any, known: Tensor, *, validate_args: bool | None = None) -> None:
+        if not isinstance(law, Independent | MixedColumns) or len(law.event_shape) != 1:
+            raise TypeError(
+                "law should be one of independent coordinates, of event shape (d,), to be completed, but is "
+                f"a {type(law).__name__}"
+            )
         self.law = law
         self.known = known.expand(*law.batch_shape, *law.event_shape)
         super().__init__(law.batch_shape, law.event_shape, validate_args=validate_args)

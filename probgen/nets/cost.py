@@ -14,6 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from probgen.core import evaluating
 from probgen.nets.checks import channels_first
 
+PICTURES = 32
+"""At which a receptive field is measured: all pixels that a maximum depends on are largest in one of them."""
+
 
 class Cost(NamedTuple):
     """What a network costs and how far it sees.
@@ -32,7 +35,8 @@ def cost(net: nn.Module, image_shape: Sequence[int], out_shape: Sequence[int] | 
     r"""Count what a net of flat pictures costs, and measure its receptive field.
 
     The receptive field is the support of the gradient of one output, in a copy of the net whose parameters
-    are all positive, so that no terms cancel and no unit is dead. It ends where the picture does.
+    are all positive, so that no terms cancel and no unit is dead, at some random pictures, since a maximum
+    depends on a pixel in some pictures only. It ends where the picture does.
 
     Args:
         net: takes (n, C·H·W), returns (n, outputs).
@@ -77,7 +81,7 @@ def cost(net: nn.Module, image_shape: Sequence[int], out_shape: Sequence[int] | 
 
 def _receptive_field(net: nn.Module, shape: tuple[int, int, int], output: int) -> tuple[int, int]:
     """Return rows and columns of the rectangle around the pixels on which an output depends."""
-    # A copy with positive weights whose sums are about 1, at a positive picture: all slopes are positive.
+    # A copy with positive weights whose sums are about 1, at positive pictures: all slopes are positive.
     net = deepcopy(net).double().eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     for weight in net.parameters():
@@ -85,10 +89,11 @@ def _receptive_field(net: nn.Module, shape: tuple[int, int, int], output: int) -
         drawn = 0.5 + torch.rand(weight.shape, generator=generator, dtype=torch.float64)
         weight.copy_(drawn / entries)
     like = next(net.parameters(), torch.zeros((), dtype=torch.float64))
-    x = torch.ones(1, math.prod(shape), dtype=torch.float64, device=like.device, requires_grad=True)
+    x = 0.5 + torch.rand(PICTURES, math.prod(shape), generator=generator, dtype=torch.float64)
+    x = x.to(like.device).requires_grad_()
     with torch.enable_grad():
-        (slope,) = torch.autograd.grad(net(x)[0, output], x)
-    seen = (slope.reshape(shape) != 0).any(0)
+        (slope,) = torch.autograd.grad(net(x)[:, output].sum(), x)
+    seen = (slope.reshape(-1, *shape[1:]) != 0).any(0)
     return _extent(seen.any(1)), _extent(seen.any(0))
 
 

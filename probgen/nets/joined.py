@@ -31,7 +31,7 @@ class OneHot(nn.Module):
         if labels.is_floating_point():
             raise TypeError(f"labels should be integers but are {labels.dtype}")
         try:
-            return embedding(labels + 1, self.rows)
+            return embedding(labels.long() + 1, self.rows)
         except IndexError:
             bad = labels[(labels < -1) | (labels >= self.classes)]
             raise ValueError(

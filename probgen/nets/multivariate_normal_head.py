@@ -26,6 +26,7 @@ class MultivariateNormalHead(Head):
 
     Raises:
         TypeError: where neither tells d.
+        ValueError: for a net of another number of outputs.
 
     >>> from probgen.nets import MLP
     >>> law = MultivariateNormalHead(MLP(64, 3))(torch.zeros(5, 64))
@@ -42,6 +43,13 @@ class MultivariateNormalHead(Head):
 
     def forward(self, *context: Tensor) -> dist.MultivariateNormal:
         blocks = self.blocks(*context)
+        numbers, size = blocks.shape[-2:]
+        if numbers != size + 1:
+            dim = numbers - 1
+            raise ValueError(
+                f"{type(self).__name__} needs {dim} x {numbers} numbers for a law of {dim} coordinates, but "
+                f"its net returned {numbers * size}"
+            )
         mean, rows = blocks[..., 0, :], blocks[..., 1:, :]
         scale = log_scale(rows.diagonal(dim1=-2, dim2=-1)).exp()
         identity = torch.eye(rows.shape[-1], dtype=rows.dtype, device=rows.device)

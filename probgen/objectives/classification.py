@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor, nn
 
 from probgen.core import Objective, Terms
 from probgen.data.missing import check_labels
 from probgen.nets import OneHot
+from probgen.nets.checks import classes_of
 
 
 class Classification(Objective):
@@ -40,8 +40,7 @@ class Classification(Objective):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.classifier = model.get_submodule("classifier")
-        classes: Any = self.classifier.outputs
-        self.one_hot = OneHot(classes)
+        self.one_hot = OneHot(classes_of(self.classifier))
 
     def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
         """Return the loss and its term."""

@@ -34,7 +34,8 @@ class Exemplar(nn.Module):
         subset: how many are drawn in training, at least 2; all of them where there are no more.
 
     Raises:
-        ValueError: for fewer than two data, a smaller subset, and an index that is not a whole number a row.
+        ValueError: for fewer than two data, a smaller subset, and an index that is not a whole number a row,
+            or no row of the data.
 
     Source: Norouzi, Fleet and Norouzi (2020), Exemplar VAE.
 
@@ -45,6 +46,7 @@ class Exemplar(nn.Module):
     """
 
     data: Tensor
+    places: Tensor
 
     def __init__(self, encoder: nn.Module, data: Tensor, *, subset: int = 1000) -> None:
         super().__init__()
@@ -54,6 +56,7 @@ class Exemplar(nn.Module):
         self.subset = min(check_count("subset", subset, least=2), len(data))
         self.log_scale = nn.Parameter(torch.zeros((), dtype=data.dtype, device=data.device))
         self.register_buffer("data", data.detach(), persistent=False)
+        self.register_buffer("places", torch.arange(-1, len(data), device=data.device), persistent=False)
 
     def forward(self, index: Tensor | None = None) -> ManyNormals:
         """Return the mixture; with an index of each row, (n,), one law a row, that datum left out."""
@@ -74,4 +77,11 @@ class Exemplar(nn.Module):
                 f"index should be whole numbers, one for each row, but is {index.dtype} of shape "
                 f"{tuple(index.shape)}"
             )
-        return index
+        try:
+            return self.places.index_select(0, index.long() + 1)
+        except IndexError:
+            bad = index[(index < -1) | (index >= len(self.data))]
+            raise ValueError(
+                f"index should be 0 to {len(self.data) - 1}, a row of the data, or -1 for none, but holds "
+                f"{int(bad[0])}"
+            ) from None

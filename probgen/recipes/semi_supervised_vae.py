@@ -162,6 +162,11 @@ def _with_labels(rows: Rows, task: Task) -> tuple[Rows, Tensor]:
     if rows is not task.train:
         return rows, torch.full_like(rows.labels, -1)
     some = bool((rows.labels < 0).any())
+    if not some and (least := int(rows.labels.unique(return_counts=True)[1].min())) < EACH:
+        raise ValueError(
+            f"of {task.name!r}, all of whose rows have a label, {EACH} of each class are seen, but a class "
+            f"has {least} rows: leave out labels yourself, and all that are left are seen"
+        )
     labels = rows.labels if some else data.few_labels(rows.labels, each=EACH, seed=0)
     known = (labels >= 0).nonzero()[:, 0]
     times = max(1, len(labels) // (ROWS * len(known)))

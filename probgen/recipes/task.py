@@ -128,12 +128,12 @@ class Task:
         return self.train.x.shape[1]
 
     def classes(self, recipe: str, *, missing: bool = False) -> int:
-        """Return the number of classes; ``missing`` says whether the recipe learns where some have no label.
+        """Return the number of classes of all rows; ``missing``: the recipe learns where some have no label.
 
         Raises ValueError where there are no labels that suit the recipe.
         """
         labels = self.train.labels
-        if labels is None:
+        if labels is None or not bool((labels >= 0).any()):
             raise ValueError(f"the recipe {recipe!r} needs labels but {self.name!r} has none")
         without = int((labels < 0).sum())
         if without and not missing:
@@ -141,7 +141,8 @@ class Task:
                 f"the recipe {recipe!r} needs a label of each row but {without} of {self.name!r} have none: "
                 "'m2' learns from few"
             )
-        return int(labels.max()) + 1
+        everywhere = (rows.labels for rows in (self.train, self.held_out, self.test) if rows is not None)
+        return max(int(some.max()) for some in everywhere if some is not None) + 1
 
     @property
     def missing(self) -> bool:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from probgen.data import few_labels
+from probgen.data import few_labels, observed
 
 
 def test_so_many_of_each_class_are_kept(device):
@@ -23,6 +23,13 @@ def test_every_row_is_as_likely_to_be_kept():
     labels = torch.zeros(10, dtype=torch.int64)
     kept = sum((few_labels(labels, each=2, seed=seed) == 0).int() for seed in range(2000))
     assert (kept - 400).abs().max() < 5 * (2000 * 0.2 * 0.8) ** 0.5
+
+
+def test_bytes_have_no_missing_label_but_few_of_them_have():
+    labels = torch.tensor([0, 255, 0, 255], dtype=torch.uint8)
+    assert observed(labels).all()
+    few = few_labels(labels, each=1, seed=0)
+    assert sorted(few.tolist()) == [-1, -1, 0, 255]
 
 
 def test_a_class_of_fewer_is_said():

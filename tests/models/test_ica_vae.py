@@ -11,6 +11,7 @@ from scipy.stats import kstest
 from torch import nn
 
 import probgen as pg
+from probgen import nets
 from probgen.evaluation import chance_correlation, mean_correlation
 from probgen.models import ICAVAE, VAE
 from probgen.objectives import MaximumLikelihood
@@ -119,6 +120,24 @@ def test_bad_input_is_named(device, caplog):
         ValueError, match="each coordinate of the code should vary but coordinate 1 is the same"
     ):
         model.fit_components(x)
+
+
+def test_codes_of_which_one_follows_from_others_and_laws_that_are_not_normal_are_refused(device):
+    model, _, x = turned("uniform", device)
+    with torch.no_grad():
+        model.vae.encoder.turn[1] = 2 * model.vae.encoder.turn[0]
+    with pytest.raises(ValueError, match="each coordinate of the code should vary by itself but one follows"):
+        model.fit_components(x)
+    vae = VAE(nets.MultivariateNormalHead(nets.MLP(4, 2)), nets.NormalHead(nets.MLP(2, 4)))
+    with pytest.raises(TypeError, match="normal in each coordinate but is a MultivariateNormal"):
+        ICAVAE(vae, rows=9).encode(torch.zeros(3, 4))
+
+
+def test_it_takes_the_dtype_of_its_vae(device):
+    vae = VAE(nets.NormalHead(nets.MLP(4, 2)), nets.NormalHead(nets.MLP(2, 4))).double().to(device)
+    model, x = ICAVAE(vae, rows=9), torch.randn(20, 4, dtype=torch.float64, device=device)
+    model.fit_components(x)
+    assert model.sample(3).dtype == model.encode(x).mean.dtype == torch.float64
 
 
 def test_it_says_where_fastica_has_not_converged(device, caplog, monkeypatch):

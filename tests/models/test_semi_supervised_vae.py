@@ -329,3 +329,25 @@ def test_what_else_does_not_fit(device):
         SemiSupervisedVAE(pair.classifier, pair.encoder, pair.decoder, shares=torch.tensor([0.5, 0.6, 0.2]))
     with pytest.raises(ValueError, match="the guide needs x"):
         pair.guide()
+    with pytest.raises(TypeError, match=r"classifier should tell its number of classes, .* but Linear has"):
+        SemiSupervisedVAE(torch.nn.Linear(SIZE, 3), pair.encoder, pair.decoder)
+    with pytest.raises(TypeError, match=r"classifier should tell its number of classes, .* but Linear has"):
+        Classification(torch.nn.ModuleDict({"classifier": torch.nn.Linear(SIZE, 3)}))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32])
+def test_labels_of_fewer_bytes_are_those_of_int64(dtype, device):
+    pair, x = small(device).double(), torch.randn(5, SIZE, dtype=torch.float64, device=device)
+    y = torch.tensor([0, 2, 1, 1, 0], device=device)
+    for law in (lambda y: pair.encode(x, y), lambda y: pair.decode(pair.encode(x, y).mean, y)):
+        torch.testing.assert_close(law(y.to(dtype)).mean, law(y).mean)
+    torch.testing.assert_close(Classification(pair)(x, y.to(dtype))[0], Classification(pair)(x, y)[0])
+
+
+def test_many_codes_of_a_datum_are_decoded_with_its_label(device):
+    pair, z = small(device), torch.randn(4, 5, 2, device=device)
+    y = torch.tensor([0, -1, 1, 2, -1], device=device)
+    many = pair.decode(z, y)
+    assert many.batch_shape == (4, 5)
+    for draws, mean in zip(z, many.mean, strict=True):
+        torch.testing.assert_close(pair.decode(draws, y).mean, mean)

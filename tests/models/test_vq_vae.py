@@ -173,7 +173,7 @@ def test_a_context_reaches_encoder_prior_and_decoder():
         (
             lambda: model_of(lambda: dist.Poisson(torch.ones(T)).to_event(1)).sample(2),
             ValueError,
-            "prior should be a law of 2 codes below 4 but .* unboundedly many codes",
+            "prior should be a law of 2 codes below 4 but .* no known number of codes",
         ),
         (lambda: model_of().decode(torch.tensor([[0, 4]])), ValueError, "codes below 4 but has 0 to 4"),
         (lambda: model_of().decode(torch.zeros(3, T)), ValueError, "2 whole numbers a datum but is"),

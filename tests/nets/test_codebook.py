@@ -98,6 +98,16 @@ def test_atoms_are_averages_of_the_vectors_on_them_and_those_without_stay():
     assert (made.atoms[4] == 1e3).all()
 
 
+def test_averages_of_float64_are_exact_to_its_digits():
+    made = codebook(revive=0.0, decay=0.9)
+    counts = torch.zeros(5, dtype=double)
+    for step in range(5):
+        z = vectors(50, 3, seed=10 + step)
+        counts = 0.9 * counts + 0.1 * made.nearest(z).bincount(minlength=5).double()
+        stepped(made, z)
+    torch.testing.assert_close(made.use, counts, rtol=1e-14, atol=0.0)
+
+
 def test_without_memory_a_step_is_one_of_k_means():
     made = codebook(decay=0.0, revive=0.0)
     z = vectors(200, 3)

@@ -57,6 +57,12 @@ def test_data_beside_what_is_known_of_them():
     assert len(both) == 50
 
 
+def test_coordinates_that_depend_on_what_is_known_are_refused():
+    law = dist.MultivariateNormal(torch.zeros(2), torch.tensor([[1.0, 0.9], [0.9, 1.0]]))
+    with pytest.raises(TypeError, match=r"law should be one of independent coordinates.*MultivariateNormal"):
+        Completed(law.expand((1,)), torch.tensor([[1.0, NAN]]))
+
+
 def test_bad_input_is_one_sentence():
     x = torch.zeros(5, 3)
     with pytest.raises(ValueError, match=r"hidden should be bool of shape \(d,\), .* but is torch.int64"):

@@ -106,6 +106,14 @@ def test_dead_units_and_terms_that_cancel_hide_nothing():
     assert net.training
 
 
+def test_a_maximum_depends_on_all_the_pixels_that_it_is_taken_of():
+    """2 x 2 pixels, of those 3 x 3, that is 4 x 4; 3 x 3 such maxima, 2 pixels apart, 8 x 8."""
+    pooled = [nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    assert cost(Flat((1, 16, 16), *pooled), (16, 16), (8, 8)).receptive_field == (4, 4)
+    net = Flat((1, 16, 16), *pooled, nn.Conv2d(2, 1, 3, padding=1))
+    assert cost(net, (16, 16), (8, 8)).receptive_field == (8, 8)
+
+
 def test_weights_that_are_not_learned_are_no_parameters():
     net = MLP(4, 2, hidden=())
     net.last.bias.requires_grad_(False)

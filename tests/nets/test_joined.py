@@ -49,6 +49,14 @@ def test_a_conditional_vae_of_labels_learns_in_a_captured_graph(caplog):
         torch.testing.assert_close(found, torch.tensor([label, -label]).float(), atol=0.15, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32, torch.int64])
+def test_labels_of_any_whole_numbers(dtype):
+    assert torch.equal(OneHot(3)(torch.tensor([2, 0], dtype=dtype)), torch.eye(3)[[2, 0]])
+    if dtype == torch.uint8:  # 255 is no −1
+        with pytest.raises(ValueError, match=r"labels should be 0 to 2, .* but hold 255"):
+            OneHot(3)(torch.tensor([255], dtype=dtype))
+
+
 def test_what_is_wrong_is_said():
     net = Joined(MLP(7, 2), None, OneHot(3))
     x = torch.zeros(2, 4)

@@ -99,3 +99,5 @@ def test_bad_input_is_named():
     assert nets.MultivariateNormalHead(nn.Linear(3, 6), dim=2)(torch.zeros(4, 3)).event_shape == (2,)
     with pytest.raises(ValueError, match="needs 3 numbers per coordinate, but its net returned 7"):
         nets.MultivariateNormalHead(nn.Linear(3, 7), dim=2)(torch.zeros(4, 3))
+    with pytest.raises(ValueError, match=r"needs 2 x 3 numbers for a law of 2 coordinates, .* returned 9"):
+        nets.MultivariateNormalHead(nn.Linear(3, 9), dim=2)(torch.zeros(4, 3))

@@ -11,7 +11,7 @@ from pyro import poutine
 from torch import nn
 
 from probgen import Pair, sampling
-from probgen.evaluation import guide_against_chains, log_likelihood
+from probgen.evaluation import guide_against_chains, log_likelihood, log_likelihoods
 from probgen.objectives import ELBO, IWAE, SVI, BetaELBO, FreeBits, Renyi
 from tests.objectives.test_enumeration import Mixture, Nested, TwoPlates
 
@@ -249,6 +249,29 @@ def test_likelihoods_and_posteriors_sum_discrete_sites_out(guided, x):
     z = torch.randn(3, 2, 4, dtype=torch.float64, device=x.device)
     exact = pair.prior(z) + dist.Normal(z, 0.8).log_prob(x)
     torch.testing.assert_close(pair.posterior(x).log_prob(z), exact)
+
+
+@pytest.mark.parametrize("guided", [True, False])
+def test_a_site_of_one_value_adds_nothing(guided, x):
+    class One(Clusters):
+        def model(self, x=None, *context, n=1):
+            with self.data(x):
+                k = pyro.sample("k", dist.Categorical(x.new_ones(1)))
+                z = pyro.sample("z", dist.Normal(self.centre[k], 1.0))
+                return pyro.sample("x", dist.Normal(z, 0.8), obs=x)
+
+        def guide(self, x=None, *context, n=1):
+            with self.data(x):
+                if self.guided:
+                    pyro.sample("k", dist.Categorical(x.new_ones(len(x), 1)))
+                pyro.sample("z", dist.Normal((x - 1.5 * 0.64) / 1.64, math.sqrt(0.64 / 1.64)))  # p(z | x)
+
+    pair = One(guided=guided).to(x.device)
+    exact = dist.Normal(-1.5, math.sqrt(1.64)).log_prob(x)
+    torch.testing.assert_close(log_likelihoods(pair, x, particles=3, seed=0), exact)
+    z = torch.randn(3, 2, 4, dtype=torch.float64, device=x.device)
+    joint = dist.Normal(-1.5, 1.0).log_prob(z) + dist.Normal(z, 0.8).log_prob(x)
+    torch.testing.assert_close(pair.posterior(x).log_prob(z), joint.detach())
 
 
 def test_a_guide_is_held_against_chains_without_its_discrete_sites(x):

@@ -45,6 +45,12 @@ def test_it_is_the_mean_over_all_data_and_without_one_over_the_others(prior):
     torch.testing.assert_close(many, torch.stack(expected).expand(4, 7))
 
 
+@pytest.mark.parametrize("bad", [30, -2])
+def test_an_index_of_no_row_is_refused(prior, bad):
+    with pytest.raises(ValueError, match=f"index should be 0 to 29, .*, or -1 for none, but holds {bad}"):
+        prior(torch.tensor([0, bad]))
+
+
 def test_draws_leave_out_what_is_left_out(prior):
     with torch.no_grad():
         prior.log_scale.fill_(-12.0)

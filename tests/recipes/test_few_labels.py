@@ -51,6 +51,25 @@ def test_data_without_labels_are_refused(name):
         recipes.make(name, Task("bare", "images", few, few, image_shape=(8, 8), levels=2))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_class_of_few_rows_and_labels_that_are_all_missing_are_named(name):
+    task = recipes.load("digits")
+    labels = torch.where(torch.arange(len(task.train)) < 3, 11, task.train.labels)
+    rare = replace(task, train=replace(task.train, labels=labels))
+    with pytest.raises(ValueError, match="10 of each class are seen, but a class has 3 rows: leave out"):
+        seen(name, rare, rare.train)
+    none = replace(task, train=replace(task.train, labels=labels.fill_(-1)))
+    with pytest.raises(ValueError, match=f"the recipe {name!r} needs labels but 'digits' has none"):
+        recipes.make(name, none)
+
+
+def test_a_class_that_is_held_out_alone_is_counted():
+    task = recipes.load("digits").holding_out()
+    held_out = replace(task.held_out, labels=task.held_out.labels.clone())
+    held_out.labels[0] = 12
+    assert replace(task, held_out=held_out).classes("cvae") == 13
+
+
 def test_draws_of_a_class_and_of_all():
     task = recipes.load("digits")
     for name in NAMES:
