@@ -40,7 +40,7 @@ classes, the classifier learns from labels almost alone."""
 CODE, HIDDEN = 8, 128
 """Coordinates of the code beside the class, and widths of the layers that run for all classes."""
 
-OF_PICTURES, OF_CODES = Budget(6000, 112, 2e-3), Budget(4000, 240, 1e-3)
+OF_PICTURES, OF_CODES = Budget(6000, 80, 2e-3), Budget(4000, 240, 1e-3)
 
 SOURCE = "Kingma, Rezende, Mohamed and Welling (2014)"
 
