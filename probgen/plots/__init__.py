@@ -2,10 +2,12 @@
 
 from probgen.plots.codes import code_usage
 from probgen.plots.densities import contours, histograms
+from probgen.plots.detection import roc_curves, score_histograms
 from probgen.plots.interpolations import interpolations
 from probgen.plots.latent import latent_map, manifold
 from probgen.plots.levels import levels
 from probgen.plots.metrics import intervals
+from probgen.plots.robustness import robustness_curves
 from probgen.plots.samples import image_grid, reconstructions, scatter
 from probgen.plots.tables import correlations, table_columns
 from probgen.plots.training import history
@@ -25,7 +27,10 @@ __all__ = [
     "levels",
     "manifold",
     "reconstructions",
+    "robustness_curves",
+    "roc_curves",
     "scatter",
+    "score_histograms",
     "table_columns",
     "traversals",
 ]

@@ -28,6 +28,14 @@ def history_frame(values: list[float], split: str = "train", term: str = "loss")
     return pd.DataFrame({"step": range(len(values)), "split": split, "term": term, "value": values})
 
 
+def robustness_frame() -> pd.DataFrame:
+    rows = [("noise", level, codes) for level in (0.0, 0.5) for codes in ("raw", "vae")]
+    frame = pd.DataFrame(rows, columns=["distortion", "level", "codes"])
+    for name in ("accuracy", "to_clean", "to_seen"):
+        frame[name], frame[f"{name}_stderr"] = 0.5 + 0.1 * frame["level"], 0.01
+    return frame
+
+
 def people(n: int) -> pd.DataFrame:
     """Income rises with age; towns A and B in turn."""
     age = np.linspace(20, 80, n)
@@ -44,6 +52,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         image_shape=(2, 3),
     ),
     "scatter": lambda: plots.scatter({"exact": torch.randn(50, 2), "made": 3 * torch.randn(50, 2)}),
+    "roc_curves": lambda: plots.roc_curves({"a": (torch.randn(9), 1 + torch.randn(5))}, false_alarm=0.1),
+    "score_histograms": lambda: plots.score_histograms(torch.randn(9), torch.ones(3), threshold=1.5),
+    "robustness_curves": lambda: plots.robustness_curves(robustness_frame()),
     "latent_map": lambda: plots.latent_map(torch.randn(30, 2), torch.arange(30) % 10),
     "manifold": lambda: plots.manifold(PIXELS[:9], image_shape=(2, 3), k=3),
     "traversals": lambda: plots.traversals(
