@@ -30,7 +30,7 @@ from probgen.training import schedules
 from tests.benchmarks.results import cpu_seconds
 
 LATENT, HIDDEN, BATCH, RATE = 40, (300, 300), 100, 2e-3
-COMPONENTS = 500
+COMPONENTS = 100
 """Of the priors that are mixtures of the guide."""
 WARM = 0.1
 """The share of a budget in which the KL of the two-level VAE grows to its full weight."""
