@@ -12,6 +12,7 @@ from probgen.core import Density
 
 X = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
 GREY = X.sigmoid()
+LABELS = torch.arange(40) % 2
 
 
 def story(y):
@@ -65,6 +66,14 @@ CALLS = {
     "bracketed": lambda **s: evaluation.bracketed_log_likelihood(VAE, 3, **ANNEALED, **s).upper.values,
     "inference_gaps": lambda **s: torch.tensor(
         evaluation.inference_gaps(VAE, X, **ANNEALED, steps=3, **s).local.value
+    ),
+    "regret": lambda **s: evaluation.likelihood_regret(VAE, X, steps=2, **s),
+    "anomaly_scores": lambda **s: torch.tensor(
+        evaluation.anomaly_scores(VAE, X, train=X, particles=3, **s).to_numpy()
+    ),
+    "detection": lambda **s: torch.tensor(evaluation.detection(X[:, 0], X[:, 1], **s).false_alarms),
+    "robustness": lambda **s: torch.tensor(
+        evaluation.robustness({}, X, LABELS, X, LABELS, components=1, **s)["to_clean"].to_numpy()
     ),
     "active_units": lambda **s: torch.tensor(  # of one site from its means, whatever the seed
         float(evaluation.active_units(VAE, X, draws=3, **s)["variance"].iloc[0])

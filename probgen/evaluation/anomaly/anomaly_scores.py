@@ -29,6 +29,7 @@ from probgen.evaluation.likelihood.importance import (
     log_likelihoods,
     weighted_draws,
 )
+from probgen.objectives.particles import forget
 
 REGRET = "likelihood regret"
 
@@ -151,6 +152,7 @@ def negative_elbo(pair: Pair, x: Tensor, *, particles: int, seed: int) -> Tensor
     check_pair(pair)
     particles = check_count("particles", particles)
     data = source(x, name="x", dtype=weights_dtype(pair))
+    forget(pair)  # its weights may be others by now
     parts = []
     with in_evaluation(pair, seed):
         for batch in batches_in_order(pair, data, particles):

@@ -12,6 +12,7 @@ from probgen.data import source
 from probgen.evaluation.likelihood.annealed import in_evaluation
 from probgen.evaluation.likelihood.importance import batches_in_order, check_pair
 from probgen.evaluation.likelihood.inference_gaps import DRAWS, bounds_of_rows
+from probgen.objectives.particles import forget
 
 
 def likelihood_regret(
@@ -47,6 +48,7 @@ def likelihood_regret(
     data = source(
         (x, *context) if context else x, name="x", missing=takes_missing(pair), dtype=weights_dtype(pair)
     )
+    forget(pair)  # its weights may be others by now
     parts = []
     with in_evaluation(pair, seed_of(seed, generator)):
         for batch in batches_in_order(pair, data, DRAWS):
