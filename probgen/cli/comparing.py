@@ -13,8 +13,9 @@ from torch import Tensor
 from probgen import data, recipes
 from probgen.cli import classical, classical_tables
 from probgen.compare import Comparison, Fitted, Method, compare
+from probgen.compare.metrics import select
 from probgen.core import Coded, Pair
-from probgen.evaluation import log_likelihoods
+from probgen.evaluation import ClassifierFeatures, classifier_features, log_likelihoods
 from probgen.priors import StandardNormal
 from probgen.recipes import Task
 
@@ -26,6 +27,9 @@ PARTICLES = 200
 
 REFERENCE = 2000
 """Most points of held-out data that draws are compared with."""
+
+LABELS = 100
+"""Fewest labels that features of pictures are learned from."""
 
 MANIFOLD = 15
 """Decoded codes along each axis of the manifold."""
@@ -105,8 +109,29 @@ def run(
         seed=seed,
         jobs=jobs,
         scale=None if task.kind == "images" else "auto",
+        modes=modes(task),
+        features=features(task, seed) if "features" in select(metrics) else None,
         protocol={"title": f"probgen compare {task.name}"} | task.facts,
     )
+
+
+def modes(task: Task) -> tuple[Tensor, float] | None:
+    """Return the centres and the spread of the modes of a target, where it has separate ones."""
+    law = task.target
+    if law is None or law.modes is None or law.mode_scale is None:
+        return None
+    return law.modes, law.mode_scale
+
+
+def features(task: Task, seed: int) -> ClassifierFeatures | None:
+    """Return features of pictures by which their classes are told, where enough of them have a label."""
+    labels = task.train.labels
+    if task.kind != "images" or labels is None:
+        return None
+    known = labels[labels >= 0]
+    if len(known) < LABELS or len(known.unique()) < 2:
+        return None
+    return classifier_features(task.train.x, labels, scale=None, seed=seed)
 
 
 def save(task: Task, result: Comparison, folder: Path) -> None:

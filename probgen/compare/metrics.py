@@ -7,37 +7,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
-import torch
-from torch import Tensor
-
-from probgen import evaluation, mmd
-from probgen.compare.thinned_chains import by_site
-from probgen.core import Density, Evaluations
-from probgen.mmd.scaling import Scale, scaled
-from probgen.sampling.markov.moves.metropolis import has_gradient
-
-
-class Trial(NamedTuple):
-    r"""One method in one repeat: its draws, and what they are judged against.
-
-    ``draws`` and ``reference`` have shape (n, \*event); ``log_probs`` are those of the reference's points
-    under the method, in nats; the times are in seconds. ``units`` is what columns are divided by, shape
-    event, the same for all methods so that their numbers compare, or None; ``scale`` is that of tests, whose
-    level needs the pooled sample. ``density`` is what was drawn from, where that is known, and ``evaluated``
-    how often it was evaluated for these draws.
-    """
-
-    draws: Tensor
-    reference: Tensor
-    train: Tensor | None = None
-    log_probs: Tensor | None = None
-    fit_seconds: float | None = None
-    draw_seconds: float | None = None
-    seed: int = 0
-    units: Tensor | None = None
-    scale: Scale = None
-    density: Density | None = None
-    evaluated: Evaluations = Evaluations()
+from probgen.compare import measurements
+from probgen.compare.measurements import Trial
 
 
 class Column(NamedTuple):
@@ -58,83 +29,17 @@ class Column(NamedTuple):
 
 
 class Metric(NamedTuple):
-    """Columns computed together; ``measure`` returns no value where a trial lacks what it needs."""
+    """Columns computed together; ``measure`` returns no value where a trial lacks what it needs.
+
+    ``fresh`` says that training data are no floor: it is then one half of the reference against the other.
+    """
 
     columns: dict[str, Column]
     measure: Callable[[Trial], dict[str, float]]
+    fresh: bool = False
 
 
 SHARE, POSITIVE = (0.0, 1.0), (0.0, math.inf)
-
-
-def _mmd(trial: Trial) -> dict[str, float]:
-    (draws, reference), _ = scaled(trial.units, draws=trial.draws, reference=trial.reference)
-    kernel = mmd.Gaussian(mmd.bandwidth_grid(reference[::2], reference[1::2]))
-    distance = mmd.mmd2(draws, reference, kernel)
-    generator = torch.Generator(trial.draws.device).manual_seed(trial.seed)
-    test = mmd.mmd_test(trial.draws, trial.reference, scale=trial.scale, generator=generator)
-    return {"mmd2": distance.value, "mmd2_stderr": distance.stderr, "mmd2_p": test.p_value}
-
-
-def _energy(trial: Trial) -> dict[str, float]:
-    distance = mmd.energy_distance(trial.draws, trial.reference, scale=trial.units)
-    return {"energy_distance": distance.value, "energy_stderr": distance.stderr}
-
-
-def _c2st(trial: Trial) -> dict[str, float]:
-    test = evaluation.classifier_two_sample(trial.draws, trial.reference, seed=trial.seed)
-    return {"c2st_accuracy": test.accuracy, "c2st_stderr": test.stderr}
-
-
-def _precision_recall(trial: Trial) -> dict[str, float]:
-    return evaluation.precision_recall(trial.reference, trial.draws, scale=trial.units)._asdict()
-
-
-def _density_coverage(trial: Trial) -> dict[str, float]:
-    return evaluation.density_coverage(trial.reference, trial.draws, scale=trial.units)._asdict()
-
-
-def _nll(trial: Trial) -> dict[str, float]:
-    if trial.log_probs is None:
-        return {}
-    values = -trial.log_probs.double()
-    mean = float(values.mean())
-    # A point to which the method gives no mass at all: an infinite loss, of which no error can be estimated.
-    stderr = float(values.std()) / math.sqrt(len(values)) if math.isfinite(mean) else math.inf
-    return {"nll": mean, "nll_stderr": stderr}
-
-
-def _ksd(trial: Trial) -> dict[str, float]:
-    density = trial.density
-    if density is None or density.cells is not None:
-        return {}
-    draws = by_site(density, trial.draws)
-    if not has_gradient(density, density.unconstrain({name: x[:1] for name, x in draws.items()})):
-        return {}
-    distance = mmd.ksd2(draws, density)
-    generator = torch.Generator(trial.draws.device).manual_seed(trial.seed)
-    test = mmd.ksd_test(draws, density, generator=generator)
-    return {"ksd2": distance.value, "ksd2_stderr": distance.stderr, "ksd_p": test.p_value}
-
-
-def _nn_ratio(trial: Trial) -> dict[str, float]:
-    if trial.train is None:
-        return {}
-    ratio = evaluation.nearest_neighbour_ratio(trial.draws, trial.train, trial.reference, scale=trial.units)
-    return {"nn_ratio": ratio}
-
-
-def _cost(trial: Trial) -> dict[str, float]:
-    values = {}
-    if trial.fit_seconds is not None:
-        values["fit_seconds"] = trial.fit_seconds
-    if trial.draw_seconds is not None:
-        values["seconds_per_1000"] = trial.draw_seconds * 1000 / len(trial.draws)
-    if trial.density is not None:
-        values["evaluations"] = trial.evaluated.log_probs / len(trial.draws)
-        values["gradients"] = trial.evaluated.gradients / len(trial.draws)
-    return values
-
 
 METRICS: dict[str, Metric] = {
     "mmd": Metric(
@@ -158,7 +63,7 @@ METRICS: dict[str, Metric] = {
                 p_value=True,
             ),
         },
-        _mmd,
+        measurements.maximum_mean_discrepancy,
     ),
     "energy": Metric(
         {
@@ -172,7 +77,7 @@ METRICS: dict[str, Metric] = {
                 "energy SE", "Standard error of the energy distance over draws and data.", bounds=POSITIVE
             ),
         },
-        _energy,
+        measurements.energy,
     ),
     "c2st": Metric(
         {
@@ -187,7 +92,7 @@ METRICS: dict[str, Metric] = {
                 "classifier SE", "Standard error of the classifier's accuracy.", bounds=POSITIVE
             ),
         },
-        _c2st,
+        measurements.c2st,
     ),
     "precision_recall": Metric(
         {
@@ -204,7 +109,7 @@ METRICS: dict[str, Metric] = {
                 bounds=SHARE,
             ),
         },
-        _precision_recall,
+        measurements.precision_recall,
     ),
     "density_coverage": Metric(
         {
@@ -222,7 +127,7 @@ METRICS: dict[str, Metric] = {
                 bounds=SHARE,
             ),
         },
-        _density_coverage,
+        measurements.density_coverage,
     ),
     "ksd": Metric(
         {
@@ -242,7 +147,7 @@ METRICS: dict[str, Metric] = {
                 p_value=True,
             ),
         },
-        _ksd,
+        measurements.ksd,
     ),
     "nll": Metric(
         {
@@ -258,7 +163,7 @@ METRICS: dict[str, Metric] = {
                 bounds=POSITIVE,
             ),
         },
-        _nll,
+        measurements.nll,
     ),
     "nn_ratio": Metric(
         {
@@ -270,7 +175,84 @@ METRICS: dict[str, Metric] = {
                 bounds=POSITIVE,
             ),
         },
-        _nn_ratio,
+        measurements.nn_ratio,
+        fresh=True,
+    ),
+    "copying": Metric(
+        {
+            "copying_z": Column(
+                "copying z",
+                "Standard score of the distances from draws to the nearest training points against those of "
+                "held-out data, by ranks within cells, of at most 1,000 each. About N(0, 1) for the true "
+                "law; far below 0: copies of the training data; far above: draws that lie off the data.",
+                0.0,
+            ),
+            "copying_p": Column(
+                "copying p",
+                "P-value of the test that draws are no nearer to the training data than held-out data are; "
+                "of repeats as for MMD p. Small values: copies.",
+                bounds=SHARE,
+                axis="log",
+                p_value=True,
+            ),
+            "authenticity": Column(
+                "authenticity",
+                "Share of draws that are farther from their nearest training point than its own nearest "
+                "neighbour is. 0: copies; the floor, of new real data, is about ½ in many dimensions.",
+                "floor",
+                bounds=SHARE,
+            ),
+        },
+        measurements.copying,
+        fresh=True,
+    ),
+    "modes": Metric(
+        {
+            "modes": Column(
+                "modes found",
+                "Modes of the true law, where these are known, with at least a quarter of the draws that "
+                "they should have.",
+                "floor",
+                bounds=POSITIVE,
+            ),
+            "high_quality": Column(
+                "high quality",
+                "Share of draws within 3 standard deviations of a mode. Of the true law 0.989 in two "
+                "dimensions.",
+                "floor",
+                bounds=SHARE,
+            ),
+            "modes_kl": Column(
+                "KL of modes",
+                "Kullback-Leibler divergence of the shares of draws nearest to each mode from the true ones, "
+                "in nats. About (modes − 1) / 2n for n draws of the true law.",
+                "floor",
+                bounds=POSITIVE,
+            ),
+        },
+        measurements.modes,
+    ),
+    "features": Metric(
+        {
+            "frechet": Column(
+                "Fréchet distance",
+                "Squared Fréchet distance between draws and held-out data in the features that are given, "
+                "less its bias by extrapolation in the number of draws. 0 where means and covariances agree; "
+                "negative values are chance.",
+                0.0,
+            ),
+            "kernel_distance": Column(
+                "kernel distance",
+                "Unbiased MMD² under a cubic kernel in the features that are given, as in the kernel "
+                "inception distance. 0 where the first three moments agree; negative values are chance.",
+                0.0,
+            ),
+            "kernel_stderr": Column(
+                "kernel SE", "Standard error of the kernel distance over draws and data.", bounds=POSITIVE
+            ),
+        },
+        measurements.features,
+        fresh=True,
     ),
     "cost": Metric(
         {
@@ -289,7 +271,7 @@ METRICS: dict[str, Metric] = {
                 "gradients a draw", "How many of these had a gradient too.", "lower", bounds=POSITIVE
             ),
         },
-        _cost,
+        measurements.cost,
     ),
 }
 

@@ -120,7 +120,7 @@ def _how_to_read(comparison: Comparison) -> str:
     if len(comparison.baselines) > 1:
         text += (
             " The <b>memoriser</b> only repeats training points. It does well wherever copying goes "
-            "unpunished; its neighbour ratio of 0 gives it away."
+            "unpunished; its neighbour ratio and its authenticity of 0 give it away."
         )
     return text
 

@@ -17,9 +17,10 @@ from probgen.compare.jobs import at_once
 from probgen.compare.methods import Fitted, Method, Sampler, about
 from probgen.compare.metrics import COLUMNS, select
 from probgen.compare.protocol import environment
-from probgen.compare.trial import FLOOR, HALVES, MEMORISER, given_parts, outcome, seeds_of
+from probgen.compare.trial import FLOOR, HALVES, MEMORISER, given_parts, known_of, outcome, seeds_of
 from probgen.compare.units import units_of_data
 from probgen.core import check_count, sample_of, seed_of
+from probgen.evaluation.draws.feature_distances import Features
 from probgen.mmd.scaling import Scale
 
 
@@ -35,6 +36,8 @@ def compare(
     generator: torch.Generator | None = None,
     jobs: int | None = None,
     scale: Scale = "auto",
+    modes: tuple[Any, float] | None = None,
+    features: Features | None = None,
     progress: bool = True,
     protocol: Mapping[str, Any] | None = None,
 ) -> Comparison:
@@ -43,7 +46,8 @@ def compare(
     In every repeat each :class:`Method` is fitted anew and ``n`` points are drawn; what is ready to sample is
     drawn from only. Beside them stand baselines. The floor is real data against real data: ``n`` training
     points (all of them where there are fewer) against the reference or, without ``train``, one random half
-    of the reference against the other; its neighbour ratio is always from two halves of the reference. With
+    of the reference against the other; what is measured beside training data or by features that were
+    learned from them (neighbour ratio, copying, features) is always from two halves of the reference. With
     ``train`` there is a memoriser too, which draws training points with replacement.
 
     Distances are between columns in units of their own, their standard deviations in the real data, so that
@@ -69,6 +73,10 @@ def compare(
         scale: "pooled" for units by column, None for numbers as they are (say it of flattened images), a
             tensor of shape event to divide by, or "auto": None for events of three dimensions or more, else
             "pooled". It stands in the protocol.
+        modes: of the true law, where it is a mixture of separate round ones: their centres, shape
+            (K, \*event), and their standard deviation, as for :func:`probgen.evaluation.mode_coverage`.
+        features: what Fréchet and kernel distances are taken in, such as
+            :func:`probgen.evaluation.classifier_features` of labelled training data.
         progress: show a bar.
         protocol: further facts for the record; ``title`` heads the report.
 
@@ -96,6 +104,7 @@ def compare(
     if jobs is not None and not jobs:
         raise ValueError("jobs should be at least 1, or -1 for as many as there are cores, but is 0")
     seed = check_count("seed", seed_of(seed, generator, default=0), least=0)
+    known = known_of(modes, features, reference)
     baselines = [HALVES] if train is None else [MEMORISER, FLOOR]
     # All seeds come from one, by method and repeat, so that another method changes none of them.
     names = [*methods, *baselines]
@@ -112,7 +121,7 @@ def compare(
     outcomes = at_once(
         outcome,
         [
-            (name, methods.get(name), reference, train, n, seeds[name][repeat], units, given, chosen)
+            (name, methods.get(name), reference, train, n, seeds[name][repeat], units, given, chosen, known)
             for repeat, name in trials
         ],
         [{"kept": repeat == 0} for repeat, _ in trials],
@@ -145,6 +154,7 @@ def compare(
         "seed": seed,
         "seeds": seeds,
         "scale": units.about,
+        "features": None if features is None else str(features),
         "notes": notes,
         "findings": findings,
         "dtype": str(reference.dtype).removeprefix("torch."),

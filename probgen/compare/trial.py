@@ -13,13 +13,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from probgen import evaluation
 from probgen.compare.checks import check_like
+from probgen.compare.measurements import Trial
 from probgen.compare.methods import Fitted, Method, Sampler
-from probgen.compare.metrics import Trial, measure
+from probgen.compare.metrics import METRICS, measure
 from probgen.compare.units import Units
 from probgen.core import evaluations, sample_of, seeded, tensor_of
+from probgen.evaluation.draws.feature_distances import Features
 
 FLOOR, HALVES, MEMORISER = "train against test", "reference against reference", "memoriser"
+
+
+class Known(NamedTuple):
+    """What is known of data beside their rows: centres and sd of their modes, and features that tell them."""
+
+    modes: tuple[Tensor, float] | None = None
+    features: Features | None = None
+
 
 Parts = Any
 """Data of several parts as methods are given them, a tuple of tensors; None for what is one tensor."""
@@ -40,6 +51,24 @@ def given_parts(data: Any) -> Parts:
     return tuple(tensor_of(part) for part in data) if isinstance(data, tuple) else None
 
 
+def known_of(modes: Any, features: Any, reference: Tensor) -> Known:
+    """Return what is known of the data beside their rows, once it is seen to suit them."""
+    if features is not None:
+        if not callable(features):
+            raise TypeError(
+                f"features should be a function of data but are of type {type(features).__name__}: "
+                "evaluation.classifier_features makes some"
+            )
+        evaluation.kernel_distance(reference[:8], reference[:8], features=features)
+    if modes is None:
+        return Known(None, features)
+    if not isinstance(modes, tuple) or len(modes) != 2:
+        raise TypeError(f"modes should be (centres, sd) but are of type {type(modes).__name__}")
+    centres = sample_of(modes[0], "centres", like=reference)
+    evaluation.mode_coverage(reference[:1], centres, modes[1])
+    return Known((centres, float(modes[1])), features)
+
+
 def outcome(
     name: str,
     method: Method | Sampler | Fitted | None,
@@ -50,14 +79,15 @@ def outcome(
     units: Units,
     given: tuple[Parts, Parts],
     chosen: dict[str, list[str]],
+    known: Known,
     *,
     kept: bool,
 ) -> Outcome:
     """Return what a method, or the baseline called so, comes to; what was fitted and drawn where ``kept``."""
     with naming(name):
         if method is None:
-            return Outcome(baseline(name, reference, train, n, seeds, units, chosen))
-        fitted, trial = attempt(method, reference, train, n, seeds, units, given, nll="nll" in chosen)
+            return Outcome(baseline(name, reference, train, n, seeds, units, chosen, known))
+        fitted, trial = attempt(method, reference, train, n, seeds, units, given, known, nll="nll" in chosen)
         values = measure(trial, chosen)
         found = Outcome(values, dict(fitted.notes), list(fitted.findings))
         return found._replace(fitted=fitted, draws=trial.draws) if kept else found
@@ -71,6 +101,7 @@ def attempt(
     seeds: Mapping[str, int],
     units: Units,
     given: tuple[Parts, Parts],
+    known: Known,
     *,
     nll: bool,
 ) -> tuple[Fitted, Trial]:
@@ -128,6 +159,7 @@ def attempt(
             units.scale,
             fitted.density,
             evaluated,
+            *known,
         )
     return fitted._replace(findings=tuple(dict.fromkeys([*fitted.findings, *said]))), trial
 
@@ -140,6 +172,7 @@ def baseline(
     seeds: Mapping[str, int],
     units: Units,
     chosen: dict[str, list[str]],
+    known: Known,
 ) -> dict[str, float]:
     """Measure real data, or copies of the training data, as if a method had drawn them."""
     rng = np.random.default_rng(seeds["draw"])
@@ -149,7 +182,16 @@ def baseline(
 
     def trial(draws: Tensor, held_out: Tensor) -> Trial:
         own = units.of(draws, held_out)
-        return Trial(draws, held_out, train, seed=seeds["measure"], units=own, scale=units.scale)
+        return Trial(
+            draws,
+            held_out,
+            train,
+            seed=seeds["measure"],
+            units=own,
+            scale=units.scale,
+            modes=known.modes,
+            features=known.features,
+        )
 
     one, other = (pick(reference, rows) for rows in np.array_split(rng.permutation(len(reference)), 2))
     halves = trial(one, other)
@@ -158,11 +200,12 @@ def baseline(
     if name == MEMORISER:
         copies = pick(train, rng.integers(len(train), size=n))
         return measure(trial(copies, reference), chosen)
-    # Training points are at distance 0 from the training data, so the floor of this ratio needs fresh ones.
-    ratio = {metric: columns for metric, columns in chosen.items() if metric == "nn_ratio"}
-    others = {metric: columns for metric, columns in chosen.items() if metric != "nn_ratio"}
+    # Training points are at distance 0 from the training data, and known to a net that has learned from
+    # them: the floor of a metric that asks for either needs fresh ones.
+    fresh = {metric: columns for metric, columns in chosen.items() if METRICS[metric].fresh}
+    others = {metric: columns for metric, columns in chosen.items() if metric not in fresh}
     real = pick(train, np.sort(rng.permutation(len(train))[:n]))
-    return measure(trial(real, reference), others) | measure(halves, ratio)
+    return measure(trial(real, reference), others) | measure(halves, fresh)
 
 
 def seeds_of(seed: int, repeat: int, name: str) -> dict[str, int]:

@@ -13,7 +13,8 @@ from probgen import evaluation, mmd
 from probgen.compare import METRICS, Comparison, Fitted, Method, compare
 from probgen.compare import metrics as metrics_module
 from probgen.compare.jobs import at_once
-from probgen.compare.metrics import Column, Metric, Trial
+from probgen.compare.measurements import Trial
+from probgen.compare.metrics import Column, Metric
 from probgen.core import Density
 from probgen.mmd.scaling import pooled_scale
 
@@ -242,7 +243,7 @@ def test_every_metric_has_every_column_and_the_rows_that_can_have_it() -> None:
     density = Density(lambda x: -0.5 * (x**2).sum(-1), support=constraints.real_vector, event_shape=(2,))
     result = run(
         {"fitted": Method(fit_normal), "far": normal(20.0), "drawn": Fitted(normal(), density=density)},
-        data, None, repeats=1,
+        data, None, repeats=1, modes=(torch.zeros(1, 2), 1.0), features=torch.tanh,
     )  # fmt: skip
     means = result.summary().xs("mean", axis=1, level=1)
     assert list(means.columns) == list(metrics_module.COLUMNS)
@@ -257,8 +258,14 @@ def test_every_metric_has_every_column_and_the_rows_that_can_have_it() -> None:
         assert missing == {*no_density, "fit_seconds", "seconds_per_1000"}
     far = {"c2st_accuracy": 1.0, "precision": 0.0, "recall": 0.0, "density": 0.0, "coverage": 0.0}
     assert means.loc["far", list(far)].to_dict() == far
-    assert means.loc[MEMORISER, "nn_ratio"] == 0
+    assert means.loc[MEMORISER, ["nn_ratio", "authenticity"]].eq(0).all()
+    assert means.loc[MEMORISER, "copying_p"] < 1e-9
     assert 0.5 < means.loc[FLOOR, "nn_ratio"] < 2
+    assert 0.2 < means.loc[FLOOR, "authenticity"] < 0.55
+    assert means.loc[FLOOR, "copying_p"] > 1e-4
+    assert means.loc[["fitted", FLOOR, MEMORISER], "modes"].eq(1).all()
+    assert means.loc["far", ["modes", "high_quality"]].eq(0).all()
+    assert means.loc["far", "frechet"] > 0.5 > 0.05 > abs(means.loc[FLOOR, "frechet"])
     assert 0.4 < means.loc["fitted", "c2st_accuracy"] < 0.6
     assert means.loc["fitted", "coverage"] > 0.9
 
@@ -348,6 +355,10 @@ def test_what_is_wrong_in_a_method_names_it(
         ({"metrics": "mmd"}, TypeError, "metrics should be a list of names but got the string 'mmd'"),
         ({"metrics": []}, ValueError, "metrics should have at least 1 name"),
         ({"metrics": ["nll"]}, ValueError, "metrics should have one that some method has but has only nll"),
+        ({"modes": 3}, TypeError, r"modes should be \(centres, sd\) but are of type int"),
+        ({"modes": (X[:2], 1.0)}, ValueError, "centres should be more than 6 sd, 6, apart"),
+        ({"features": 3}, TypeError, "features should be a function of data but are of type int"),
+        ({"features": lambda x: x[:2]}, ValueError, "features should return a row for each of the 8 points"),
         ({"reference": [[0.0]]}, TypeError, "reference should be a tensor but is of type list"),
         ({"reference": X.long()}, TypeError, "reference should be floating-point but is torch.int64"),
         ({"reference": X / 0}, ValueError, "reference should be finite but has 20 values"),

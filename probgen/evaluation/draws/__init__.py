@@ -1,1 +1,1 @@
-"""Judges of draws: classifier tests, nearest neighbours."""
+"""Judges of draws: classifier tests, neighbours, copies, modes, distances in learned features."""
