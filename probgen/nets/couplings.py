@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Transform
 
 from probgen.nets.checks import check_sizes
+from probgen.nets.laws import of_a_law
 from probgen.nets.mlp import MLP
 
 _STEEPEST = 2.5
@@ -65,5 +66,5 @@ class _ShiftAndScale(nn.Module):
         self.net = net
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        shift, log_scale = self.net(z).chunk(2, -1)
+        shift, log_scale = of_a_law(self.net(z)).chunk(2, -1)
         return shift, _STEEPEST * (log_scale / _STEEPEST).tanh()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from probgen.core import check_count
 from probgen.nets.discretised_logistic import DiscretisedLogistic
-from probgen.nets.laws import ContinuousBernoulli, GreyLevels, StrictBernoulli, log_scale
+from probgen.nets.laws import ContinuousBernoulli, GreyLevels, StrictBernoulli, log_scale, of_a_law
 
 
 @runtime_checkable
@@ -60,7 +60,7 @@ class Head(nn.Module):
 
     def blocks(self, *context: Tensor) -> Tensor:
         r"""Return the net's numbers, shape (\*batch, k, d)."""
-        out = self.net(*context)
+        out = of_a_law(self.net(*context))
         if out.shape[-1] % self.numbers:
             raise ValueError(
                 f"{type(self).__name__} needs {self.numbers} numbers per coordinate, but its net returned "

@@ -182,6 +182,13 @@ class GreyLevels(dist.TorchDistribution):
         super()._validate_sample(value)
 
 
+def of_a_law(numbers: Tensor) -> Tensor:
+    """Return what a net gives for a law: under autocast in float32, or masses would not sum to 1."""
+    if torch.is_autocast_enabled(numbers.device.type):
+        return numbers.to(torch.promote_types(numbers.dtype, torch.float32))
+    return numbers
+
+
 def log_scale(s: Tensor) -> Tensor:
     """Return 5 asinh(s/5): s near 0, growing like a logarithm, so that its exponential stays finite.
 

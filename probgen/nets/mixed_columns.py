@@ -13,7 +13,7 @@ from torch.distributions import constraints
 from probgen.core.kinds import KINDS, Kind
 from probgen.nets.counts import NegativeBinomial
 from probgen.nets.heads import Head
-from probgen.nets.laws import log_scale
+from probgen.nets.laws import log_scale, of_a_law
 
 Kinds = Mapping[Any, Kind] | Sequence[Kind]
 """Kinds by name or in order: "real", "positive", "count", "binary", ("categorical", number of levels)."""
@@ -256,7 +256,7 @@ class MixedHead(Head):
         return len(self.columns)
 
     def forward(self, *context: Tensor) -> dist.Distribution:
-        numbers = self.net(*context)
+        numbers = of_a_law(self.net(*context))
         if numbers.shape[-1] != self._width:
             raise ValueError(
                 f"MixedHead needs {self._width} numbers for its {len(self.columns)} columns, "

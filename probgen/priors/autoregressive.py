@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, constraints
 
 from probgen.core import check_count
+from probgen.nets.laws import of_a_law
 
 
 class TokenSequence(TorchDistribution):
@@ -89,7 +90,7 @@ class TokenSequence(TorchDistribution):
     def _logits(self, tokens: Tensor) -> Tensor:
         batch, length = tokens.shape[:-1], tokens.shape[-1]
         context = (part.expand(*batch, part.shape[-1]) for part in self.context)
-        logits = self.net(tokens, *context)
+        logits = of_a_law(self.net(tokens, *context))
         expected = (*batch, length + 1, self.size)
         if logits.shape != expected:
             raise ValueError(

@@ -12,6 +12,7 @@ from torch.distributions import Distribution, constraints
 from torch.nn.functional import logsigmoid
 
 from probgen.core import check_count
+from probgen.nets.laws import of_a_law
 from probgen.priors.normal import StandardNormal
 from probgen.sampling import Rejection as RejectionSampler
 from probgen.sampling import RejectionReport
@@ -182,7 +183,7 @@ class Rejection(nn.Module):
         return mean + now - now.detach()
 
     def _logit(self, z: Tensor) -> Tensor:
-        logit = self.net(z)
+        logit = of_a_law(self.net(z))
         if logit.shape != (*z.shape[:-1], 1):
             raise ValueError(
                 f"net should return one logit for each z, shape {(*z.shape[:-1], 1)}, but returned "

@@ -18,6 +18,7 @@ from probgen.nets import (
     ContinuousBernoulliHead,
     ConvDecoder,
     DiscretisedLogisticHead,
+    MultivariateNormalHead,
     NormalHead,
     ResidualConvNet,
 )
@@ -171,3 +172,27 @@ def test_grey_pixels_under_a_bernoulli_are_refused_with_the_ways_out():
 def test_wrong_input(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("levels", [2, 256])
+def test_under_autocast_laws_have_the_digits_of_float32(levels, device):
+    """Masses of all levels sum to 1, to which the digits of bfloat16 would not do."""
+    torch.manual_seed(0)
+    x, each = torch.randn(7, 5, device=device), torch.arange(levels, device=device) / (levels - 1)
+    for make in (CategoricalHead, DiscretisedLogisticHead):
+        head = make(MLP(5, 3), levels).to(device)
+        with torch.autocast(device.type, torch.bfloat16):
+            law = head(x).base_dist
+            masses = law.log_prob(each[:, None, None].expand(-1, 7, 3)).exp()
+        torch.testing.assert_close(masses.sum(0), torch.ones(7, 3, device=device))
+
+
+def test_a_full_covariance_is_learned_under_autocast(device):
+    torch.manual_seed(0)
+    head = MultivariateNormalHead(MLP(5, 3)).to(device)
+    with torch.autocast(device.type, torch.bfloat16):
+        law = head(torch.randn(7, 5, device=device))
+        log_prob = law.log_prob(law.rsample())
+    log_prob.sum().backward()
+    assert log_prob.dtype == torch.float32
+    assert all(weight.grad.isfinite().all() for weight in head.parameters())

@@ -164,3 +164,15 @@ def test_what_does_not_fit_is_said(made, sentence):
 def test_a_net_that_does_not_tell_its_sizes_is_named():
     with pytest.raises(TypeError, match="net should tell its size, a whole number, but Linear has none"):
         priors.Autoregressive(nn.Linear(2, 2))
+
+
+def test_under_autocast_a_density_has_the_digits_of_float32(device):
+    torch.manual_seed(0)
+    prior = priors.Autoregressive(nets.CausalTransformer(3, 4, width=16, heads=2)).to(device)
+    for weight in prior.parameters():
+        torch.nn.init.normal_(weight, std=0.6)
+    every = torch.tensor(list(itertools.product(range(3), repeat=4)), device=device)
+    with torch.autocast(device.type, torch.bfloat16):
+        total = prior().log_prob(every).exp().sum()
+    torch.testing.assert_close(total, torch.ones((), device=device))
+    assert total.dtype == torch.float32
