@@ -21,7 +21,7 @@ from probgen.recipes import Task
 from probgen.recipes.task import Rows
 from tests.benchmarks.results import cpu_seconds, record
 
-TRAIN, TEST, PARTICLES = 5000, 1000, 30
+TRAIN, TEST, PARTICLES = 10_000, 2000, 30
 """Pictures of MNIST, and draws of a code for a likelihood."""
 
 MUTATED = 0.2
@@ -162,7 +162,7 @@ def main() -> None:
             table(
                 {
                     digit: kept(
-                        folder / f"mnist-{kind}-{digit}.json",
+                        folder / f"mnist-{kind}-{digit}-{TRAIN}-{TEST}.json",
                         lambda digit=digit, one=one: by_distances(images, digit, one=one),
                     )
                     for digit in range(10)
