@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from probgen.core import check_count, seed_of
-from probgen.evaluation.codes.labelled_codes import Array, codes_of, labels_of
+from probgen.evaluation.codes.labelled_codes import Array, array_of, codes_of, labels_of, one_unit
 
 STARTS = 10
 
@@ -37,10 +37,11 @@ def clustering(
     r"""Return how well clusters of codes agree with labels, over repeats from other starting points.
 
     Each repeat is the best of ten starts (of k-means, by its squared distances) or one start from k-means (of
-    a mixture of normal laws with full covariances): labels have no say in it. The accuracy is that of the
-    best assignment of clusters to labels (:func:`clustering_accuracy`); the normalised mutual information is
-    over the mean of both entropies; the adjusted Rand index is 0 by chance. Means and standard deviations are
-    over repeats on the same codes: what other trainings of the model would give varies more.
+    a mixture of normal laws with full covariances): labels have no say in it, nor have the units of codes,
+    which are divided by one number so that their coordinates have the mean variance 1. The accuracy is that
+    of the best assignment of clusters to labels (:func:`clustering_accuracy`); the normalised mutual
+    information is over the mean of both entropies; the adjusted Rand index is 0 by chance. Means and standard
+    deviations are over repeats on the same codes: what other trainings of the model would give varies more.
 
     Args:
         codes: shape (n, coordinates), such as :func:`encoded` gives them.
@@ -66,6 +67,8 @@ def clustering(
         raise ValueError(f"clusters should be at most {len(z)}, the codes, but got {count}")
     repeats = check_count("repeats", repeats)
     seed = seed_of(seed, generator, default=0)
+    centre, scale = one_unit(z)
+    z = (z - centre) / (scale or 1.0)
     seeds = np.random.SeedSequence(seed % 2**64).generate_state(repeats)
     scores = np.array([_scores(_found(z, method, count, int(s)), classes) for s in seeds])
     spread = scores.std(0, ddof=1) if repeats > 1 else np.zeros(3)
@@ -87,8 +90,12 @@ def clustering_accuracy(found: Any, labels: Any) -> float:
     """
     from scipy.optimize import linear_sum_assignment
 
-    theirs = labels_of(labels, "labels", len(labels))
+    given = array_of(labels, "labels")
+    if not given.size:
+        raise ValueError("labels should be at least one but are none")
+    theirs = labels_of(given, "labels", given.shape[0] if given.ndim else 1)
     mine = labels_of(found, "found", len(theirs))
+    theirs, mine = (np.unique(part, return_inverse=True)[1] for part in (theirs, mine))
     counts = np.zeros((mine.max() + 1, theirs.max() + 1), dtype=np.int64)
     np.add.at(counts, (mine, theirs), 1)
     rows, columns = linear_sum_assignment(counts, maximize=True)

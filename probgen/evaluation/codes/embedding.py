@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from probgen.core import seed_of
-from probgen.evaluation.codes.labelled_codes import codes_of
+from probgen.evaluation.codes.labelled_codes import codes_of, one_unit
 from probgen.evaluation.codes.transfer import principal_components
 
 
@@ -49,6 +49,9 @@ def embedding(
     if method == "pca":
         points, _ = principal_components(torch.from_numpy(z), torch.from_numpy(z), 2)
         return points
+    # Of float32 inside: the digits are for differences of codes, in units of theirs.
+    centre, scale = one_unit(z)
+    z = (z - centre) / (scale or 1.0)
     if method == "t-sne":
         from sklearn.manifold import TSNE
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +10,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import rankdata
 from torch import Tensor
 
-from probgen.core import check_count, seed_of, taking_arrays
+from probgen.core import check_count, seed_of
+from probgen.core.arrays import sample_of
 
 Method = Literal["pearson", "spearman"]
 
@@ -36,8 +37,7 @@ class ChanceLevel(NamedTuple):
     sd: float
 
 
-@taking_arrays("sources", "codes")
-def mean_correlation(sources: Tensor, codes: Tensor, *, method: Method = "pearson") -> MeanCorrelation:
+def mean_correlation(sources: Any, codes: Any, *, method: Method = "pearson") -> MeanCorrelation:
     r"""Return the mean correlation coefficient (MCC) of codes with the sources that data were made of.
 
     Each source is given a coordinate of the code of its own, so that the mean of the absolute correlations is
@@ -69,9 +69,8 @@ def mean_correlation(sources: Tensor, codes: Tensor, *, method: Method = "pearso
     return MeanCorrelation(float(each.mean()), torch.from_numpy(each), torch.from_numpy(coordinates))
 
 
-@taking_arrays("sources")
 def chance_correlation(
-    sources: Tensor,
+    sources: Any,
     *,
     method: Method = "pearson",
     draws: int = 200,
@@ -94,7 +93,7 @@ def chance_correlation(
     """
     draws = check_count("draws", draws, least=2)
     s, _ = _checked(sources, sources, method)
-    s = (s - s.mean(0)) / s.std(0)
+    s = _unit_length(s)
     gaussian = torch.Generator().manual_seed(seed_of(seed, generator, default=0))
     ranks, found = _ranked(s, method), np.empty(draws)
     for draw in range(draws):
@@ -106,11 +105,15 @@ def chance_correlation(
     return ChanceLevel(float(found.mean()), float(found.std(ddof=1)))
 
 
-def _checked(sources: Tensor, codes: Tensor, method: str) -> tuple[np.ndarray, np.ndarray]:
+def _checked(sources: Any, codes: Any, method: str) -> tuple[np.ndarray, np.ndarray]:
     """Return both as arrays of float64 after checking that they can be held against each other."""
     if method not in ("pearson", "spearman"):
         raise ValueError(f"method should be 'pearson' or 'spearman' but is {method!r}")
+    sources, codes = sample_of(sources, "sources"), sample_of(codes, "codes")
     for name, x in (("sources", sources), ("codes", codes)):
+        if not isinstance(x, Tensor) or x.is_complex():
+            what = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise TypeError(f"{name} should be a tensor or an array of real numbers but is {what}")
         if x.dim() != 2 or len(x) < 2:
             raise ValueError(f"{name} should have shape (n, d) with n at least 2 but has {tuple(x.shape)}")
         if not x.isfinite().all():
@@ -133,12 +136,17 @@ def _ranked(x: np.ndarray, method: str) -> np.ndarray:
 
 def _correlations(s: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Return the absolute correlations, (d, k), 0 with a coordinate that does not vary."""
-    scaled = []
-    for x in (s, z):
-        centred = np.where((x == x[0]).all(0), 0.0, x - x.mean(0))
-        length = np.sqrt((centred**2).sum(0))
-        scaled.append(centred / np.where(length > 0, length, 1.0))
-    return np.abs(scaled[0].T @ scaled[1])
+    return np.abs(_unit_length(s).T @ _unit_length(z))
+
+
+def _unit_length(x: np.ndarray) -> np.ndarray:
+    """Return columns of mean 0 and length 1, and those that do not vary as 0, in whatever units they are."""
+    centred = np.where((x == x[0]).all(0), 0.0, x - x.mean(0))
+    # By the largest number first: its square is 1, where that of 1e200 overflows and that of 1e-200 is 0.
+    largest = np.abs(centred).max(0)
+    centred = centred / np.where(largest > 0, largest, 1.0)
+    length = np.sqrt((centred**2).sum(0))
+    return centred / np.where(length > 0, length, 1.0)
 
 
 def _assigned(correlations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from probgen.core import tensor_of
 
 Array = np.ndarray[Any, Any]
+
+LARGEST = 1e100
+"""The largest code, and one over the least spread of codes."""
+
+
+def array_of(values: Any, name: str) -> Array:
+    """Return a tensor, an array, a frame or a list as an array, of float64 where its numbers are not whole.
+
+    Raises:
+        ValueError: for what holds no real numbers.
+    """
+    found = values if isinstance(values, Tensor) or hasattr(values, "to_numpy") else np.asarray(values)
+    found = tensor_of(found, name, dtype=torch.float64).detach().cpu()
+    if found.is_complex():
+        raise ValueError(f"{name} should hold real numbers but hold {found.dtype}")
+    return (found.double() if found.is_floating_point() else found).numpy()
 
 
 def codes_of(values: Any, name: str) -> Array:
@@ -18,16 +36,37 @@ def codes_of(values: Any, name: str) -> Array:
     Raises:
         ValueError: for codes that are empty or not finite.
     """
-    found = tensor_of(values, name)
-    array = found.detach().cpu().numpy() if isinstance(found, Tensor) else np.asarray(found)
+    array = array_of(values, name)
     if array.ndim < 2 or 0 in array.shape:
         raise ValueError(f"{name} should have shape (n, coordinates) but have shape {array.shape}")
-    array = array.reshape(len(array), -1).astype(np.float64)
+    return check_codes(array.reshape(len(array), -1).astype(np.float64), name)
+
+
+def check_codes(array: Array, name: str) -> Array:
+    """Return codes, (n, coordinates), that are finite and whose squares have digits.
+
+    Raises:
+        ValueError: for others.
+    """
     if not np.isfinite(array).all():
         raise ValueError(
             f"{name} should be finite but hold {(~np.isfinite(array)).sum()} numbers that are not"
         )
+    largest, spread = np.abs(array).max(), np.ptp(array, 0).max()
+    if largest > LARGEST or 0 < spread < 1 / LARGEST:
+        raise ValueError(
+            f"{name} should be at most {LARGEST:g} and spread over at least {1 / LARGEST:g}, so that their "
+            f"squares have digits, but have {largest:.3g} and {spread:.3g}: write them in other units"
+        )
     return array
+
+
+def one_unit(codes: Array) -> tuple[Array, float]:
+    """Return the mean of codes, and the number in whose units their coordinates have the mean variance 1.
+
+    Of codes that are all the same that number is 0.
+    """
+    return codes.mean(0), math.sqrt(codes.var(0).mean()) if np.ptp(codes, 0).any() else 0.0
 
 
 def labels_of(values: Any, name: str, rows: int) -> Array:
@@ -36,11 +75,10 @@ def labels_of(values: Any, name: str, rows: int) -> Array:
     Raises:
         ValueError: for others; −1, a missing label, among them.
     """
-    found = tensor_of(values, name)
-    array = found.detach().cpu().numpy() if isinstance(found, Tensor) else np.asarray(found)
+    array = array_of(values, name)
     if array.shape != (rows,):
         raise ValueError(f"{name} should have shape ({rows},), one a code, but have shape {array.shape}")
-    if not ((array == np.round(array)) & (array >= 0)).all():
+    if not ((array == np.round(array)) & (array >= 0) & (array < 2.0**63)).all():
         raise ValueError(
             f"{name} should be whole numbers of at least 0, but some are not: leave those rows out"
         )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from probgen.core import check_count, seed_of, tensor_of
-from probgen.evaluation.codes.labelled_codes import Array, codes_of, labels_of
+from probgen.evaluation.codes.labelled_codes import Array, codes_of, labels_of, one_unit
 
 NEIGHBOURS = 5
 
@@ -64,6 +64,12 @@ def transfer(
     >>> table.columns.tolist()[3:]
     ['accuracy', 'stderr', 'difference', 'difference_stderr']
     """
+    if not isinstance(codes, Mapping) or not all(
+        isinstance(p, tuple) and len(p) == 2 for p in codes.values()
+    ):
+        raise TypeError(
+            "codes should be a mapping of names to pairs, codes of training rows and of test rows"
+        )
     if not codes:
         raise ValueError("codes should have at least 1 entry but have 0")
     reference = next(iter(codes)) if reference is None else reference
@@ -78,6 +84,10 @@ def transfer(
                 f"have {len(train)} and {len(test)}"
             )
     y, y_test = labels_of(labels, "labels", rows), labels_of(test_labels, "test_labels", test_rows)
+    if len(np.unique(y)) < 2:
+        raise ValueError("labels should have at least 2 classes but have 1")
+    if not isinstance(sizes, Sequence) or not sizes:
+        raise ValueError(f"sizes should be a sequence of at least one number of labels but are {sizes!r}")
     draws = check_count("draws", draws)
     source = np.random.default_rng(seed_of(seed, generator, default=0) % 2**64)
     table: list[dict[str, Any]] = []
@@ -113,9 +123,15 @@ def principal_components(x: Any, test: Any, size: int) -> tuple[Tensor, Tensor]:
 
     Returns:
         shapes (n, size) and (m, size).
+
+    Raises:
+        ValueError: for rows that are not finite or of other events, and a size that is too large.
     """
-    train, held_out = (tensor_of(part, name) for part, name in ((x, "x"), (test, "test")))
-    train, held_out = train.flatten(1).double(), held_out.flatten(1).double()
+    train, held_out = (_rows(part, name) for part, name in ((x, "x"), (test, "test")))
+    if train.shape[1] != held_out.shape[1]:
+        raise ValueError(
+            f"test should have {train.shape[1]} numbers a row, as x, but has {held_out.shape[1]}"
+        )
     centre, axes = principal_axes(train, size)
     return (train - centre) @ axes, (held_out - centre) @ axes
 
@@ -126,9 +142,23 @@ def principal_axes(x: Tensor, size: int) -> tuple[Tensor, Tensor]:
     if size > min(x.shape):
         raise ValueError(f"size should be at most {min(x.shape)} for x of shape {tuple(x.shape)}: {size}")
     centre = x.mean(0)
+    unit = (x - centre).abs().max()
+    apart = (x - centre) / torch.where(unit > 0, unit, 1.0)  # its squares neither overflow nor vanish
     # Of rows by the million the covariance is small where the rows are not; eigenvalues come from the least.
-    axes = torch.linalg.eigh((x - centre).T @ (x - centre)).eigenvectors.flip(1)[:, :size]
+    axes = torch.linalg.eigh(apart.T @ apart).eigenvectors.flip(1)[:, :size]
     return centre, axes
+
+
+def _rows(values: Any, name: str) -> Tensor:
+    """Return one row a datum, in float64, that are finite."""
+    found = tensor_of(values, name, dtype=torch.float64)
+    if not isinstance(found, Tensor) or found.dim() < 2 or not found.numel():
+        shape = tuple(found.shape) if isinstance(found, Tensor) else f"none: it is a {type(found).__name__}"
+        raise ValueError(f"{name} should be a tensor of shape (n, *event) but has shape {shape}")
+    rows = found.flatten(1).double()
+    if not rows.isfinite().all():
+        raise ValueError(f"{name} should be finite but holds NaN or infinity")
+    return rows
 
 
 def _scaled(train: Any, test: Any, name: str) -> tuple[Array, Array]:
@@ -138,7 +168,7 @@ def _scaled(train: Any, test: Any, name: str) -> tuple[Array, Array]:
         raise ValueError(
             f"test codes of {name!r} should have {x.shape[1]} coordinates but have {x_test.shape[1]}"
         )
-    centre, scale = x.mean(0), math.sqrt(x.var(0).mean())
+    centre, scale = one_unit(x)
     if scale == 0:
         raise ValueError(f"codes of {name!r} should vary but are all the same")
     return (x - centre) / scale, (x_test - centre) / scale

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from probgen.core import check_count
+from probgen.core import check_count, tensor_of
 
 
 class CodeUsage(NamedTuple):
@@ -18,7 +18,7 @@ class CodeUsage(NamedTuple):
     dead: int
 
 
-def code_usage(codes: Tensor, size: int) -> CodeUsage:
+def code_usage(codes: Any, size: int) -> CodeUsage:
     r"""Count codes, such as those of all data, an epoch: ``code_usage(encoded(model, x), model.size)``.
 
     The perplexity exp(−Σ_k p_k log p_k) of the shares p_k is K where all codes are used alike, and 1 where
@@ -26,7 +26,7 @@ def code_usage(codes: Tensor, size: int) -> CodeUsage:
     codes in the batch, and a mean over batches is not that of an epoch.
 
     Args:
-        codes: of any shape, whole numbers 0, ..., K − 1.
+        codes: a tensor or an array of any shape, whole numbers 0, ..., K − 1.
         size: K.
 
     Raises:
@@ -35,15 +35,17 @@ def code_usage(codes: Tensor, size: int) -> CodeUsage:
     >>> code_usage(torch.tensor([[0, 1], [1, 0]]), 3)
     CodeUsage(counts=tensor([2, 2, 0]), perplexity=2.0, dead=1)
     """
-    size = check_count("size", size)
-    if codes.is_floating_point() or codes.is_complex():
+    size, codes = check_count("size", size), tensor_of(codes, "codes")
+    if not isinstance(codes, Tensor):
+        raise TypeError(f"codes should be a tensor or an array but are a {type(codes).__name__}")
+    if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
         raise TypeError(f"codes should be whole numbers but are {codes.dtype}")
     if not codes.numel():
         raise ValueError("codes should be at least one but are none")
     low, high = int(codes.min()), int(codes.max())
     if low < 0 or high >= size:
         raise ValueError(f"codes should be 0 to {size - 1} but are {low} to {high}")
-    counts = torch.bincount(codes.flatten(), minlength=size)
+    counts = torch.bincount(codes.flatten().long(), minlength=size)
     shares = counts.double() / codes.numel()
     perplexity = float((-torch.special.xlogy(shares, shares).sum()).exp())
     return CodeUsage(counts, perplexity, int((counts == 0).sum()))

@@ -57,7 +57,8 @@ class AnnealedLikelihood(NamedTuple):
         ess: the effective sample size (Σ w)² / Σ w² of each row's chains, (n,). Near 1 one chain decides,
             and neither value nor error is to be trusted.
         log_weights: of each chain, (chains, n), in float64; their mean is a bound too, a looser one.
-        acceptance: the mean over temperatures of the probability with which a trajectory was accepted, (n,).
+        acceptance: the mean over temperatures of the probability with which a trajectory was accepted, (n,);
+            NaN of one temperature, where nothing moves.
     """
 
     value: float
@@ -260,8 +261,8 @@ def _weights(
     """Lead chains along the powers, up or down; return log-weights (chains, n) and the acceptance (n,)."""
     generator = default_generator(position.device)
     log_weights = torch.zeros(position.shape[:-1], dtype=torch.float64, device=position.device)
-    acceptance = torch.zeros_like(log_weights[0])
     between = range(len(powers) - 2)
+    acceptance = torch.full_like(log_weights[0], 0.0 if between else math.nan)
     for t in between:
         # log w += (β_{t+1} − β_t) (log p(z, x) − log π₀(z)), where z is a draw of about f_t ...
         state, height = bridge.evaluate(position, powers[t + 1])
@@ -287,7 +288,7 @@ def _likelihood(log_weights: Tensor, acceptance: Tensor, *, sign: int = 1) -> An
         )
     # Of shares s = w / Σ w: the effective sample size 1 / Σ s², and the standard deviation of K s.
     shares = (log_weights - total).exp()
-    stderrs = shares.std(0) * math.sqrt(chains)
+    stderrs = shares.std(0) * math.sqrt(chains) if chains > 1 else torch.full_like(values, math.nan)
     mean, stderr = mean_over_rows(values)
     return AnnealedLikelihood(
         mean, stderr, values, stderrs, 1 / shares.square().sum(0), log_weights, acceptance

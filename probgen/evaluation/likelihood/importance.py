@@ -134,7 +134,7 @@ def weighted_draws(
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     r"""Draw z from the guide, by site (particles, n, \*event), with log p(x, z) and log q(z | x).
 
-    Discrete sites of finitely many values, up to 1,024 combinations for a datum, are summed out of both,
+    The draws of a site in plates within that of the data have shape (particles, values, n, \*event). Discrete sites of finitely many values, up to 1,024 combinations for a datum, are summed out of both,
     unless some of them are to be ``drawn``.
     """
     rows = len(batch[0])
@@ -155,5 +155,7 @@ def weighted_draws(
         for name in latent:
             site = guide_sites[name]
             if enumerated_dim(site) is None:
-                draws.setdefault(name, []).append(site["value"].reshape(*shape, *site["fn"].event_shape))
+                # Values in plates within the data's come between the particles and the rows.
+                value = site["value"].reshape(traces.particles, -1, rows, *site["fn"].event_shape)
+                draws.setdefault(name, []).append(value.squeeze(1))
     return {name: torch.cat(parts) for name, parts in draws.items()}, torch.cat(log_p), torch.cat(log_q)

@@ -2,10 +2,12 @@
 
 import math
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
-from probgen.core import Estimate
+from probgen.core import Estimate, Pair
 from probgen.evaluation.likelihood import importance as likelihood
 from probgen.evaluation.likelihood.importance import log_likelihood, log_likelihoods
 from tests.pairs import LinearGaussian, Subsampled
@@ -72,3 +74,25 @@ def test_bad_input_is_named(pair, x):
     x[2] = torch.inf
     with pytest.raises(ValueError, match="x should be finite but row 2 holds NaN or infinity"):
         log_likelihood(pair, x)
+
+
+class WithinPlates(Pair):
+    """x = z₁ + z₂ + z₃ + noise, the z in a plate of their own at -2: x ~ N(0, 3 + 1/4)."""
+
+    def model(self, x=None, *, n=1):
+        n = n if x is None else len(x)
+        with pyro.plate("data", n, dim=-1):
+            with pyro.plate("parts", 3, dim=-2):
+                z = pyro.sample("z", dist.Normal(torch.zeros(3, 1, dtype=torch.float64), 1.0))
+            return pyro.sample("x", dist.Normal(z.sum(-2), 0.5), obs=x)
+
+    def guide(self, x=None, *, n=1):
+        with pyro.plate("data", len(x), dim=-1), pyro.plate("parts", 3, dim=-2):
+            pyro.sample("z", dist.Normal(x / 3.25, 0.9))
+
+
+def test_latent_sites_may_be_in_plates_within_that_of_the_data():
+    x = torch.tensor([0.5, 4.0], dtype=torch.float64)
+    found = log_likelihoods(WithinPlates(), x, particles=40_000, seed=0)
+    exact = dist.Normal(0.0, 3.25**0.5).log_prob(x)
+    torch.testing.assert_close(found, exact, rtol=0, atol=0.05)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from probgen.core import check_count, seed_of
-from probgen.evaluation.codes.disentanglement.codes_and_factors import codes_and_factors
+from probgen.evaluation.codes.disentanglement.codes_and_factors import codes_and_factors, standardised
 from probgen.evaluation.codes.disentanglement.with_a_factor_fixed import sets_of_pairs
 
 
@@ -54,8 +54,7 @@ def beta_vae_score(
         raise ValueError("factors should have at least 2 columns but have 1")
     pairs, train, test = (check_count(n, v) for n, v in (("pairs", pairs), ("train", train), ("test", test)))
     draws = np.random.default_rng(seed_of(seed, generator, default=0) % 2**64)
-    scales = z.std(0)
-    z = z / np.where(np.ptp(z, 0) > 0, scales, 1)
+    z = standardised(z)
     factor, first, second = sets_of_pairs(classes, train + test, pairs, draws)
     block = max(1, 10**7 // (pairs * z.shape[1]))
     places = range(block, len(factor), block)

@@ -5,11 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from probgen.core import tensor_of
-
-Array = np.ndarray[Any, Any]
+from probgen.evaluation.codes.labelled_codes import Array, array_of, check_codes
 
 
 def codes_and_factors(codes: Any, factors: Any, *, least: int = 1) -> tuple[Array, Array]:
@@ -19,9 +16,7 @@ def codes_and_factors(codes: Any, factors: Any, *, least: int = 1) -> tuple[Arra
         ValueError: for shapes that do not fit, codes that are not finite, factors that are no whole numbers
             or have one value alone, and fewer coordinates than ``least``.
     """
-    z = matrix(codes, "codes").astype(np.float64)
-    if not np.isfinite(z).all():
-        raise ValueError(f"codes should be finite but hold {(~np.isfinite(z)).sum()} numbers that are not")
+    z = check_codes(matrix(codes, "codes").astype(np.float64), "codes")
     if z.shape[1] < least:
         raise ValueError(f"codes should have at least {least} coordinates but have {z.shape[1]}")
     return z, classes_of(factors, len(z))
@@ -32,7 +27,7 @@ def classes_of(factors: Any, rows: int) -> Array:
     values = matrix(factors, "factors")
     if len(values) != rows:
         raise ValueError(f"factors should have {rows} rows, one a code, but have {len(values)}")
-    if not (values == np.round(values)).all():
+    if not (np.isfinite(values) & (values == np.round(values))).all():
         raise ValueError("factors should be whole numbers, classes of each factor, but some are not")
     classes = [np.unique(column, return_inverse=True)[1] for column in values.T]
     for place, column in enumerate(classes):
@@ -43,11 +38,16 @@ def classes_of(factors: Any, rows: int) -> Array:
 
 def matrix(values: Any, name: str) -> Array:
     """Return a tensor, an array or a frame as an array of two dimensions, none of them empty."""
-    found = tensor_of(values, name)
-    array = found.detach().cpu().numpy() if isinstance(found, Tensor) else np.asarray(found)
+    array = array_of(values, name)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name} should have shape (n, columns) but have shape {array.shape}")
     return array
+
+
+def standardised(codes: Array) -> Array:
+    """Return codes, (n, coordinates), of mean 0 and standard deviation 1; those that do not vary as 0."""
+    varies = np.ptp(codes, 0) > 0
+    return np.where(varies, (codes - codes.mean(0)) / np.where(varies, codes.std(0), 1.0), 0.0)
 
 
 def entropy(classes: Array) -> float:

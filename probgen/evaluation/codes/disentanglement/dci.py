@@ -9,7 +9,11 @@ import torch
 from torch import Tensor
 
 from probgen.core import check_count, seed_of
-from probgen.evaluation.codes.disentanglement.codes_and_factors import codes_and_factors, concentration
+from probgen.evaluation.codes.disentanglement.codes_and_factors import (
+    codes_and_factors,
+    concentration,
+    standardised,
+)
 
 DEPTH = 10
 
@@ -66,6 +70,7 @@ def dci(
         raise ValueError("factors should have at least 2 columns but have 1")
     trees = check_count("trees", trees)
     seed = seed_of(seed, generator, default=0) % 2**32  # for scikit-learn
+    z = standardised(z)  # trees are made of float32, and take what is 1e-7 apart for equal
     order = np.random.default_rng(seed).permutation(len(z))
     held_out, seen = np.split(order, [len(z) // 3])
     if not len(held_out):

@@ -15,6 +15,7 @@ from probgen.evaluation.codes.disentanglement.codes_and_factors import (
     codes_and_factors,
     entropy,
     matrix,
+    standardised,
 )
 
 NEIGHBOURS = 10
@@ -77,11 +78,11 @@ def infomec(
         raise ValueError("factors should have at least 2 columns but have 1")
     seed = seed_of(seed, generator, default=0) % 2**32  # for scikit-learn
     active = _active(z, symbols)
-    z = z[:, active]
+    z = z[:, active] if symbols else standardised(z[:, active])
     options = {"discrete_features": symbols, "n_neighbors": NEIGHBOURS, "random_state": seed}
     shares = [mutual_info_classif(z, v, **options) / entropy(v) for v in classes.T]
     table = np.stack(shares, 1)
-    inputs = _one_hot(z) if symbols else (z - z.mean(0)) / z.std(0)
+    inputs = _one_hot(z) if symbols else z
     explicitness = [_explicitness(inputs, v) for v in classes.T]
     return InfoMEC(
         modularity=float(_largest_share(table).mean()),
