@@ -134,7 +134,8 @@ def weighted_draws(
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     r"""Draw z from the guide, by site (particles, n, \*event), with log p(x, z) and log q(z | x).
 
-    The draws of a site in plates within that of the data have shape (particles, values, n, \*event). Discrete sites of finitely many values, up to 1,024 combinations for a datum, are summed out of both,
+    The draws of a site in plates within that of the data have shape (particles, values, n, \*event).
+    Discrete sites of finitely many values, up to 1,024 combinations for a datum, are summed out of both,
     unless some of them are to be ``drawn``.
     """
     rows = len(batch[0])
