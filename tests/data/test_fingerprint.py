@@ -127,3 +127,14 @@ def test_what_a_user_makes_is_not_looked_at():
     assert fingerprint(source(DataLoader(TensorDataset(X)))) == []
     assert told((X, TOKENS), (X, TOKENS)) is None
     assert told(DataLoader(TensorDataset(X)), X) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_data_of_16_bits_are_told_from_others_and_from_themselves_computed_anew_by_none(dtype):
+    generator = torch.Generator().manual_seed(0)
+    before, other, noise = (torch.rand(500, 12_000, generator=generator) for _ in range(3))
+    assert "other numbers" in told(before.to(dtype), other.to(dtype))
+    assert told(before.to(dtype), (before * (1 + 1e-6 * noise)).to(dtype)) is None
+    one = before[:, :1].to(dtype)
+    assert told(one, torch.nextafter(one.float(), torch.tensor(2.0)).to(dtype)) is None
+    assert told(one, (one.float() * (1 + torch.finfo(dtype).eps)).to(dtype)) is None

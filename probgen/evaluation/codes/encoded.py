@@ -32,6 +32,7 @@ def encoded(
 
     Raises:
         TypeError: for a model without ``encode`` and ``decode``.
+        ValueError: for codes that are not finite, as of laws that have no mean.
 
     >>> from probgen import models, nets
     >>> vae = models.VAE(nets.NormalHead(nets.MLP(3, 2)), nets.NormalHead(nets.MLP(2, 3)))
@@ -43,7 +44,14 @@ def encoded(
         for rows in _batches(model, x, context, batch_size):
             law = model.encode(*rows)
             codes.append((law.sample() if draw else law.mean).flatten(1))
-    return torch.cat(codes)
+    if not codes:
+        raise ValueError("x should have at least one row but has 0")
+    found = torch.cat(codes)
+    if not found.isfinite().all():
+        row = int((~found.isfinite()).any(1).nonzero()[0])
+        what = "" if draw else ", the mean of their law: where it has none take draw=True"
+        raise ValueError(f"codes should be finite but that of row {row} of x is not{what}")
+    return found
 
 
 @torch.no_grad()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from probgen.core import Coded, Estimate, check_count, seed_of, seeded
+from probgen.core import Coded, Estimate, check_count, seed_of, seeded, tensor_of, weights_dtype
 
 
 class InputUse(NamedTuple):
@@ -21,8 +21,8 @@ class InputUse(NamedTuple):
 @torch.no_grad()
 def input_use(
     model: Coded,
-    x: Tensor,
-    *context: Tensor,
+    x: Any,
+    *context: Any,
     draws: int = 10,
     seed: int | None = None,
     generator: torch.Generator | None = None,
@@ -45,13 +45,16 @@ def input_use(
         estimates with standard errors over data, ``code`` and ``context``.
 
     Raises:
-        ValueError: without a context, for fewer than two rows, and other numbers of rows in the context.
+        ValueError: without a context, for fewer than two rows, other numbers of rows in the context, a law of
+            x whose rows are not one event each, and x outside the support of the laws by some inputs.
     """
     if not isinstance(model, Coded):
         raise TypeError(f"model should have encode and decode, as a VAE has, but is a {type(model).__name__}")
     draws = check_count("draws", draws)
     if not context:
         raise ValueError("context should be given, what the decoder is told beside the code, but is not")
+    dtype = weights_dtype(model) if isinstance(model, torch.nn.Module) else None
+    x, context = tensor_of(x, "x", dtype=dtype), tuple(tensor_of(c, "context", dtype=dtype) for c in context)
     if len(x) < 2:
         raise ValueError(f"x should have at least 2 rows, to shuffle, but has {len(x)}")
     for place, part in enumerate(context, 1):
@@ -62,10 +65,27 @@ def input_use(
         law = model.encode(x, *context)
         for _ in range(draws):
             z, other = law.sample(), _another(len(x)).to(x.device)
-            whole = model.decode(z, *context).log_prob(x).double()
-            code += whole - model.decode(z[other], *context).log_prob(x)
-            told += whole - model.decode(z, *(part[other] for part in context)).log_prob(x)
+            whole = _log_prob(model, x, z, context)
+            code += whole - _log_prob(model, x, z[other], context)
+            told += whole - _log_prob(model, x, z, tuple(part[other] for part in context))
     return InputUse(_estimate(code / draws), _estimate(told / draws))
+
+
+def _log_prob(model: Coded, x: Tensor, z: Tensor, context: tuple[Tensor, ...]) -> Tensor:
+    """Return log p(x | z, c) of each row, (n,), in float64."""
+    found = model.decode(z, *context).log_prob(x).double()
+    if found.shape != (len(x),):
+        raise ValueError(
+            f"log p(x | z, c) should be one number a row, ({len(x)},), but has shape {tuple(found.shape)}: "
+            "let decode return a law whose event is a row of x, as by .to_event(1)"
+        )
+    if not found.isfinite().all():
+        row = int((~found.isfinite()).nonzero()[0])
+        raise ValueError(
+            f"log p(x | z, c) should be finite but is {float(found[row])} at row {row} of x: by some code or "
+            "context x is outside the support of its law, and costs infinitely much"
+        )
+    return found
 
 
 def _another(n: int) -> Tensor:

@@ -60,3 +60,34 @@ def test_bad_input_is_one_sentence():
     with pytest.raises(TypeError, match="model should have encode and decode, as a VAE has, but is a Linear"):
         input_use(nn.Linear(1, 1), x, x)
     assert math.isfinite(input_use(pair, x, x).code.value)
+
+
+def test_arrays_are_taken():
+    pair = VAE(Posterior(1, 1), Decoder(1, 1), StandardNormal(1))
+    x, c = torch.randn(5, 1), torch.randn(5, 1)
+    assert input_use(pair, x.numpy(), c.numpy()) == input_use(pair, x, c)
+
+
+class Bounded(Decoder):
+    """x | z, c uniform on z ± 1: each x is outside of what some other code allows."""
+
+    def forward(self, z, c):
+        return dist.Uniform(z - 1 + 0 * c, z + 1 + 0 * c, validate_args=False).to_event(1)
+
+
+class NoEvent(Decoder):
+    def forward(self, z, c):
+        return dist.Normal(z + c, NOISE)
+
+
+def test_laws_that_give_no_finite_number_a_row_are_named():
+    x, c = torch.linspace(-20, 20, 8)[:, None], torch.zeros(8, 1)
+
+    class Near(nn.Module):
+        def forward(self, x, c):
+            return dist.Normal(x, 1e-3).to_event(1)
+
+    with pytest.raises(ValueError, match=r"finite but is -inf at row \d of x: by some code or context"):
+        input_use(VAE(Near(), Bounded(1, 1), StandardNormal(1)), x, c)
+    with pytest.raises(ValueError, match=r"one number a row, \(8,\), but has shape \(8, 1\)"):
+        input_use(VAE(Near(), NoEvent(1, 1), StandardNormal(1)), x, c)

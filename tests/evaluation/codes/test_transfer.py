@@ -154,3 +154,19 @@ def test_an_embedding_says_what_it_needs():
     if find_spec("umap") is None:
         with pytest.raises(ImportError, match="umap-learn: install it, or take 't-sne'"):
             embedding(torch.zeros(5, 3), method="umap")
+
+
+def test_codes_without_a_mean_are_no_codes():
+    class Heavy:
+        def encode(self, x):
+            return torch.distributions.Cauchy(x, torch.ones(()))
+
+        def decode(self, z):
+            raise NotImplementedError
+
+    x = torch.zeros(3, 2)
+    with pytest.raises(ValueError, match="codes should be finite but that of row 0 of x is not, the mean"):
+        encoded(Heavy(), x)
+    assert encoded(Heavy(), x, draw=True).isfinite().all()
+    with pytest.raises(ValueError, match="at least one row"):
+        encoded(Heavy(), x[:0])

@@ -266,3 +266,12 @@ def test_bad_input_is_named(call, words):
 
 def test_a_point_for_a_guide_is_no_matter_from_the_prior():
     assert annealed_log_likelihood(POINT, ONE, temperatures=2, chains=2).values.isfinite().all()
+
+
+def test_one_chain_has_no_error_and_one_temperature_no_moves(pair, x):
+    found = annealed_log_likelihood(pair, x, temperatures=1, chains=1, seed=0)
+    assert found.values.isfinite().all()
+    assert found.stderrs.isnan().all()
+    assert found.acceptance.isnan().all()
+    moved = annealed_log_likelihood(pair, x, temperatures=2, chains=1, seed=0)
+    assert ((moved.acceptance > 0) & (moved.acceptance <= 1)).all()
