@@ -93,6 +93,6 @@ class WithinPlates(Pair):
 
 def test_latent_sites_may_be_in_plates_within_that_of_the_data():
     x = torch.tensor([0.5, 4.0], dtype=torch.float64)
-    found = log_likelihoods(WithinPlates(), x, particles=40_000, seed=0)
+    found = log_likelihoods(WithinPlates(), x, particles=400, seed=0)
     exact = dist.Normal(0.0, 3.25**0.5).log_prob(x)
-    torch.testing.assert_close(found, exact, rtol=0, atol=0.05)
+    torch.testing.assert_close(found, exact, rtol=0, atol=0.4)  # of 400 draws
