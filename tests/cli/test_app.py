@@ -4,13 +4,16 @@ import json
 import shutil
 import signal
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from probgen import recipes
 from probgen.cli import app, comparing, runs
+from probgen.evaluation import mode_coverage
 from probgen.training import run
 from probgen.training.lock import locked
 
@@ -84,6 +87,18 @@ def test_the_exact_methods_draw_the_target(target, probgen):
     frame = pd.read_csv("here/metrics.csv").pivot_table(index="method", columns="metric", values="value")
     assert (frame.mmd2_p[["inverse", "rejection"]] > 0.002).all()
     assert (frame.mmd2.abs() < 5 * frame.mmd2_stderr)[["inverse", "rejection"]].all()
+
+
+def test_what_is_known_of_data_is_what_draws_are_judged_by():
+    ring, banana, digits = (recipes.load(name) for name in ("ring", "banana", "digits"))
+    centres, sd = comparing.modes(ring)
+    assert mode_coverage(ring.test.x, centres, sd).found == 8
+    assert comparing.modes(banana) is None
+    assert comparing.features(banana, 0) is None
+    assert comparing.features(digits, 0).accuracy > 0.85
+    few = torch.where(torch.arange(len(digits.train)) < 99, digits.train.labels, -1)
+    of_few = replace(digits, train=replace(digits.train, labels=few))
+    assert comparing.features(of_few, 0) is None
 
 
 def test_a_vae_is_shown_with_its_codes(probgen, tmp_path, monkeypatch):

@@ -127,6 +127,20 @@ def test_sample_metrics_have_real_data_and_draws_in_their_places(data: tuple[Ten
     }
 
 
+def test_the_floor_of_what_asks_for_fresh_data_is_of_two_halves_of_the_reference(
+    data: tuple[Tensor, Tensor], trials: list[Trial], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {name for name, metric in METRICS.items() if metric.fresh} == {"nn_ratio", "copying", "features"}
+    train, reference = data
+    for fresh, real in ((False, train), (True, reference)):
+        monkeypatch.setitem(METRICS, "spy", METRICS["spy"]._replace(fresh=fresh))
+        trials.clear()
+        run({"normal": normal()}, data, ["spy"], repeats=1)
+        floor = trials[-1]
+        assert (floor.draws[:, None] == real).all(-1).any(1).all()
+        assert len(floor.draws) == (25 if fresh else 50)
+
+
 def test_two_methods_have_draws_of_their_own(data: tuple[Tensor, Tensor]) -> None:
     result = run({"one": normal(), "two": normal()}, data, repeats=1)
     assert not torch.equal(result.draws["one"], result.draws["two"])
