@@ -250,6 +250,78 @@ def from_a_belief_to_a_posterior(v: SimpleNamespace) -> None:
     assert 1 < v.sceptical["slope"].mean().item() < mean.slope - 1
 
 
+def autoencoders_from_compression_to_generation(v: SimpleNamespace) -> None:
+    for size in (2, 8, 32):  # no linear autoencoder has less than the components, and all come to them
+        assert 1 - 1e-4 < v.error(v.linear[size], v.x, v.x) / v.by_components[size] < 1.02
+    held_out = [(v.error(nets[size], v.test, v.test)) for size in (2, 8, 32) for nets in (v.linear, v.curved)]
+    assert held_out == pytest.approx([0.053, 0.044, 0.024, 0.017, 0.0027, 0.0033], rel=0.12)
+
+    error, nonsense, left, used, slope = (
+        dict(zip(v.found, f, strict=True)) for f in zip(*v.found.values(), strict=True)
+    )
+    assert nonsense["8"] / error["8"] == pytest.approx(4, abs=0.6)
+    assert max(nonsense["64, linear"], nonsense["128, linear"]) < 0.001
+    assert (left["128"], left["128, denoising"]) == (
+        pytest.approx(0.73, abs=0.08),
+        pytest.approx(0.27, abs=0.02),
+    )
+    assert (left["128, contractive"], left["128, L1"]) == (
+        pytest.approx(0.40, abs=0.04),
+        pytest.approx(0.49, abs=0.06),
+    )
+    assert slope["128"] / slope["128, denoising"] == pytest.approx(2, abs=0.6)
+    assert slope["128"] / slope["128, contractive"] > 30
+    assert slope["128, L1"] < 0.5
+    assert used["128"] == pytest.approx(83, abs=4)
+    assert used["128, denoising"] == pytest.approx(83, abs=6)
+    assert 20 < used["128, L1"] < 45  # 28 to 35 over three seeds
+    assert max(error["128"], error["128, linear"]) < 0.002 < 0.004 < min(list(error.values())[4:])
+
+    gains = {name: ours - best for name, (_, best, ours) in v.restoration.items()}
+    assert gains["noise"] == pytest.approx(0.4, abs=0.25)
+    assert gains["half masked"] == pytest.approx(0.7, abs=0.35)
+    assert gains["a quarter of the pixels"] == pytest.approx(1.4, abs=0.4)
+    assert all(3 < ours - seen < 6.5 for seen, _, ours in v.restoration.values())
+
+    spent = {name: cost for name, (cost, _, _) in v.convolutions.items()}
+    assert spent["fully connected"].parameters / spent["standard"].parameters > 1000
+    assert spent["fully connected"].multiplications / spent["standard"].multiplications == pytest.approx(
+        6, abs=0.5
+    )
+    assert spent["standard"].multiplications / spent["separable"].multiplications == pytest.approx(3, abs=0.4)
+    assert [sees for _, sees, _ in v.convolutions.values()] == [28, 15, 19, 15]
+    quality = [decibels for _, _, decibels in v.convolutions.values()]
+    assert max(quality) - min(quality) < 0.8
+    assert min(quality) == quality[-1]
+
+    accuracy = v.features["linear", 10]
+    assert accuracy["autoencoder, 2"] < accuracy["pixels"] - 0.05
+    assert v.features["linear", 100].drop(["2 components", "autoencoder, 2"]).min() > 0.8
+    assert max(accuracy) - accuracy["pixels"] < 0.08
+    assert abs(v.clusters["autoencoder, 32"] - v.clusters["pixels"]) < 0.1
+
+    assert v.holes["normal law"] == pytest.approx(0.33, abs=0.07)
+    assert v.holes["mixture"] == pytest.approx(0.06, abs=0.03)
+    assert v.holes["mixture"] < v.holes["flow"] < v.holes["normal law"] - 0.1
+    assert v.told["mixture"] - v.told["through the autoencoder"] < 0.1
+    assert v.told["mixture"] + 0.05 < v.told["normal law"] < v.told["vae"]
+
+    moves = {place: moved for place, (moved, _) in v.moves.items()}
+    lengths = {place: length for place, (_, length) in v.moves.items()}
+    assert moves["autoencoder", "halfway, straight"] > 1.35 * moves["autoencoder", "digits"]
+    assert moves["autoencoder", "halfway, spherical"] < moves["autoencoder", "halfway, straight"]
+    assert moves["vae", "halfway, straight"] < 1.15 * moves["vae", "digits"]
+    assert moves["vae", "halfway, spherical"] > moves["vae", "halfway, straight"]
+    for name in ("autoencoder", "vae"):
+        assert lengths[name, "halfway, straight"] < 0.85 * lengths[name, "digits"]
+        assert lengths[name, "halfway, spherical"] == pytest.approx(lengths[name, "digits"], rel=0.05)
+
+    assert -v.uniform == pytest.approx(8.32, abs=0.01)
+    assert -v.learned == pytest.approx(6.0, abs=0.7)  # 5.7 to 6.2
+    assert v.bits["uniform prior"] - v.bits["learned prior"] == pytest.approx(0.055, abs=0.02)
+    assert v.told["vq, learned prior"] < v.told["vq, uniform prior"]
+
+
 CHECKS = {
     "01_from_uniforms_to_digits": from_uniforms_to_digits,
     "02_your_own_prior_in_a_vae": your_own_prior_in_a_vae,
@@ -258,6 +330,7 @@ CHECKS = {
     "05_a_markov_chain_you_can_trust": a_markov_chain_you_can_trust,
     "06_matching_moments": matching_moments,
     "07_from_a_belief_to_a_posterior": from_a_belief_to_a_posterior,
+    "08_autoencoders_from_compression_to_generation": autoencoders_from_compression_to_generation,
 }
 
 
