@@ -322,6 +322,46 @@ def autoencoders_from_compression_to_generation(v: SimpleNamespace) -> None:
     assert v.told["vq, learned prior"] < v.told["vq, uniform prior"]
 
 
+def one_vae_many_priors(v: SimpleNamespace) -> None:
+    assert v.history.diagnose()[0].startswith("Posterior collapse: all 8 latent coordinates")
+    for beta in (1.0, 4.0):
+        assert v.kl[beta].tolist() == pytest.approx(v.known[beta].tolist(), abs=0.03)
+    assert [int((v.kl[beta] > 0.01).sum()) for beta in (1.0, 4.0)] == [4, 1]
+    assert v.linear_elbo == pytest.approx(v.evidence, abs=0.01)
+    assert -0.01 < v.evidence - v.best < 1e-6
+
+    kl, units, gain = ({name: row[i] for name, row in v.table.items()} for i in range(3))
+    assert gain["annealing"] == pytest.approx(0.29, abs=0.08)
+    assert max(gain, key=gain.__getitem__) == "annealing"
+    assert min(gain["cyclical annealing"], gain["free bits, 0.2"]) > gain["the bound as it is"] + 0.03
+    assert kl["batch norm on means"] == pytest.approx(1.1, abs=0.15)
+    assert gain["batch norm on means"] < gain["free bits, 0.2"]
+    collapsed = ["weight 4, collapsed", "Vamp prior", "flow prior"]
+    assert [units[name] for name in collapsed] == [0, 0, 0]
+    assert max(kl[name] for name in collapsed) < 0.05
+    assert max(abs(gain[name]) for name in collapsed) < 0.03
+    assert kl["sees none"] > 2.5
+    assert gain["sees none"] == pytest.approx(-0.4, abs=0.12)
+
+    for name in ("Vamp", "exemplar"):
+        assert v.gains[name][0] == pytest.approx(0.3, abs=0.1)
+        assert v.gains[name][0] > 4 * v.gains[name][1]
+    acceptance = v.seen.acceptance
+    assert v.seen.expected_acceptance == pytest.approx(v.on_grid, abs=0.006)
+    assert acceptance == pytest.approx(v.on_grid, abs=0.006)
+    assert v.scores["normal"].mean().item() == pytest.approx(v.truth.mean().item(), abs=0.03)
+
+    assert v.gap["diagonal"] == pytest.approx(0.52, abs=0.05)
+    assert v.gap["full"] == pytest.approx(0.08, abs=0.03)
+    assert -0.005 < v.gap["flow"] < 0.04
+    assert v.gaps.approximation.value == pytest.approx(0.52, abs=0.06)
+    assert abs(v.gaps.amortisation.value) < 0.03
+    assert v.gaps.refinement.value == pytest.approx(0.27, abs=0.08)
+    assert v.digits_truth - v.elbo == pytest.approx(0.14, abs=0.06)
+    assert v.annealing.value == pytest.approx(v.digits_truth, abs=0.02)
+    assert -0.01 < v.bracket.gap.value < 0.02
+
+
 CHECKS = {
     "01_from_uniforms_to_digits": from_uniforms_to_digits,
     "02_your_own_prior_in_a_vae": your_own_prior_in_a_vae,
@@ -331,6 +371,7 @@ CHECKS = {
     "06_matching_moments": matching_moments,
     "07_from_a_belief_to_a_posterior": from_a_belief_to_a_posterior,
     "08_autoencoders_from_compression_to_generation": autoencoders_from_compression_to_generation,
+    "09_one_vae_many_priors": one_vae_many_priors,
 }
 
 
