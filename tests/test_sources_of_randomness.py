@@ -53,6 +53,8 @@ CALLS = {
     "binarise": lambda **s: data.binarise(GREY, **s),
     "dequantise": lambda **s: data.dequantise(GREY.round(), 2, **s),
     "target": lambda **s: data.target("banana").sample(5, **s),
+    "data_copying_test": lambda **s: evaluation.data_copying_test(X + 0.2, X, -X, cells=9, **s).by_cell,
+    "classifier_features": lambda **s: evaluation.classifier_features(X, LABELS, steps=2, **s)(X),
     "mmd_test": lambda **s: mmd.mmd_test(X, X + 0.3, permutations=99, **s).null,
     "ksd_test": lambda **s: mmd.ksd_test(X, lambda x: -x, bootstraps=99, **s).null,
     "deep_kernel_test": lambda **s: mmd.deep_kernel_test(X, X + 0.3, steps=2, permutations=99, **s).null,

@@ -120,6 +120,8 @@ def classifier_features(
     """
     check_finite(x=x)
     y = tensor_of(labels, "labels")
+    if not isinstance(y, Tensor):
+        raise TypeError(f"labels should be a tensor or an array but are of type {type(y).__name__}")
     check_labels(y, len(x))
     width, seed = check_count("width", width), seed_of(seed, generator, default=0)
     known = (y >= 0).nonzero()[:, 0].to(x.device)

@@ -110,6 +110,8 @@ def _shares(weights: Tensor | None, places: Tensor) -> Tensor:
     """Return the modes' weights, which sum to 1."""
     if weights is None:
         return places.new_full((len(places),), 1 / len(places))
+    if not isinstance(weights, Tensor):
+        raise TypeError(f"weights should be a tensor but are of type {type(weights).__name__}")
     if weights.shape != (len(places),):
         raise ValueError(
             f"weights should have shape ({len(places)},), one a mode, but have shape {tuple(weights.shape)}"

@@ -102,6 +102,7 @@ Y = torch.arange(20) % 2
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (lambda: classifier_features(X, [0, 1] * 10), TypeError, "labels should be a tensor or an array but"),
         (lambda: classifier_features(X, Y.float()), TypeError, "labels should be integers"),
         (lambda: classifier_features(X, Y[:5]), ValueError, r"labels should have shape \(20,\), one a row"),
         (lambda: classifier_features(X, Y * 0), ValueError, "labels should be of at least 2 classes"),

@@ -88,6 +88,11 @@ SEVEN = torch.tensor([[math.cos(a), math.sin(a)] for a in torch.linspace(0, 2 * 
             "draws should have at most 9 coordinates, .* but have 10",
         ),
         (
+            lambda: mode_coverage(X, SEVEN[:7], 0.1, weights=[1.0] * 7),
+            TypeError,
+            "weights should be a tensor",
+        ),
+        (
             lambda: mode_coverage(X, SEVEN[:7], 0.1, weights=torch.ones(3)),
             ValueError,
             r"weights should have shape \(7,\), one a mode, but have shape \(3,\)",
