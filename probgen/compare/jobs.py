@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pickle import PicklingError
 from typing import Any, TypeVar
 
 import torch
+
+from probgen.core import check_count
 
 Result = TypeVar("Result")
 
@@ -21,14 +24,26 @@ def at_once(
 
     ``jobs`` are at work at once; None stands for one, or for what ``joblib.parallel_config`` says. Each has
     the default type and the number of threads of this process, on which the rounding of sums depends.
+
+    Raises:
+        ValueError, TypeError: for jobs that are no count and not -1, and arguments that no other process can
+            be sent.
     """
     from joblib import Parallel, delayed
 
+    if jobs is not None and jobs != -1:
+        jobs = check_count("jobs, where not -1 for as many as there are cores,", jobs)
     state = torch.get_default_dtype(), torch.get_num_threads()
     calls = (
         delayed(_as_here)(state, function, own, more) for own, more in zip(arguments, options, strict=True)
     )
-    yield from Parallel(n_jobs=jobs, return_as="generator")(calls)
+    try:
+        yield from Parallel(n_jobs=jobs, return_as="generator")(calls)
+    except PicklingError as error:
+        why = str(error.__cause__ or error).strip('"\n').splitlines()[-1]  # of a traceback the error itself
+        raise TypeError(
+            f"jobs should be 1 where a method cannot be sent to another process, but is {jobs}: {why}"
+        ) from error
 
 
 def _as_here(

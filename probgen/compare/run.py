@@ -101,8 +101,6 @@ def compare(
     check_inputs(methods, reference, train, reserved=(FLOOR, HALVES, MEMORISER))
     n = len(reference) if n is None else n
     n, repeats = check_count("n", n), check_count("repeats", repeats)
-    if jobs is not None and not jobs:
-        raise ValueError("jobs should be at least 1, or -1 for as many as there are cores, but is 0")
     seed = check_count("seed", seed_of(seed, generator, default=0), least=0)
     known = known_of(modes, features, reference)
     baselines = [HALVES] if train is None else [MEMORISER, FLOOR]

@@ -1,6 +1,7 @@
 """The loop: every number is that of the metric itself, seeds decide everything, mistakes name the method."""
 
 import math
+import threading
 from typing import Any
 
 import pandas as pd
@@ -27,6 +28,16 @@ def normal(shift: float = 0.0) -> Any:
         return shift + torch.randn(n, 2, generator=torch.Generator().manual_seed(seed))
 
     return sample
+
+
+_LOCK = threading.Lock()
+
+
+def unsendable(n: int, *, seed: int, lock: Any = _LOCK) -> Tensor:
+    raise AssertionError("it is never called")
+
+
+unsendable.__module__ = "__main__"  # so that it is sent by value, with its defaults
 
 
 def fit_normal(train: Tensor, seed: int) -> Fitted:
@@ -379,8 +390,10 @@ def test_what_is_wrong_in_a_method_names_it(
         (
             {"jobs": 0},
             ValueError,
-            "jobs should be at least 1, or -1 for as many as there are cores, but is 0",
+            "jobs, where not -1 for as many as there are cores, should be at least 1 but got 0",
         ),
+        ({"jobs": 1.5}, TypeError, "jobs, where not -1"),
+        ({"jobs": 2, "methods": {"lock": unsendable}}, TypeError, "jobs should be 1 .* cannot pickle"),
         ({"reference": X[:7]}, ValueError, "reference should have at least 8 points but has 7"),
         ({"reference": X[:0]}, ValueError, "reference should have shape .* at least 1"),
         ({"train": X[:, :1]}, ValueError, r"train should have shape \(n, 2\) .* but has shape \(10, 1\)"),

@@ -108,3 +108,11 @@ def test_bad_input_is_one_sentence():
         chance_correlation(s / 0)
     with pytest.raises(ValueError, match="each source should vary but source 1 is the same in all rows"):
         mean_correlation(torch.stack([s[:, 0], torch.ones(9)], 1), s)
+
+
+def test_the_spread_of_chance_is_that_of_rotations_however_few() -> None:
+    """Of two draws, squared standard deviations have the variance for their mean; over 400 seeds 5 errors."""
+    s = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    variances = torch.tensor([chance_correlation(s, draws=2, seed=seed).sd ** 2 for seed in range(400)])
+    known = chance_correlation(s, draws=4000, seed=1).sd ** 2
+    assert abs(variances.mean().item() - known) < 5 * variances.std().item() / 400**0.5 < 0.5 * known
