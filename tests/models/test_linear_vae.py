@@ -33,7 +33,7 @@ class Linear(nn.Module):
         self.outputs = outputs
 
     def forward(self, a):
-        return dist.Normal(self.linear(a), torch.as_tensor(self.log_scale).exp().to(a)).to_event(1)
+        return dist.Normal(self.linear(a), torch.as_tensor(self.log_scale, dtype=a.dtype).exp().to(a)).to_event(1)
 
 
 def data(device):
