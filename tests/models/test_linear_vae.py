@@ -33,7 +33,8 @@ class Linear(nn.Module):
         self.outputs = outputs
 
     def forward(self, a):
-        return dist.Normal(self.linear(a), torch.as_tensor(self.log_scale, dtype=a.dtype).exp().to(a)).to_event(1)
+        scale = torch.as_tensor(self.log_scale, dtype=a.dtype, device=a.device).exp()
+        return dist.Normal(self.linear(a), scale).to_event(1)
 
 
 def data(device):
