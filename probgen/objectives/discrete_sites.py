@@ -36,13 +36,14 @@ def discrete_sites(pair: Pair, batch: tuple[Tensor, ...]) -> Discrete:
                 torch.random.fork_rng(devices=devices), disable_proxy_modes_tracing(), torch.no_grad(),
                 mode(pair), poutine.block(), sharing(), Watch(pair, len(batch[0])),
             )  # fmt: skip
-            with contextlib.suppress(Exception), contextlib.ExitStack() as stack:
+            with contextlib.ExitStack() as stack:
                 for context in quiet:
                     stack.enter_context(context)
-                rows = Rows(pair, batch)
-                guide = rows.guide_trace()
-                known[form] = _of(guide, rows.model_trace(guide))
-                break
+                with contextlib.suppress(Exception):
+                    rows = Rows(pair, batch)
+                    guide = rows.guide_trace()
+                    known[form] = _of(guide, rows.model_trace(guide))
+                    break
     return known.get(form, NOTHING)
 
 

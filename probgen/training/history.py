@@ -10,15 +10,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-FAINT = 0.05
-"""Nats in all below which a KL that is not known by coordinate says nothing of x."""
-
-CURES = (
-    "What usually cures it: annealing the KL (BetaELBO with schedules={'elbo.beta': schedules.linear(0, 1, "
-    "steps=...)}), FreeBits, an encoder with nets.BatchNormHead, a decoder that is less powerful, or a "
-    "smaller learning rate. A learned prior does not wake a code that has collapsed: it learns its law."
-)
-
 
 @dataclass(repr=False)
 class History:
@@ -62,24 +53,22 @@ class History:
         """Say in plain words what the last report shows to be wrong, and what usually cures it.
 
         A latent coordinate is inactive where its KL is below 0.01 nats per datum: the guide then says the
-        same of it for every x. Where all are, the posterior has collapsed onto the prior; where the KL is
-        known only as a whole, as with a learned prior, where that is below 0.05 nats.
+        same of it for every x. Where all are, the posterior has collapsed onto the prior. Where the KL is
+        known only as a whole, as with a learned prior, ``evaluation.active_units`` tells.
         """
         counts = self._units()
         sites = self._collapsed_sites()
         if not counts:
-            if self.collapsed():
-                return [
-                    f"Posterior collapse: the KL of the code is below {FAINT} nats in all, so the model "
-                    f"makes no use of it. {CURES}"
-                ]
             return sites
         active, inactive = counts[-1]
         coordinates = round(active + inactive)
         if active < 0.5:
             return [
                 f"Posterior collapse: all {coordinates} latent coordinates have a KL below 0.01 nats, so the "
-                f"model makes no use of them. {CURES}"
+                "model makes no use of them. What usually cures it: annealing the KL (BetaELBO with "
+                "schedules={'elbo.beta': schedules.linear(0, 1, steps=...)}), FreeBits, an encoder with "
+                "nets.BatchNormHead, a decoder that is less powerful, or a smaller learning rate. A learned "
+                "prior does not wake a code that has collapsed: it learns its law."
             ]
         if sites:
             return sites
@@ -92,13 +81,9 @@ class History:
         return []
 
     def collapsed(self, *, reports: int = 1) -> bool:
-        """Say whether the code was without use in each of the last reports, as :meth:`diagnose` has it."""
-        counts = self._units()
-        if counts:
-            return len(counts) >= reports and all(active < 0.5 for active, _ in counts[-reports:])
-        # Without a latent site the KL is exactly 0; one that is estimated varies about 0.
-        kls = self.values(self._called("kl"))
-        return len(kls) >= reports and all(0 < abs(kl) < FAINT for kl in kls[-reports:])
+        """Say whether all latent coordinates were inactive in each of the last reports."""
+        latest = self._units()[-reports:]
+        return len(latest) == reports and all(active < 0.5 for active, _ in latest)
 
     def plot(self) -> Figure:
         """Draw every term over the steps, training beside validation."""
@@ -126,12 +111,9 @@ class History:
 
     def _units(self) -> list[tuple[float, float]]:
         """Return how many latent coordinates were active and inactive at each report, of a sum too."""
-        name = self._called("inactive")
+        name = next(
+            (row["term"] for row in self.rows if row["term"].split("/")[-1] == "inactive"), "inactive"
+        )
         return list(
             zip(self.values(f"{name.removesuffix('inactive')}active"), self.values(name), strict=True)
         )
-
-    def _called(self, term: str) -> str:
-        """Return the name of a term, which in a sum has that of its part before it."""
-        names = (row["term"] for row in self.rows if row["term"].split("/")[-1] == term)
-        return next(names, term)

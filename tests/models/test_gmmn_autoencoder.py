@@ -8,6 +8,7 @@ from probgen import fit, nets
 from probgen.mmd import Gaussian, bandwidth_grid, mmd_test
 from probgen.models import GMMNAutoencoder
 from probgen.objectives import MomentMatching, Reconstruction
+from probgen.training import schedules
 
 
 def make(device):
@@ -26,7 +27,8 @@ def test_two_trainings_reproduce_a_law_on_a_line(device):
     model.encoder[0].p = 0.0
     adam = lambda parameters: torch.optim.Adam(parameters, lr=0.02)  # noqa: E731
     options = {"batch_size": 200, "optimizer": adam, "seed": 0, "progress": False, "compile": "eager"}
-    history = fit(Reconstruction(model), x, steps=600, **options)
+    falling = {"lr": schedules.cosine(0.02, 1e-4, steps=600)}
+    history = fit(Reconstruction(model), x, steps=600, schedules=falling, **options)
     assert history.values("mse")[-1] < 0.001 / 3
     codes = model.encode(x).mean
     kernel = Gaussian(bandwidth_grid(codes[:500], codes[500:1000]))

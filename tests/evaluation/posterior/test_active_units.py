@@ -108,20 +108,6 @@ def test_collapse_is_said_where_the_kl_of_another_site_is_not_known_by_coordinat
     assert history.diagnose() == []
 
 
-def test_collapse_is_said_where_the_kl_is_known_only_as_a_whole():
-    history = History()
-    history.add(1, 1, "train", {"loss": 1.0, "svi/kl": 0.3})
-    assert (history.collapsed(), history.diagnose()) == (False, [])
-    history.add(2, 1, "train", {"loss": 1.0, "svi/kl": -0.01})  # an estimate
-    assert history.collapsed()
-    assert not history.collapsed(reports=2)
-    (finding,) = history.diagnose()
-    assert finding.startswith("Posterior collapse: the KL of the code is below 0.05 nats in all")
-    without_latent_sites = History()
-    without_latent_sites.add(1, 1, "train", {"loss": 1.0, "kl": 0.0})
-    assert (without_latent_sites.collapsed(), without_latent_sites.diagnose()) == (False, [])
-
-
 def test_bad_input_is_named(x):
     pair = Levels().to(x.device)
     with pytest.raises(ValueError, match="draws should be at least 2 but got 1"):
