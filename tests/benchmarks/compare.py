@@ -1,16 +1,18 @@
 """The compare tables: ``python -m tests.benchmarks.compare [NAME ...] [--methods=A,B]``."""
 
+import os
 import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import torch
 
 from probgen import recipes
 from probgen.cli import comparing
 from probgen.compare import Comparison
 from probgen.compare.metrics import COLUMNS
 from probgen.compare.table import MARK, footnotes, marked_cells
-from probgen.recipes.task import settle_threads
 from tests.benchmarks.results import record
 
 SKIPPED = ("energy_stderr", "c2st_stderr", "nll_stderr", "mmd2_stderr")
@@ -67,8 +69,9 @@ def main(names: list[str], methods: list[str] | None) -> None:
     for name in names:
         start = time.perf_counter()
         task = recipes.load(name)
-        settle_threads(task)
-        result = comparing.run(task, comparing.choose(task, methods), None, n=None, repeats=None, seed=0)
+        torch.set_num_threads(1)
+        chosen = comparing.choose(task, methods)
+        result = comparing.run(task, chosen, None, n=None, repeats=None, seed=0, jobs=-1)
         with TemporaryDirectory() as folder:
             comparing.save(task, result, Path(folder) / "out")
         seconds = time.perf_counter() - start
@@ -77,7 +80,8 @@ def main(names: list[str], methods: list[str] | None) -> None:
         protocol = (
             f"`probgen compare {name}`, {which}: {facts['n']} draws against "
             f"{facts['reference_shape'][0]} held-out points, {facts['train_shape'][0]} training points, "
-            f"{facts['repeats']} repeats, seed 0, report written; {seconds:.0f} s in all. Means with 95 % "
+            f"{facts['repeats']} repeats, seed 0, report written; {seconds:.0f} s in all on "
+            f"{os.cpu_count()} cores. Means with 95 % "
             "intervals over repeats, p-values combined; MMD² unbiased, p by 1,000 permutations; NLL in nats; "
             f"units: {facts['scale']}."
         )
