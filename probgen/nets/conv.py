@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 
 from probgen.nets.checks import channels_first, check_last, check_sizes, check_unshared
+from probgen.nets.widened import widened
 
 
 class ConvEncoder(nn.Module):
@@ -48,11 +49,7 @@ class ConvEncoder(nn.Module):
 
     def widen(self, factor: int) -> None:
         """Replace the last layer by a fresh one that gives ``factor`` blocks of ``outputs`` numbers."""
-        check_unshared(self.last.out_features, self.outputs)
-        weight = self.last.weight
-        self.last = nn.Linear(
-            self.last.in_features, factor * self.outputs, device=weight.device, dtype=weight.dtype
-        )
+        self.last = widened(self.last, self.outputs, factor)
 
     def forward(self, x: Tensor) -> Tensor:
         check_last(self, x)

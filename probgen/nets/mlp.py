@@ -7,7 +7,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from probgen.nets.checks import check_last, check_sizes, check_unshared
+from probgen.nets.checks import check_last, check_sizes
+from probgen.nets.widened import widened
 
 
 class MLP(nn.Module):
@@ -50,11 +51,7 @@ class MLP(nn.Module):
 
     def widen(self, factor: int) -> None:
         """Replace the last layer by a fresh one that gives ``factor`` blocks of ``outputs`` numbers."""
-        check_unshared(self.last.out_features, self.outputs)
-        weight = self.last.weight
-        self.last = nn.Linear(
-            self.last.in_features, factor * self.outputs, device=weight.device, dtype=weight.dtype
-        )
+        self.last = widened(self.last, self.outputs, factor)
 
     def forward(self, x: Tensor) -> Tensor:
         check_last(self, x)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from probgen.core import check_count
 from probgen.nets.checks import channels_first, check_last, check_sizes, check_unshared
+from probgen.nets.widened import widened
 
 
 class Residual(nn.Module):
@@ -65,11 +66,7 @@ class ResidualMLP(nn.Module):
 
     def widen(self, factor: int) -> None:
         """Replace the last layer by a fresh one that gives ``factor`` blocks of ``outputs`` numbers."""
-        check_unshared(self.last.out_features, self.outputs)
-        weight = self.last.weight
-        self.last = nn.Linear(
-            self.last.in_features, factor * self.outputs, device=weight.device, dtype=weight.dtype
-        )
+        self.last = widened(self.last, self.outputs, factor)
 
     def forward(self, x: Tensor) -> Tensor:
         check_last(self, x)

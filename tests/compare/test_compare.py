@@ -1,7 +1,6 @@
 """The loop: every number is that of the metric itself, seeds decide everything, mistakes name the method."""
 
 import math
-import threading
 from typing import Any
 
 import pandas as pd
@@ -13,7 +12,6 @@ from torch.distributions import constraints
 from probgen import evaluation, mmd
 from probgen.compare import METRICS, Comparison, Fitted, Method, compare
 from probgen.compare import metrics as metrics_module
-from probgen.compare.jobs import at_once
 from probgen.compare.measurements import Trial
 from probgen.compare.metrics import Column, Metric
 from probgen.core import Density
@@ -28,16 +26,6 @@ def normal(shift: float = 0.0) -> Any:
         return shift + torch.randn(n, 2, generator=torch.Generator().manual_seed(seed))
 
     return sample
-
-
-_LOCK = threading.Lock()
-
-
-def unsendable(n: int, *, seed: int, lock: Any = _LOCK) -> Tensor:
-    raise AssertionError("it is never called")
-
-
-unsendable.__module__ = "__main__"  # so that it is sent by value, with its defaults
 
 
 def fit_normal(train: Tensor, seed: int) -> Fitted:
@@ -77,38 +65,6 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> list[Trial]:
     monkeypatch.setitem(METRICS, "spy", Metric({"spy": Column("spy", "")}, spy))
     monkeypatch.setitem(metrics_module.COLUMNS, "spy", Column("spy", ""))
     return seen
-
-
-def test_methods_at_once_in_processes_give_the_numbers_of_one_after_another(
-    data: tuple[Tensor, Tensor],
-) -> None:
-    methods = {"fitted": Method(fit_normal), "normal": normal(0.3)}
-    one, two = (run(methods, data, [*DISTANCES, "c2st", "nll"], jobs=jobs) for jobs in (1, 2))
-    assert one.frame.equals(two.frame)
-    assert one.protocol["notes"] == two.protocol["notes"]
-    assert all(two.draws[name].equal(one.draws[name]) for name in methods)
-    again = two.fitted["fitted"]
-    assert again.log_prob is not None
-    assert again.log_prob(data[1]).mean().item() == pytest.approx(-values(one, "fitted", "nll")[0])
-    with pytest.raises(RuntimeError, match="method 'broken' failed with ZeroDivisionError"):
-        run({"broken": lambda n, *, seed: 1 / 0}, data, jobs=2)
-
-
-def test_a_process_at_work_has_the_default_type_and_threads_of_this_one() -> None:
-    before = torch.get_default_dtype(), torch.get_num_threads()
-    torch.set_default_dtype(torch.float64)
-    torch.set_num_threads(3)
-    try:
-        asked = [(), ()]
-        found = list(at_once(settings, asked, [{}, {}], jobs=2))
-    finally:
-        torch.set_default_dtype(before[0])
-        torch.set_num_threads(before[1])
-    assert found == [(torch.float64, 3)] * 2
-
-
-def settings() -> tuple[torch.dtype, int]:
-    return torch.get_default_dtype(), torch.get_num_threads()
 
 
 def test_distances_are_those_of_the_draws_against_the_reference(data: tuple[Tensor, Tensor]) -> None:
@@ -387,13 +343,6 @@ def test_what_is_wrong_in_a_method_names_it(
         ({"reference": [[0.0]]}, TypeError, "reference should be a tensor but is of type list"),
         ({"reference": X.long()}, TypeError, "reference should be floating-point but is torch.int64"),
         ({"reference": X / 0}, ValueError, "reference should be finite but has 20 values"),
-        (
-            {"jobs": 0},
-            ValueError,
-            "jobs, where not -1 for as many as there are cores, should be at least 1 but got 0",
-        ),
-        ({"jobs": 1.5}, TypeError, "jobs, where not -1"),
-        ({"jobs": 2, "methods": {"lock": unsendable}}, TypeError, "jobs should be 1 .* cannot pickle"),
         ({"reference": X[:7]}, ValueError, "reference should have at least 8 points but has 7"),
         ({"reference": X[:0]}, ValueError, "reference should have shape .* at least 1"),
         ({"train": X[:, :1]}, ValueError, r"train should have shape \(n, 2\) .* but has shape \(10, 1\)"),
