@@ -26,7 +26,7 @@ def test_fit_starts_the_processes_itself(tmp_path):
     assert sorted(line for line in ended.stdout.splitlines() if line.startswith("rank")) == [
         "rank 0 of 2 finished",
         "rank 1 of 2 finished",
-    ]
+    ], ended.stdout + ended.stderr
     assert ended.stdout.count("the run is in") == 1
 
 
