@@ -192,7 +192,6 @@ METRICS: dict[str, Metric] = {
                 "P-value of the test that draws are no nearer to the training data than held-out data are; "
                 "of repeats as for MMD p. Small values: copies.",
                 bounds=SHARE,
-                axis="log",
                 p_value=True,
             ),
             "authenticity": Column(
