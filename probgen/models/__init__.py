@@ -1,7 +1,9 @@
 """Models: one file a graph, model and guide side by side."""
 
 from probgen.models.autoencoder import Autoencoder
+from probgen.models.bigan import BiGAN
 from probgen.models.denoising_vae import DenoisingVAE
+from probgen.models.gan import GAN
 from probgen.models.gmmn import GMMN
 from probgen.models.gmmn_autoencoder import GMMNAutoencoder
 from probgen.models.hierarchical_vae import HierarchicalVAE
@@ -16,11 +18,13 @@ from probgen.models.vae import VAE
 from probgen.models.vq_vae import VQVAE
 
 __all__ = [
+    "GAN",
     "GMMN",
     "ICAVAE",
     "VAE",
     "VQVAE",
     "Autoencoder",
+    "BiGAN",
     "DenoisingVAE",
     "GMMNAutoencoder",
     "HierarchicalVAE",

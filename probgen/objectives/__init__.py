@@ -7,6 +7,7 @@ from probgen.objectives.classification import Classification
 from probgen.objectives.code_covariance import DIP
 from probgen.objectives.code_penalties import AbsoluteCodes, Contraction, TargetActivation
 from probgen.objectives.conditional_moment_matching import ConditionalMomentMatching
+from probgen.objectives.contest import Contest
 from probgen.objectives.elbo import ELBO, BetaELBO, Bound, Capacity, FreeBits
 from probgen.objectives.importance_weighted import IWAE, Renyi
 from probgen.objectives.maximum_likelihood import MaximumLikelihood
@@ -39,6 +40,7 @@ __all__ = [
     "CodeGAN",
     "CodeMMD",
     "ConditionalMomentMatching",
+    "Contest",
     "Contraction",
     "FreeBits",
     "KLParts",

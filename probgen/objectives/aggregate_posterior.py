@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from probgen.core import Objective, Pair, Terms, sample_sites
 from probgen.mmd import Kernel, mmd2_loss
-from probgen.objectives.adversarial import Loss, adversarial_loss, check_loss
+from probgen.objectives.adversarial import Loss, adversarial_loss, check_discriminator, check_loss
 from probgen.objectives.traced_pair import Watch, drawn_sites
 
 
@@ -60,38 +60,40 @@ class CodeMMD(Objective):
 
 
 class CodeGAN(Objective):
-    r"""A game on the codes: a critic learns to tell them from draws of the prior, the guide to deceive it.
+    r"""A game on the codes: a discriminator tells them from draws of the prior, the guide deceives it.
 
     The loss and its terms are those of :func:`adversarial_loss`: one optimizer trains both players. In a
-    :class:`Sum` the weight multiplies the losses of both, of which Adam's steps make nothing for the critic
-    as long as it is not 0. The losses of a game do not say how good its weights are, so they are not judged.
+    :class:`Sum` the weight multiplies the losses of both, of which Adam's steps make nothing for the
+    discriminator as long as it is not 0. The losses of a game do not say how good its weights are, so they
+    are not judged.
 
     Args:
         pair: the model/guide pair.
-        critic: a network from codes, shape (n, d), to one number each: the logit of being from the prior.
-        loss: "cross-entropy" or "least-squares".
+        discriminator: a network from codes, shape (n, d), to one logit each, of being from the prior.
+        loss: as :func:`adversarial_loss` takes it.
         site: the latent site that is compared; by default all of them together.
 
     Source: Makhzani and others (2016), Adversarial autoencoders; Tolstikhin and others (2018) (WAE-GAN).
     """
 
     def __init__(
-        self, pair: Pair, critic: nn.Module, *, loss: Loss = "cross-entropy", site: str | None = None
+        self, pair: Pair, discriminator: nn.Module, *, loss: Loss = "cross-entropy", site: str | None = None
     ) -> None:
         super().__init__()
         check_loss(loss)
+        check_discriminator(discriminator)
         self.pair = pair
-        self.critic = critic
+        self.discriminator = discriminator
         self.loss = loss
         self.site = site
 
     def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
         """Return the sum of the players' losses, and each of them."""
         codes, prior = codes_and_prior(self.pair, *batch, site=self.site)
-        return adversarial_loss(self.critic, real=prior, fake=codes, loss=self.loss)
+        return adversarial_loss(self.discriminator, real=prior, fake=codes, loss=self.loss)
 
     def judge(self, terms: Mapping[str, float]) -> None:
-        """Return None: of two critics the one that is deceived less may be the better one."""
+        """Return None: of two discriminators the one that is deceived less may be the better one."""
 
 
 def codes_and_prior(pair: Pair, *batch: Tensor, site: str | None = None) -> tuple[Tensor, Tensor]:

@@ -145,8 +145,8 @@ def test_the_gradient_of_a_game_is_for_each_player_that_of_its_own_loss(loss, pa
     guide, weights = [*pair.guide_map.parameters(), pair.guide_log_scale], list(critic.parameters())
     assert_same(gradients(both, *guide), gradients(of_guide, *guide))
     assert_same(gradients(both, *weights), gradients(of_critic, *weights))
-    assert_same(terms.values(), (of_critic.detach(), of_guide.detach()))
-    assert list(terms) == ["critic", "generator"]
+    assert list(terms) == ["discriminator", "generator", "accuracy"]
+    assert_same([*terms.values()][:2], (of_critic.detach(), of_guide.detach()))
 
 
 def test_the_critics_averages_move_in_its_own_loss_alone(device):
@@ -267,9 +267,9 @@ class Square(Objective):
         (lambda: Sum({"a.b": Square()}), ValueError, "an identifier that .* but is 'a.b'"),
         (lambda: Sum({"a": Square()}, {"a": torch.inf}), ValueError, "of 'a' should be finite but is inf"),
         (
-            lambda: CodeGAN(LinearGaussian(), nn.Linear(2, 1), loss="hinge"),
+            lambda: CodeGAN(LinearGaussian(), nn.Linear(2, 1), loss="hinges"),
             ValueError,
-            "loss should be 'cross-entropy' or 'least-squares' but got 'hinge'",
+            "loss should be 'absolute' or .* or 'relativistic' but got 'hinges'",
         ),
         (
             lambda: codes_and_prior(TwoSites(), torch.ones(3)),
