@@ -56,6 +56,9 @@ class DiscretisedLogistic(dist.TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
+        return self._log_mass(value)
+
+    def _log_mass(self, value: Tensor) -> Tensor:
         # In steps: level k has the interval k ± ½, whose ends are the same numbers for its neighbours.
         last = self.levels - 1
         k, loc, rate = (value * last).round(), self.loc * last, (-self.log_scale).exp() / last
@@ -76,17 +79,19 @@ class DiscretisedLogistic(dist.TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        # E[v] = w Σ_k P(v ≥ k w), k = 1, ..., L − 1.
-        ends = (self.grid[1:] + self.grid[:-1]) / 2
-        scaled = (self.loc.unsqueeze(-1) - ends) * (-self.log_scale).exp().unsqueeze(-1)
-        return scaled.sigmoid().mean(-1)
+        # E[v] = w Σ_k P(v ≥ k w), k = 1, ..., L − 1: level by level, as all at once take L times the room.
+        ends, rate = (self.grid[1:] + self.grid[:-1]) / 2, (-self.log_scale).exp()
+        total = torch.zeros_like(self.loc)
+        for end in ends:
+            total = total + ((self.loc - end) * rate).sigmoid()
+        return total / len(ends)
 
     @property
     def variance(self) -> Tensor:
-        laws = DiscretisedLogistic(
-            self.loc.unsqueeze(-1), self.log_scale.unsqueeze(-1), self.levels, validate_args=False
-        )
-        return (laws.log_prob(self.grid).exp() * (self.grid - self.mean.unsqueeze(-1)).square()).sum(-1)
+        mean, total = self.mean, torch.zeros_like(self.loc)
+        for level in self.grid:
+            total = total + self._log_mass(level.expand(self.loc.shape)).exp() * (level - mean).square()
+        return total
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:

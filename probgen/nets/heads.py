@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Protocol, runtime_checkable
 
 import pyro.distributions as dist
@@ -166,7 +167,8 @@ class DiscretisedLogisticHead(Head):
     r"""Independent logistic pixels rounded to the grey levels 0, 1/(L-1), ..., 1, for bytes say.
 
     Two numbers a pixel, location and log-scale, where :class:`CategoricalHead` needs L: neighbouring levels
-    are alike by construction, and not learned to be. Both are masses of levels, so their bits per dimension,
+    are alike by construction, and not learned to be. They are for pixels in [−1, 1], as in the source: so
+    a net starts at the middle of the levels. Both laws are masses of levels, so their bits per dimension,
     −log p(x)/(d log 2), compare with each other, and with no density's.
 
     Args:
@@ -188,7 +190,7 @@ class DiscretisedLogisticHead(Head):
 
     def forward(self, *context: Tensor) -> dist.Distribution:
         loc, s = self.blocks(*context).unbind(-2)
-        return DiscretisedLogistic(loc, log_scale(s), self.levels).to_event(1)
+        return DiscretisedLogistic((loc + 1) / 2, log_scale(s) - math.log(2), self.levels).to_event(1)
 
 
 class PointHead(Head):

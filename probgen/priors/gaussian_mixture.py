@@ -21,7 +21,8 @@ class GaussianMixture(nn.Module):
     It describes codes that were learned before and stay as they are, in whatever directions they vary: a few
     laws, found by EM. :class:`NormalMixture` is for a prior that is learned beside its encoder: hundreds of
     laws with diagonal covariances, at the cost of a matrix product. Before it has learned, the components
-    are normal laws of covariance I around draws from N(0, I).
+    are normal laws of covariance I around draws from N(0, I). After EM the steps of a gradient are in the
+    units that each component has in each direction, however small the codes are.
 
     Args:
         dim: the number of coordinates.
@@ -31,21 +32,27 @@ class GaussianMixture(nn.Module):
     torch.Size([2])
     """
 
+    means: Tensor
+    roots: Tensor
+
     def __init__(self, dim: int, components: int) -> None:
         super().__init__()
         dim, components = check_count("dim", dim), check_count("components", components)
         self.logits = nn.Parameter(torch.zeros(components))
-        self.locs = nn.Parameter(torch.randn(components, dim))
+        # μ = m + R s and L = R F, where EM sets m and R: so s and F are learned in its units.
+        self.register_buffer("means", torch.randn(components, dim))
+        self.register_buffer("roots", torch.eye(dim).repeat(components, 1, 1))
+        self.shifts = nn.Parameter(torch.zeros(components, dim))
         self.factors = nn.Parameter(torch.zeros(components, dim, dim))
-        """L, with logarithms on the diagonal; what stands above it counts nothing."""
+        """F, with logarithms on the diagonal; what stands above it counts nothing."""
 
     def forward(self, *context: Tensor) -> dist.MixtureSameFamily:
         """Return the law, with event shape (dim,), the same whatever the context."""
         diagonal = self.factors.diagonal(dim1=-2, dim2=-1).exp()
         tril = self.factors.tril(-1) + diagonal.diag_embed()
-        return dist.MixtureSameFamily(
-            dist.Categorical(logits=self.logits), dist.MultivariateNormal(self.locs, scale_tril=tril)
-        )
+        locs = self.means + (self.roots @ self.shifts[..., None]).squeeze(-1)
+        laws = dist.MultivariateNormal(locs, scale_tril=self.roots @ tril)
+        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), laws)
 
     @torch.no_grad()
     def fit(self, x: Tensor, *, seed: int | None = None, generator: torch.Generator | None = None) -> None:
@@ -59,7 +66,7 @@ class GaussianMixture(nn.Module):
         """
         from sklearn.mixture import GaussianMixture as ByEM
 
-        components, dim = self.locs.shape
+        components, dim = self.means.shape
         if x.dim() != 2 or x.shape[1] != dim:
             raise ValueError(f"x should have shape (n, {dim}) but has shape {tuple(x.shape)}")
         if len(x) < 2 * components:
@@ -86,7 +93,8 @@ class GaussianMixture(nn.Module):
             torch.from_numpy, (found.weights_, found.means_, found.covariances_)
         )
         tril = unit[:, None] * torch.linalg.cholesky(covariances)
-        diagonal = tril.diagonal(dim1=-2, dim2=-1)
         self.logits.copy_(weights.log())
-        self.locs.copy_(centre + unit * means)
-        self.factors.copy_(tril.tril(-1) + diagonal.log().diag_embed())
+        self.means.copy_(centre + unit * means)
+        self.roots.copy_(tril)
+        self.shifts.zero_()
+        self.factors.zero_()

@@ -86,8 +86,8 @@ def _model(
     *,
     decoded: Callable[[nn.Module], nn.Module] = lambda head: head,
 ) -> VAE:
-    head = nets.BernoulliHead(decoder) if task.levels == 2 else nets.CategoricalHead(decoder, task.levels)
-    return VAE(nets.NormalHead(encoder), decoded(head), Conditional(prior)).to(task.device)
+    decoded_to = decoded(task.likelihood(decoder))
+    return VAE(nets.NormalHead(encoder), decoded_to, Conditional(prior)).to(task.device)
 
 
 def _of_table(task: Task, table: data.Table) -> Recipe:

@@ -59,10 +59,9 @@ def m2(task: Task) -> Recipe:
     """
     classes = task.classes("m2", missing=True)
     net = _told(nets.MLP(CODE + classes, task.size, hidden=(HIDDEN, HIDDEN), activation=nn.ReLU), classes)
-    decoder = nets.BernoulliHead(net) if task.levels == 2 else nets.CategoricalHead(net, task.levels)
     assert task.image_shape is not None
     classifier = _of_moved_pictures(task.image_shape, classes)
-    model = _semi_supervised(classifier, task.size, decoder).to(task.device)
+    model = _semi_supervised(classifier, task.size, task.likelihood(net)).to(task.device)
 
     def with_labels(rows: Rows) -> Any:
         rows, labels = _with_labels(rows, task)

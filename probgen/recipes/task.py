@@ -18,6 +18,9 @@ KINDS = ("images", "plane", "table")
 LARGE = 2000
 """Pixels from which a picture is large."""
 
+FEW_LEVELS = 33
+"""Grey levels up to which each has a probability of its own; of more, neighbours have like ones."""
+
 SMALL = 10**6
 """Numbers in the training data below which a second thread does not pay."""
 
@@ -180,11 +183,17 @@ class Task:
         return self.likelihood(nets.MLP(latent, self.size, hidden=self.sizes.hidden))
 
     def likelihood(self, net: nn.Module) -> nn.Module:
-        """Return the law that suits data other than tables, by the numbers of a net of probgen.nets."""
+        """Return the law that suits data other than tables, by the numbers of a net of probgen.nets.
+
+        Pixels are Bernoulli, categorical of up to 33 grey levels, and of more, as 256, discretised logistic;
+        what is not a picture is normal.
+        """
         if self.levels == 2:
             head: nn.Module = nets.BernoulliHead(net)
-        elif self.kind == "images":
+        elif self.kind == "images" and self.levels <= FEW_LEVELS:
             head = nets.CategoricalHead(net, self.levels)
+        elif self.kind == "images":
+            head = nets.DiscretisedLogisticHead(net, self.levels)
         else:
             head = nets.NormalHead(net, scale="shared")
         return head.to(self.device)

@@ -20,9 +20,6 @@ TARGET_TRAIN = 10_000
 MOST_PIXELS = 64 * 64
 """Most pixels of a user's own pictures: the nets here are fully connected."""
 
-MOST_LEVELS = 33
-"""Grey levels beyond which a user's own pictures are rounded to 17."""
-
 
 def load(
     name: str | Path, *, device: torch.device | str = "cpu", seed: int = 0, kinds: str | None = None
@@ -30,7 +27,7 @@ def load(
     """Return the data set called ``name``, or a file or folder of the user's own, as a task on a device.
 
     A file is read by :func:`probgen.data.read`. Of a table with missing values only whole rows are compared,
-    while models that can learn from all rows; pictures of more than 33 grey levels are rounded to 17.
+    while models that can learn from all rows; pictures keep their grey levels.
 
     MNIST is binarised, x ~ Bernoulli(grey): the test images and the training images that are compared once,
     with the same noise each time; models learn from fresh noise. The ``seed`` is that of the exact draws of a
@@ -102,14 +99,11 @@ def _pictures(images: data.Images, device: torch.device, about: dict[str, Any]) 
             f"pictures should have at most {MOST_PIXELS:,} pixels but those of {images.name!r} have "
             f"{width}x{height}: make them smaller"
         )
-    levels, said = images.levels, f"{images.levels} grey levels"
-    if levels > MOST_LEVELS:
-        levels, said = 17, f"{levels} grey levels, rounded to 17"
-        images = images._replace(train=(images.train * 16).round() / 16, test=(images.test * 16).round() / 16)
     some, all_known = bool((images.train_labels >= 0).any()), bool((images.test_labels >= 0).all())
     train = Rows(images.train.to(device), labels=images.train_labels.to(device) if some else None)
     test = Rows(images.test.to(device), labels=images.test_labels.to(device) if all_known else None)
-    return _images(images, train, test, about | {"pixels": said, "size": f"{width}x{height}"}, levels)
+    facts = {"pixels": f"{images.levels} grey levels", "size": f"{width}x{height}"}
+    return _images(images, train, test, about | facts, images.levels)
 
 
 def _digits(device: torch.device) -> Task:

@@ -1,5 +1,6 @@
 """Autoencoders: linear ones against principal components, Wiener's filter, regression; copying; draws."""
 
+import math
 from functools import partial
 
 import pyro.distributions as dist
@@ -212,6 +213,25 @@ def test_a_mixture_is_learned_by_em_and_then_by_gradient():
     torch.testing.assert_close(loss, -law().log_prob(x).mean())
     fit(objective, x, steps=50, batch_size=2000, seed=0, progress=False, compile="eager")
     assert float(objective(x)[0].detach()) < float(loss.detach()) + 1e-3  # EM had come to the end
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-5, 1e5])
+def test_steps_on_a_mixture_know_no_unit(unit):
+    """Codes of any unit, and nearly on a line, are learned on from EM's law to the same nats."""
+    torch.manual_seed(0)
+    x = torch.randn(400, 3) @ torch.tensor([[1.0, 1, 0], [0, 1, 1], [0, 0, 2e-3]])
+    law = GaussianMixture(3, 2)
+    law.fit(x * unit)
+    adam = torch.optim.Adam(law.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(50):
+        loss = -law().log_prob(x * unit).mean() - 3 * math.log(unit)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        losses.append(float(loss.detach()))
+    assert max(losses) - losses[0] < 0.01
+    assert losses[-1] < losses[0]
 
 
 def test_bad_input_of_a_mixture_is_named():
