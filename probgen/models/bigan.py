@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from probgen.core import evaluating
-from probgen.models.gan import GAN
+from probgen.models.gan import GAN, settle
 
 
 class BiGAN(GAN):
@@ -61,9 +61,7 @@ class BiGAN(GAN):
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", self.noise(*context))
             code = pyro.sample("code", self._law(self.encoder, x, *context))
-        if self.averaged_encoder is not None and next(self.averaged_encoder.buffers(), None) is not None:
-            with torch.no_grad():  # the average has running means of its own
-                self.averaged_encoder(x, *context)
+        settle(self.averaged_encoder, x, *context)
         return (x, code, *context), (self.generate(z, *context), z, *context)
 
     @torch.no_grad()

@@ -17,6 +17,8 @@ import pyro
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.utils.parametrize import is_parametrized
 
 from probgen.core import GenerativeModel
 from probgen.priors import Given, StandardNormal
@@ -67,11 +69,18 @@ class GAN(GenerativeModel):
             return self.generator(z, *context)
         if not self.training:
             return self.averaged(z, *context)
-        if next(self.averaged.buffers(), None) is not None:
-            with torch.no_grad():  # the average has running means of its own
-                self.averaged(z, *context)
+        settle(self.averaged, z, *context)
         return self.generator(z, *context)
 
     def contestants(self, x: Tensor, *context: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         r"""Return what the discriminator is asked of: real, (x, \*context), and fake, (G(z), \*context)."""
         return (x, *context), (self.model(None, *context, n=len(x)), *context)
+
+
+@torch.no_grad()
+def settle(averaged: nn.Module | None, *arguments: Tensor) -> None:
+    """Let a network of averaged weights move its running means, where it has some, to its own outputs'."""
+    if averaged is None:
+        return
+    if any(isinstance(part, _NormBase) or is_parametrized(part) for part in averaged.modules()):
+        averaged(*arguments)

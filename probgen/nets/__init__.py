@@ -1,5 +1,6 @@
 """Networks, and the heads that turn them into laws."""
 
+from probgen.nets.affine import Affine
 from probgen.nets.batch_norm_head import BatchNormHead
 from probgen.nets.causal_transformer import CausalTransformer
 from probgen.nets.codebook import Codebook
@@ -29,6 +30,7 @@ from probgen.nets.without_context import WithoutContext
 
 __all__ = [
     "MLP",
+    "Affine",
     "BatchNormHead",
     "BernoulliHead",
     "CategoricalHead",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from probgen.core import GenerativeModel, Objective, seeded
 from probgen.data import suggest
@@ -23,13 +24,17 @@ class Stage(NamedTuple):
         objective: what is minimised.
         data: how rows of the task, those to learn from or those held out, become what the objective takes.
         budget: steps, rows of a batch, and the learning rate at the start.
-        schedules: of the objective's buffers, as :func:`probgen.fit` takes them.
+        schedules: of the objective's buffers and the rates of its own optimizer, as :func:`probgen.fit` takes
+            them, or a function from the number of steps to them.
+        optimizer: what makes an optimizer of its own from the parameters, whose rates stay as they are but
+            for the schedules; by default Adam, with a rate that falls by a cosine.
     """
 
     objective: Objective
     data: Callable[[Rows], Any]
     budget: Budget
-    schedules: Mapping[str, Schedule] = {}
+    schedules: Mapping[str, Schedule] | Callable[[int], Mapping[str, Schedule]] = {}  # noqa: RUF012
+    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None
 
 
 class Recipe(NamedTuple):

@@ -33,8 +33,9 @@ def train(
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
 ) -> list[History]:
-    """Train the stages of a recipe one after the other, by Adam with a learning rate that falls by a cosine.
+    """Train the stages of a recipe one after the other.
 
+    Each is trained by Adam with a learning rate that falls by a cosine, if it has no optimizer of its own.
     With a folder each stage keeps its checkpoints there, and ends with its best weights; one that had ended
     is not repeated. A stage that is interrupted or stopped early by Ctrl-C is the last. The folder belongs to
     this training until the last stage has ended.
@@ -57,13 +58,16 @@ def train(
                 stage = make if isinstance(make, Stage) else make()
             rate, length = stage.budget.learning_rate, steps or stage.budget.steps
             own = None if folder is None else stage_folder(recipe, folder, number)
+            plans = stage.schedules(length) if callable(stage.schedules) else stage.schedules
+            if stage.optimizer is None:
+                plans = {"lr": schedules.cosine(rate, 0.05 * rate, steps=length), **plans}
             history = fit(
                 stage.objective,
                 stage.data(task.train),
                 steps=length,
                 batch_size=batch_size or stage.budget.batch_size,
-                optimizer=partial(torch.optim.Adam, lr=rate, fused=True),
-                schedules={"lr": schedules.cosine(rate, 0.05 * rate, steps=length), **stage.schedules},
+                optimizer=stage.optimizer or partial(torch.optim.Adam, lr=rate, fused=True),
+                schedules=plans,
                 validation=None if task.held_out is None else stage.data(task.held_out),
                 checkpoint=own,
                 resume=resume,

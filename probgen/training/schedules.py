@@ -36,6 +36,19 @@ def cosine(start: float, end: float, *, steps: int) -> Schedule:
     return lambda step: end + (start - end) * 0.5 * (1.0 + math.cos(math.pi * min(step / steps, 1.0)))
 
 
+def exponential(start: float, end: float, *, steps: int) -> Schedule:
+    """Go from ``start`` to ``end``, both above 0, by equal factors, then stay.
+
+    >>> decay = exponential(1.0, 0.01, steps=2)
+    >>> [round(decay(step), 3) for step in range(4)]
+    [1.0, 0.1, 0.01, 0.01]
+    """
+    _check_steps(steps)
+    if not (0 < start < math.inf and 0 < end < math.inf):
+        raise ValueError(f"an exponential schedule should go between numbers above 0 but got {start}, {end}")
+    return lambda step: start * (end / start) ** min(step / steps, 1.0)
+
+
 def cyclic(start: float, end: float, *, period: int, rise: float = 0.5) -> Schedule:
     """Rise from ``start`` to ``end`` in the first part of each period, then stay until the next.
 

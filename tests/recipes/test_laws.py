@@ -17,7 +17,7 @@ from probgen.training import Callback
 
 CASES = [(name, kind) for name, entry in recipes.entries().items() for kind in entry.tasks]
 DATA = {"images": "digits", "plane": "banana", "table": "diabetes"}
-SHORT = {"steps": 4, "batch_size": 32, "progress": False}
+SHORT = {"steps": 6, "batch_size": 32, "progress": False}  # a round of turns of any game here
 
 
 @pytest.fixture(params=CASES, ids=lambda case: "-on-".join(case))
@@ -42,7 +42,7 @@ def test_it_trains_and_draws_follow_their_seed(case):
     before = weights(recipe)
     histories = recipes.train(recipe, task, seed=0, **SHORT)
     assert len(histories) == len(recipe.stages)
-    assert all(history.ended == "finished" and history.step == 4 for history in histories)
+    assert all(history.ended == "finished" and history.step == 6 for history in histories)
     moved = [not torch.equal(old, new) for old, new in zip(before, weights(recipe), strict=True)]
     assert all(moved)  # every weight has a gradient in some stage
     first, second, other = (recipe.sample(9, seed=seed) for seed in (1, 1, 2))

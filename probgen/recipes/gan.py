@@ -1,0 +1,67 @@
+"""The generative adversarial network, and what contests of other papers share with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from probgen import nets
+from probgen.models import GAN
+from probgen.objectives import Contest
+from probgen.recipes.registry import Recipe, Stage, recipe
+from probgen.recipes.task import Budget, Task
+from probgen.training.schedules import Schedule, linear
+
+
+@recipe(
+    "gan",
+    "a contest: a generator against a discriminator that tells its draws from data",
+    source="Goodfellow et al. (2014); Mescheder et al. (2018)",
+    tasks=("images", "plane"),
+)
+def gan(task: Task) -> Recipe:
+    """The game that does not saturate, with the penalty on the slope at the data that makes it converge."""
+    model, unit = game(task)
+    objective = Contest(model, loss="cross-entropy", r1=0.1 * unit**2, average=0.995).to(task.device)
+    rates = {"generator": 1e-3, "discriminator": 1e-3}
+    budget = Budget(6000, 128 if task.kind == "images" else 256, rates["generator"])
+    stage = Stage(
+        objective,
+        lambda rows: rows.smooth,
+        budget,
+        lambda steps: falling(rates, steps),
+        objective.adam(rates["generator"], discriminator=rates["discriminator"]),
+    )
+    return Recipe(model, [stage], finish=task.from_grey)
+
+
+def game(task: Task, *, bias: bool = True) -> tuple[GAN, float]:
+    """Return a GAN with nets of the size of a task, and the unit of its data, one standard deviation.
+
+    The discriminator sees data in that unit, and the generator draws in it: a weight of a gradient penalty γ
+    for standardised data is γ times the squared unit. Its last layer has no ``bias`` where the loss says
+    nothing of a constant.
+    """
+    noise, hidden = (32, (256, 256)) if task.kind == "images" else (2, (128, 128, 128))
+    x = task.train.smooth
+    units = nets.Affine(x.mean(0), x.var(0).mean().sqrt())
+    generator = task.generator(noise, hidden=hidden)
+    if task.kind != "images":  # these end between black and white
+        generator = nn.Sequential(generator, units)
+    net = nets.MLP(task.size, 1, hidden=hidden, activation=lambda: nn.LeakyReLU(0.2))
+    if not bias:
+        net.last = nn.Linear(hidden[-1], 1, bias=False)
+    discriminator = nn.Sequential(units.inverse(), net)
+    return GAN(generator, discriminator, noise=noise).to(task.device), float(units.factor)
+
+
+def falling(rates: Mapping[str, float], steps: int) -> dict[str, Schedule]:
+    """Return schedules of the players' rates: constant, then linearly to 0 in the last quarter."""
+    start = 3 * steps // 4
+
+    def of(rate: float) -> Schedule:
+        fall = linear(rate, 0.0, steps=max(1, steps - start))
+        return lambda step: fall(max(0, step - start))
+
+    return {f"lr.{player}": of(rate) for player, rate in rates.items()}

@@ -1,0 +1,39 @@
+"""The relativistic GAN with penalties on both slopes (R3GAN)."""
+
+from __future__ import annotations
+
+from probgen.objectives import Contest
+from probgen.recipes.gan import falling, game
+from probgen.recipes.registry import Recipe, Stage, recipe
+from probgen.recipes.task import Budget, Task
+from probgen.training.schedules import Schedule, exponential
+
+FIRST, LAST = 0.3, 0.002
+"""γ at the start and from four fifths of the steps on, for data of standard deviation 1."""
+
+
+@recipe(
+    "r3gan",
+    "a contest of pairs, data against draws, with penalties on the slope at both",
+    source="Jolicoeur-Martineau (2019); Huang et al. (2024)",
+    tasks=("images", "plane"),
+)
+def r3gan(task: Task) -> Recipe:
+    """Strong penalties at first, which keep all modes, and weak ones later, which let them be narrow."""
+    model, unit = game(task, bias=False)
+    gamma = FIRST * unit**2
+    objective = Contest(model, loss="relativistic", r1=gamma, r2=gamma, average=0.995).to(task.device)
+    rates = {"generator": 1.5e-3, "discriminator": 3e-3}
+
+    def plans(steps: int) -> dict[str, Schedule]:
+        weaker = exponential(gamma, LAST * unit**2, steps=max(1, 4 * steps // 5))
+        return falling(rates, steps) | {"r1": weaker, "r2": weaker}
+
+    stage = Stage(
+        objective,
+        lambda rows: rows.smooth,
+        Budget(12_000, 256, rates["generator"]),
+        plans,
+        objective.adam(rates["generator"], discriminator=rates["discriminator"]),
+    )
+    return Recipe(model, [stage], finish=task.from_grey)
