@@ -1,5 +1,6 @@
-"""Samplers: exact laws that are Pyro distributions, and Markov chains by the thousand."""
+"""Samplers: exact laws that are Pyro distributions, Markov chains by the thousand, refined generators."""
 
+from probgen.sampling.discriminator.refine import Refined, Refinement, refine
 from probgen.sampling.exact.copulas import EmpiricalCopula, GaussianCopula
 from probgen.sampling.exact.discrete import DiscreteInverse, Empirical
 from probgen.sampling.exact.families import Beta, Chi2, Gamma, StudentT, VonMises
@@ -54,6 +55,8 @@ __all__ = [
     "InverseCDF",
     "InverseReport",
     "RatioOfUniforms",
+    "Refined",
+    "Refinement",
     "Rejection",
     "RejectionReport",
     "Rosenblatt",
@@ -85,6 +88,7 @@ __all__ = [
     "multiple_try",
     "pcn",
     "random_walk",
+    "refine",
     "run",
     "sample",
     "sample_qmc",

@@ -1,0 +1,399 @@
+"""A generator whose law is known, with the exact log p/q for a discriminator: refined draws have the law p."""
+
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal
+from torch.special import ndtr
+
+from probgen import evaluation, nets
+from probgen.compare import Fitted, compare
+from probgen.core import GenerativeModel
+from probgen.models import GMMN, VAE
+from probgen.sampling import refine
+from probgen.sampling.markov import thinned_chains
+from tests.laws import assert_power, check_goodness_of_fit, dkw_distance, dkw_radius
+
+METHODS = ["rejection", "metropolis", "hmc"]
+N = 20_000
+
+
+class Push(GenerativeModel):
+    """x = G(z, context), z from a law."""
+
+    def __init__(self, law, push=lambda z, *context: z):
+        super().__init__()
+        self.law, self.push = law, push
+        self.training_seen = []
+
+    def model(self, x=None, *context, n=1):
+        with pyro.plate("data", n):
+            return self.push(pyro.sample("z", self.law), *context)
+
+
+def normal_noise(k: int, device, dtype) -> Push:
+    zeros = torch.zeros(k, device=device, dtype=dtype)
+    return Push(dist.Normal(zeros, 1.0 + zeros).to_event(1))
+
+
+P = Normal(0.5, 0.7)
+
+
+def log_ratio(x: Tensor) -> Tensor:
+    """log N(0.5, 0.7²) / N(0, 1), greatest at x = 1.02 / 1.0408."""
+    return (P.log_prob(x) - Normal(0.0, 1.0).log_prob(x)).sum(-1)
+
+
+def cdf(x: Tensor) -> Tensor:
+    return ndtr((x - 0.5) / 0.7)
+
+
+@pytest.fixture
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thinned_chains, "WARM_UP", 200)
+    monkeypatch.setattr(thinned_chains, "DRAWS", 100)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+@pytest.mark.usefixtures("_short")
+def test_draws_have_the_law_of_the_data(method, precision, device):
+    model = normal_noise(1, device, precision)
+    refined = refine(model, discriminator=log_ratio, method=method, loss="cross-entropy")
+    draws = refined.sample(N, seed=1)
+    assert draws.dtype == precision
+    assert draws.device.type == device.type
+    check_goodness_of_fit(draws, cdf)
+    assert_power(draws, cdf, shift=0.05)
+    report = refined.report()
+    assert report.findings == []
+    assert abs(report.log_mean_ratio.value) < 5 * report.log_mean_ratio.stderr  # E_q p/q = 1
+    assert report.maximum == pytest.approx(float(log_ratio(torch.tensor([1.0204 / 1.0408]))), abs=0.03)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.usefixtures("_short")
+def test_a_discriminator_that_is_too_sure_is_seen_by_the_test(method, device, dtype):
+    model = normal_noise(1, device, dtype)
+    wrong = refine(model, discriminator=lambda x: 1.5 * log_ratio(x), method=method, loss="relativistic")
+    assert dkw_distance(wrong.sample(N, seed=1), cdf) > 2 * dkw_radius(N)
+    uncorrected = model.sample(N, seed=1)
+    assert dkw_distance(uncorrected, cdf) > 2 * dkw_radius(N)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.usefixtures("_short")
+def test_held_out_data_repair_a_discriminator_that_is_too_sure(method, device, dtype):
+    """With 10⁵ data the slope is known to 1 %, which the test of the draws does not see."""
+    held_out = P.sample((100_000, 1)).to(device, dtype)
+    refined = refine(
+        normal_noise(1, device, dtype),
+        discriminator=lambda x: 3 * log_ratio(x) + 7,
+        method=method,
+        loss="hinge",
+        held_out=held_out,
+    )
+    calibration = refined.report().calibration
+    assert abs(calibration.slope.value - 1 / 3) < 4.9 * calibration.slope.stderr
+    assert abs(calibration.intercept.value + 7 / 3) < 4.9 * calibration.intercept.stderr
+    assert abs(calibration.z) < 4.9
+    check_goodness_of_fit(refined.sample(N, seed=1), cdf)
+    (finding,) = refined.report().findings
+    assert "among points of one score the generator's own law" in finding
+
+
+def bend(z: Tensor, *context: Tensor) -> Tensor:
+    return torch.stack([z[..., 0], z[..., 1] + z[..., 0].square() / 2], -1)
+
+
+def log_ratio_of_bent(x: Tensor) -> Tensor:
+    u = torch.stack([x[..., 0], x[..., 1] - x[..., 0].square() / 2], -1)
+    loc, scale = u.new_tensor([0.3, -0.2]), u.new_tensor([0.8, 0.7])
+    return (Normal(loc, scale).log_prob(u) - Normal(0.0, 1.0).log_prob(u)).sum(-1, keepdim=True)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+@pytest.mark.usefixtures("_short")
+def test_a_bent_law_in_the_plane(method, precision, device):
+    model = normal_noise(2, device, precision)
+    model.push = bend
+    refined = refine(model, discriminator=log_ratio_of_bent, method=method, loss="minimax")
+    x = refined.sample(N, seed=3)
+    for draws, loc, scale in ((x[:, 0], 0.3, 0.8), (x[:, 1] - x[:, 0].square() / 2, -0.2, 0.7)):
+        law = lambda t, loc=loc, scale=scale: ndtr((t - loc) / scale)  # noqa: E731
+        check_goodness_of_fit(draws, law)
+        assert_power(draws, law, shift=0.1)
+    if method == "hmc":
+        assert refined.report().r_hat <= thinned_chains.AGREED
+        assert refined.report().effective > 400
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.usefixtures("_short")
+def test_a_condition_reaches_generator_and_discriminator(method, device, dtype):
+    model = normal_noise(1, device, dtype)
+    model.push = lambda z, c: z + c
+    given = torch.tensor([3.0], device=device, dtype=dtype)
+    refined = refine(
+        model, given, discriminator=lambda x, c: log_ratio(x - c), method=method, loss="cross-entropy"
+    )
+    check_goodness_of_fit(refined.sample(N, seed=1) - 3, cdf)
+
+
+@pytest.mark.parametrize("method", METHODS[:2])
+def test_uniform_noise_of_a_network(method, device):
+    """q is uniform on (−1, 1), p has density (1 + x)/2."""
+    gmmn = GMMN(nn.Identity(), noise=1).to(device)
+    refined = refine(gmmn, discriminator=lambda x: torch.log1p(x), method=method, loss="cross-entropy")
+    law = lambda x: ((1 + x) / 2).square()  # noqa: E731
+    check_goodness_of_fit(refined.sample(N, seed=1), law)
+    if method == "rejection":
+        assert refined.report().acceptance == pytest.approx(0.5, abs=0.02)
+
+
+SHARES = torch.tensor([0.4, 0.25, 0.15, 0.1, 0.06, 0.04], dtype=torch.float64)
+WANTED = torch.tensor([0.1, 0.1, 0.3, 0.1, 0.3, 0.1], dtype=torch.float64)
+
+
+def on_states(device) -> tuple[Push, nn.Module]:
+    table = (WANTED / SHARES).log().to(device)
+    model = Push(dist.Categorical(probs=SHARES.to(device)), lambda z: z.double().unsqueeze(-1))
+    return model, lambda x: table[x.squeeze(-1).long()]
+
+
+def step_law(law: Tensor):
+    return lambda x: law.cumsum(0)[x.floor().long().clamp(0, 5)].where(x >= 0, 0.0)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 10])
+def test_a_finite_chain_has_the_law_of_its_matrix_and_is_within_its_bound(steps, device):
+    weights = WANTED / SHARES
+    accept = (weights[None] / weights[:, None]).clamp(max=1)
+    matrix = SHARES[None] * accept
+    matrix = matrix + torch.diag(1 - matrix.sum(1))
+    expected = SHARES @ torch.linalg.matrix_power(matrix, steps)
+    exact_bound = float((1 - 1 / weights.max()) ** steps)
+    model, discriminator = on_states(device)
+    refined = refine(
+        model, discriminator=discriminator, method="metropolis", loss="cross-entropy", steps=steps
+    )
+    draws = refined.sample(100_000, seed=2)
+    check_goodness_of_fit(draws, step_law(expected))
+    distance = float((expected - WANTED).abs().sum() / 2)
+    assert distance <= exact_bound
+    report = refined.report()
+    assert report.total_variation == pytest.approx(exact_bound, rel=0.02)
+    if steps == 1:  # power: the test tells this law from the target, and the report says so
+        assert dkw_distance(draws, step_law(WANTED)) > 2 * dkw_radius(len(draws))
+        assert "After 1 steps the chains may be 0.8" in report.findings[0]
+
+
+def test_discrete_noise_is_refined_exactly(device):
+    model, discriminator = on_states(device)
+    for method in ("rejection", "metropolis"):
+        refined = refine(model, discriminator=discriminator, method=method, loss="cross-entropy")
+        check_goodness_of_fit(refined.sample(100_000, seed=2), step_law(WANTED))
+    assert dkw_distance(model.sample(100_000, seed=2), step_law(WANTED)) > 10 * dkw_radius(100_000)
+    rejection = refine(
+        model, discriminator=discriminator, loss="cross-entropy", log_bound=math.log(0.3 / 0.06)
+    )
+    rejection.sample(100_000, seed=0)
+    assert rejection.report().acceptance == pytest.approx(0.2, abs=0.006)
+    assert rejection.report().maximum_found == "given"
+
+
+def spiked(x: Tensor) -> Tensor:
+    """A ratio with a spike, at 3 ± 0.02, to which q gives 1.8e-4; flat elsewhere, so that no climb finds it."""
+    return torch.where((x - 3).abs() < 0.02, 4.0, 0.0 * x).sum(-1)
+
+
+def test_a_maximum_that_is_exceeded_raises_and_says_what_it_means(device, dtype):
+    refined = refine(
+        normal_noise(1, device, dtype), discriminator=spiked, loss="relativistic", trials=1000, seed=1
+    )
+    assert refined.report().maximum < 1
+    with pytest.raises(
+        ValueError, match=r"the maximum, 0.01 \(.*\), is exceeded by 4 at noise \[(2.9|3.0).*from their law"
+    ):
+        refined.sample(100_000, seed=0)
+    known = refine(
+        normal_noise(1, device, dtype),
+        discriminator=spiked,
+        loss="relativistic",
+        trials=1000,
+        seed=1,
+        log_bound=4.0,
+    )
+    known.sample(1000, seed=0)
+    with pytest.raises(ValueError, match="log_bound should be at least the greatest score of a draw, 4, but"):
+        refine(normal_noise(1, device, dtype), discriminator=spiked, loss="relativistic", log_bound=-1.0)
+
+
+def test_climbs_find_a_maximum_above_all_draws(device, dtype):
+    """In eight dimensions no draw is near the peak of d."""
+    model = normal_noise(8, device, dtype)
+    refined = refine(model, discriminator=lambda x: -x.square().sum(-1) / 2, loss="relativistic")
+    report = refined.report()
+    assert report.maximum == pytest.approx(0.01, abs=0.005)
+    assert "climbs" in report.maximum_found
+    draws = refined.sample(N, seed=0)
+    check_goodness_of_fit(draws[:, 0], lambda x: ndtr(x * math.sqrt(2)))
+    assert refined.report().acceptance == pytest.approx(2**-4, rel=0.1)
+
+
+def two_modes(x: Tensor) -> Tensor:
+    return torch.logaddexp(P.log_prob(x), Normal(12.0, 1.0).log_prob(x)).sum(-1) - math.log(2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.usefixtures("_short")
+def test_a_mode_that_the_generator_misses_is_said(method, device, dtype):
+    """q is about one of the two modes of p, and p/q has no bound at the other."""
+    held_out = P.sample((2000, 1)).to(device, dtype)
+    held_out[::2] = 12 + torch.randn(1000, 1, device=device, dtype=dtype)
+    d = lambda x: two_modes(x) - Normal(0.0, 1.0).log_prob(x).sum(-1)  # noqa: E731
+    refined = refine(normal_noise(1, device, dtype), discriminator=d, method=method, held_out=held_out)
+    report = refined.report()
+    assert report.beyond == pytest.approx(0.5, abs=0.01)
+    missed = [finding for finding in report.findings if "the generator misses them" in finding]
+    assert len(missed) == 1
+    draws = refined.sample(2000, seed=0)
+    check_goodness_of_fit(draws, cdf)  # the right law at the mode that it reaches
+    assert report.log_mean_ratio.value == pytest.approx(math.log(0.5), abs=0.1)
+    trusted = refine(normal_noise(1, device, dtype), discriminator=d, method=method, loss="cross-entropy")
+    assert trusted.report().log_mean_ratio.value == pytest.approx(math.log(0.5), abs=0.01)
+    assert "the generator misses a part of the data, or d is no log p/q" in trusted.report().findings[0]
+    nothing_missed = refine(
+        normal_noise(1, device, dtype),
+        discriminator=log_ratio,
+        method=method,
+        held_out=P.sample((2000, 1)).to(device, dtype),
+    )
+    assert nothing_missed.report().findings == []
+
+
+class Dropping(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.drop, self.weight = nn.Dropout(0.5), nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(log_ratio(x)) * self.weight
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.usefixtures("_short")
+def test_seeds_decide_copies_are_kept_and_nothing_else_is_touched(method, device):
+    model, critic = normal_noise(1, device, torch.float32), Dropping().to(device)
+    model.discriminator = critic
+    before = torch.get_rng_state()
+    refined = refine(model, method=method, loss="cross-entropy", seed=3)
+    first = refined.sample(50, seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model.training
+    assert critic.training
+    assert critic.weight.requires_grad
+    with torch.no_grad():
+        critic.weight.fill_(5.0)
+    again = refine(model, method=method, loss="cross-entropy", seed=3)
+    assert torch.equal(refined.sample(50, seed=1), first)
+    assert not torch.equal(refined.sample(50, seed=2), first)
+    assert not torch.equal(again.sample(50, seed=1), first)
+    generator = torch.Generator().manual_seed(5)
+    one, two = refined.sample(50, generator=generator), refined.sample(50, generator=generator)
+    assert not torch.equal(one, two)
+    assert torch.equal(refined.sample(50, generator=torch.Generator().manual_seed(5)), one)
+
+
+def test_a_refined_model_is_a_method_to_compare(device, dtype):
+    reference = P.sample((400, 1)).to(device, dtype)
+    model = normal_noise(1, device, dtype)
+    refined = refine(model, discriminator=log_ratio, loss="cross-entropy")
+    report = refined.report()
+    methods = {
+        "generator": model.sample,
+        "refined": Fitted(refined.sample, notes=report.notes, findings=report.findings),
+    }
+    found = compare(methods, reference, n=400, repeats=1, metrics=["energy"], seed=0, progress=False)
+    assert set(found.fitted) == {"generator", "refined"}
+    assert found.fitted["refined"].notes["acceptance"] == report.acceptance
+    exact = evaluation.classifier_two_sample(refined.sample(1000, seed=4), P.sample((1000, 1)).to(reference))
+    assert exact.p_value > 1e-4
+
+
+def refuse(message: str, **options):
+    model = options.pop("model", None) or normal_noise(1, "cpu", torch.float32)
+    options = {"discriminator": log_ratio, "loss": "cross-entropy"} | options
+    with pytest.raises((ValueError, TypeError), match=message):
+        refine(model, **options)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("loss", ["absolute", "hinge", "wasserstein", "least-squares"])
+def test_losses_that_estimate_no_ratio_are_refused_by_name(method, loss):
+    refuse(
+        f"scores should be log density ratios but the best discriminator by the loss '{loss}' is",
+        loss=loss,
+        method=method,
+    )
+
+
+class Noisy(GenerativeModel):
+    def model(self, x=None, *context, n=1):
+        with pyro.plate("data", n):
+            z = pyro.sample("z", dist.Normal(torch.zeros(1), 1.0).to_event(1))
+        return z + torch.rand(n, 1)
+
+
+def test_bad_input():
+    data = P.sample((100, 1))
+    refuse(
+        "model should be a generative model, such as models.GAN, but is of type Linear", model=nn.Linear(1, 1)
+    )
+    refuse("method should be one of rejection, metropolis, hmc but got 'gibbs'", method="gibbs")
+    refuse("discriminator should be given, as Push has none", discriminator=None)
+    refuse("loss should be one of cross-entropy, .* but got 'logistic'", loss="logistic")
+    refuse("give held_out=, data .*, or loss=", loss=None)
+    refuse("log_bound is for method='rejection'", method="hmc", log_bound=1.0)
+    refuse("steps is for method='metropolis'", steps=3)
+    refuse("steps should be at least 1 but got 0", method="metropolis", steps=0)
+    refuse("trials should be at least 1000 but got 10", trials=10)
+    refuse(r"a logit for each x, shape \(8, 1\), but returned \(8, 2\)", discriminator=nn.Linear(1, 2))
+    refuse("scores should be finite but are nan at", discriminator=lambda x: log_ratio(x).sqrt())
+    refuse(r"held_out should have shape \(m, 1\) with m ≥ 40", held_out=data[:30])
+    refuse(r"held_out should have shape \(m, 1\) with m ≥ 40", held_out=data.expand(100, 2))
+    refuse("held_out should be a tensor or an array but is of type str", held_out="data.csv")
+    refuse("scores should be finite but are inf at", discriminator=lambda x: 1 / (x - x[0]).abs().sum(-1))
+    refuse("at least 20 scores among those of draws", held_out=data + 100, discriminator=lambda x: x)
+    refuse("scores should differ but are 0 for all", held_out=data, discriminator=lambda x: 0 * x)
+    refuse(
+        "draws \\['z', 'x'\\]", model=VAE(nets.NormalHead(nets.MLP(3, 2)), nets.NormalHead(nets.MLP(2, 3)))
+    )
+    refuse("data should be a function of its noise 'z' but differ", model=Noisy())
+    refuse(
+        "rejection should accept at least 0.01% .*: use method='hmc'",
+        discriminator=lambda x: 40 * log_ratio(4 * x),
+    )
+    refuse(
+        "but need .*: use method='hmc'", method="metropolis", discriminator=lambda x: 40 * log_ratio(4 * x)
+    )
+
+
+def test_scores_that_are_wrong_are_said():
+    model = normal_noise(1, "cpu", torch.float32)
+    said = refine(model, discriminator=lambda x: log_ratio(x).sigmoid(), loss="cross-entropy").report()
+    assert "All scores lie between 0 and 1, as probabilities do" in said.findings[0]
+    assert "should be 1 but is" in said.findings[1]
+    data = torch.randn(1000, 1)
+    said = refine(model, discriminator=log_ratio, held_out=data).report()
+    assert "do not tell held-out data from draws" in said.findings[0]
+    said = refine(model, discriminator=lambda x: -log_ratio(x), held_out=P.sample((5000, 1))).report()
+    assert "the discriminator is turned round" in said.findings[0]
+    curved = lambda x: (2 * log_ratio(x)).exp()  # noqa: E731
+    said = refine(model, discriminator=curved, held_out=P.sample((5000, 1))).report()
+    assert "the score is no linear function of log p/q" in said.findings[0]
