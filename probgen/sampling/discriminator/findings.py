@@ -40,10 +40,10 @@ def findings_of(
         found += _of_mean_ratio(tried, loss)
     else:
         found += _of_calibration(calibration)
-    if loss in others:
+    if loss is not None and loss in others:
         found.append(
-            f"The best discriminator by the loss {loss!r} is {others[loss]}: calibrated, draws have the data's "
-            "law of the score, but among points of one score the generator's own law."
+            f"The best discriminator by the loss {loss!r} is {others[loss]}: calibrated, draws have the "
+            "data's law of the score, but among points of one score the generator's own law."
         )
     if real is not None:
         found += _of_missed(slope * real, maximum)
@@ -51,7 +51,7 @@ def findings_of(
 
 
 def _of_mean_ratio(tried: Trial, loss: str | None) -> list[str]:
-    """Say where the mean of p/q over draws of q, known up to a constant for the relativistic loss, is not 1."""
+    """Say where the mean of p/q over draws is not 1; by the relativistic loss it may be anything."""
     if loss == "relativistic":
         return []
     log_mean = tried.log_mean_ratio()
@@ -98,7 +98,7 @@ def _of_missed(real: Tensor, maximum: float) -> list[str]:
     if at_least <= _MISSED:
         return []
     return [
-        f"{beyond} of {n} held-out data ({beyond / n:.1%}) have a score above the greatest of the generator's "
-        f"draws, {maximum:.3g}, so that p/q has no bound there: the generator misses them, refined draws "
-        f"miss them too, and are at least {at_least:.2g} from the data's law in total variation."
+        f"{beyond} of {n} held-out data ({beyond / n:.1%}) have a score above the greatest of the "
+        f"generator's draws, {maximum:.3g}, so that p/q has no bound there: the generator misses them, "
+        f"refined draws do too, and are at least {at_least:.2g} from the data's law in total variation."
     ]

@@ -170,7 +170,8 @@ def refine(
                       nearly independent. Chains do not cross from a mode to another that lies far in z.
     ================  ==================================================================================
 
-    A trained discriminator is too sure, as it knows its training data. With ``held_out`` data its scores are
+    A trained discriminator is too sure, as it knows its training data, and where the generator draws by
+    averaged weights it learned from other draws than these. With ``held_out`` data its scores are
     calibrated: d becomes a d + b by a logistic regression of half of these against draws, tested on the other
     half. Of a loss that estimates no density ratio this is the least that is needed, and then the law of the
     *score* is made that of the data's; among points of one score draws keep the generator's law.
@@ -213,7 +214,7 @@ def refine(
         raise ValueError(f"log_bound is for method='rejection' but method is {method!r}: leave it out")
     if steps is not None and method != "metropolis":
         raise ValueError(f"steps is for method='metropolis' but method is {method!r}: leave it out")
-    seed = cast(int, seed_of(seed, generator, default=0))
+    seed = seed_of(seed, generator, default=0)
     noise = ScoredNoise(model, discriminator, context)
     with seeded(seed):
         trials = check_count("trials", trials, least=1000)

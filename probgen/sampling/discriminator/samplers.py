@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from probgen.core import Density
+from probgen.core import Density, check_count
 from probgen.sampling.discriminator.greatest_score import Trial
 from probgen.sampling.discriminator.scored_noise import ScoredNoise
 from probgen.sampling.exact.rejection.rejection import Rejection
@@ -123,21 +123,17 @@ class ByMetropolis(Sampler):
         # 1/M = E_q w / max w: the share that rejection would accept.
         share = tried.acceptance(maximum)
         if steps is None:
-            wanted = (
-                math.log(TOLERANCE) / math.log1p(-share)
-                if 0 < share < 1
-                else (1.0 if share >= 1 else math.inf)
-            )
+            most = min(share, 1 - TOLERANCE)  # one step is enough there
+            wanted = math.log(TOLERANCE) / math.log1p(-most) if share > 0 else math.inf
             if wanted > _MOST_STEPS:
                 raise ValueError(
                     f"chains of method 'metropolis' should come within {TOLERANCE} of their law in "
                     f"{_MOST_STEPS:,} steps but need {wanted:.3g}, as only {share:.2g} of the generator's "
                     "draws are as likely as the best: use method='hmc', or give steps="
                 )
-            steps = max(1, math.ceil(wanted))
-        if steps < 1:
-            raise ValueError(f"steps should be at least 1 but got {steps}")
-        self.steps, self.total_variation = steps, (1 - share) ** steps
+            steps = math.ceil(wanted)
+        self.steps = check_count("steps", steps)
+        self.total_variation = (1 - share) ** self.steps
         self._density = noise.density(slope)
         self._transition = independence(self._density, noise.law)
         self._seen = -math.inf
@@ -147,7 +143,7 @@ class ByMetropolis(Sampler):
             self._transition,
             start,
             draws=_DIAGNOSED,
-            thin=max(1, steps // 20),
+            thin=max(1, self.steps // 20),
             density=self._density,
             seed=int(torch.randint(2**62, ())),
         )
@@ -176,8 +172,8 @@ class ByMetropolis(Sampler):
             )
         if self._seen > self.maximum:
             found.append(
-                f"A draw's score, {self._seen:.4g}, is above the maximum of {self.maximum:.4g} from which the "
-                "bound in total variation was computed, which is then too small: give more trials."
+                f"A draw's score, {self._seen:.4g}, is above the maximum of {self.maximum:.4g} from which "
+                "the bound in total variation was computed, which is then too small: give more trials."
             )
         return found
 

@@ -64,7 +64,7 @@ def test_scores_that_cannot_be_calibrated_are_refused():
     real, fake = torch.linspace(1, 2, 100), torch.linspace(0, 0.9, 100)
     with pytest.raises(ValueError, match="tell held-out data from draws all but without a mistake"):
         calibrated(real, fake, seed=0)
-    with pytest.raises(ValueError, match="at least 20 scores among those of draws, up to 0.9, but has 0"):
+    with pytest.raises(ValueError, match=r"at least 20 scores among those of draws, up to 0\.9, but has 0"):
         calibrated(real, fake, seed=0, up_to=0.9)
     with pytest.raises(ValueError, match="scores should differ but are 1 for all"):
         calibrated(torch.ones(50), torch.ones(50), seed=0)

@@ -1,4 +1,4 @@
-"""A generator whose law is known, with the exact log p/q for a discriminator: refined draws have the law p."""
+"""A generator of known law, with the exact log p/q for a discriminator: refined draws have the law p."""
 
 import math
 
@@ -13,7 +13,7 @@ from torch.special import ndtr
 from probgen import evaluation, nets
 from probgen.compare import Fitted, compare
 from probgen.core import GenerativeModel
-from probgen.models import GMMN, VAE
+from probgen.models import GAN, GMMN, VAE
 from probgen.sampling import refine
 from probgen.sampling.markov import thinned_chains
 from tests.laws import assert_power, check_goodness_of_fit, dkw_distance, dkw_radius
@@ -28,7 +28,6 @@ class Push(GenerativeModel):
     def __init__(self, law, push=lambda z, *context: z):
         super().__init__()
         self.law, self.push = law, push
-        self.training_seen = []
 
     def model(self, x=None, *context, n=1):
         with pyro.plate("data", n):
@@ -208,7 +207,7 @@ def test_discrete_noise_is_refined_exactly(device):
 
 
 def spiked(x: Tensor) -> Tensor:
-    """A ratio with a spike, at 3 ± 0.02, to which q gives 1.8e-4; flat elsewhere, so that no climb finds it."""
+    """A ratio with a spike, at 3 ± 0.02, to which q gives 1.8e-4; flat elsewhere: no climb finds it."""
     return torch.where((x - 3).abs() < 0.02, 4.0, 0.0 * x).sum(-1)
 
 
@@ -289,8 +288,8 @@ class Dropping(nn.Module):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.usefixtures("_short")
 def test_seeds_decide_copies_are_kept_and_nothing_else_is_touched(method, device):
-    model, critic = normal_noise(1, device, torch.float32), Dropping().to(device)
-    model.discriminator = critic
+    critic = Dropping().to(device)
+    model = GAN(nn.Identity(), critic, noise=1).to(device)
     before = torch.get_rng_state()
     refined = refine(model, method=method, loss="cross-entropy", seed=3)
     first = refined.sample(50, seed=1)
@@ -375,13 +374,9 @@ def test_bad_input():
         "draws \\['z', 'x'\\]", model=VAE(nets.NormalHead(nets.MLP(3, 2)), nets.NormalHead(nets.MLP(2, 3)))
     )
     refuse("data should be a function of its noise 'z' but differ", model=Noisy())
-    refuse(
-        "rejection should accept at least 0.01% .*: use method='hmc'",
-        discriminator=lambda x: 40 * log_ratio(4 * x),
-    )
-    refuse(
-        "but need .*: use method='hmc'", method="metropolis", discriminator=lambda x: 40 * log_ratio(4 * x)
-    )
+    steep = {"discriminator": lambda x: 4e8 * log_ratio(x)}
+    refuse("rejection should accept at least 0.01% .*: use method='hmc'", **steep)
+    refuse("but need .*: use method='hmc'", method="metropolis", **steep)
 
 
 def test_scores_that_are_wrong_are_said():
