@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from probgen.compare import Comparison
+    from probgen.compare.questions import Question
 
 app = typer.Typer(
     name="probgen",
@@ -43,12 +45,13 @@ def _main(
 @app.command()
 def compare(
     name: Annotated[
-        str,
+        str | None,
         typer.Argument(
             help="A data set (`probgen data list`), your own .csv, .npy or folder of pictures, or a "
-            "log-density in a Python file of yours, FILE.py:NAME; that file is run."
+            "log-density in a Python file of yours, FILE.py:NAME; that file is run. digits if not given, or "
+            "the table's own."
         ),
-    ] = "digits",
+    ] = None,
     methods: Annotated[
         str | None,
         typer.Option(help="Comma-separated names of methods; classical ones and main recipes if not given."),
@@ -56,9 +59,16 @@ def compare(
     metrics: Annotated[
         str | None, typer.Option(help="Comma-separated names of metrics or columns; all if not given.")
     ] = None,
+    table: Annotated[
+        str | None,
+        typer.Option(help="A table of questions, its methods and metrics: ae-vae, gan-vae-gmmn, samplers."),
+    ] = None,
     n: Annotated[int | None, typer.Option(help="Points drawn from each method.", min=8)] = None,
     repeats: Annotated[
         int | None, typer.Option(help="Fits and draws of each method, each under its own seed.", min=1)
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Optimizer steps of each training, in place of a recipe's own.", min=1)
     ] = None,
     jobs: Annotated[
         int | None,
@@ -85,8 +95,10 @@ def compare(
     import torch
 
     from probgen import recipes
-    from probgen.cli import comparing, own_density
+    from probgen.cli import comparing, own_density, tables
 
+    asked = None if table is None else tables.called(table, metrics)
+    name = name or ("digits" if asked is None else asked.data)
     is_density = own_density.is_density(name)
     if not is_density and (dim, support) != (None, None):
         raise ValueError(
@@ -97,6 +109,10 @@ def compare(
     jobs = (-1 if where.type == "cpu" else 1) if jobs is None else jobs
     folder = comparing.new_folder(name.rpartition(":")[0] or name if is_density else name, out)
     if is_density:
+        if table is not None or steps is not None:
+            raise ValueError(
+                f"--table and --steps belong to data sets but {name!r} is a log-density: leave them out"
+            )
         target = own_density.load(name, dim=dim, support=support, device=where)
         chosen = own_density.choose(target, _split(methods))
         result, draws = own_density.run(
@@ -108,10 +124,17 @@ def compare(
         print(f"\nThe report is {folder / 'report.html'}")
         return
     task = recipes.load(name, device=where, seed=seed, kinds=kinds)
-    chosen = comparing.choose(task, _split(methods))
-    result = comparing.run(task, chosen, _split(metrics), n=n, repeats=repeats, seed=seed, jobs=jobs)
-    _show(result)
-    comparing.save(task, result, folder)
+    if asked is None:
+        chosen = comparing.choose(task, _split(methods), steps=steps)
+        result = comparing.run(task, chosen, _split(metrics), n=n, repeats=repeats, seed=seed, jobs=jobs)
+        _show(result)
+        comparing.save(task, result, folder)
+    else:
+        result = tables.run(
+            asked, task, _split(methods), n=n, repeats=repeats, seed=seed, jobs=jobs, steps=steps
+        )
+        _show(result, asked.questions)
+        comparing.save(task, result, folder, asked.questions)
     print(f"\nThe report is {folder / 'report.html'}")
 
 
@@ -231,11 +254,11 @@ def main() -> None:
         raise
 
 
-def _show(result: Comparison) -> None:
-    """Print the table, marked rows in red."""
+def _show(result: Comparison, questions: Sequence[Question] = ()) -> None:
+    """Print the table, or the answers to questions, marked lines in red."""
     from probgen.compare.table import MARK
 
-    for line in result.table().splitlines():
+    for line in (result.answers(questions) if questions else result.table()).splitlines():
         typer.secho(line, fg="red" if MARK in line else None)
 
 

@@ -50,13 +50,13 @@ def mixture(task: Task, *, components: int = 40) -> Method:
     levels = task.levels
 
     def fit(train: Tensor, seed: int) -> Fitted:
-        law = _fit_mixture(_dequantised(train, levels, seed), components, seed)
+        law = _fit_mixture(dequantised(train, levels, seed), components, seed)
 
         def sample(n: int, *, seed: int) -> Tensor:
             with seeded(seed):
-                return _as_images(law.sample((n,)), levels).to(train.dtype)
+                return as_images(law.sample((n,)), levels).to(train.dtype)
 
-        return Fitted(sample, _dequantised_log_prob(law.log_prob, levels))
+        return Fitted(sample, dequantised_log_prob(law.log_prob, levels))
 
     return Method(
         fit,
@@ -65,16 +65,16 @@ def mixture(task: Task, *, components: int = 40) -> Method:
     )
 
 
-def _dequantised(train: Tensor, levels: int, seed: int) -> Tensor:
+def dequantised(train: Tensor, levels: int, seed: int) -> Tensor:
     noise = torch.Generator(train.device).manual_seed(seed)
     return data.dequantise(train.double(), levels, generator=noise)
 
 
-def _as_images(y: Tensor, levels: int) -> Tensor:
+def as_images(y: Tensor, levels: int) -> Tensor:
     return data.quantise(y.clamp(0, 1), levels)  # the outer levels take what lies beyond them
 
 
-def _dequantised_log_prob(log_prob: Callable[[Tensor], Tensor], levels: int) -> Callable[[Tensor], Tensor]:
+def dequantised_log_prob(log_prob: Callable[[Tensor], Tensor], levels: int) -> Callable[[Tensor], Tensor]:
     """Return log mean exp of a density at 20 dequantised copies of images, less their volume: a bound."""
 
     def bound(x: Tensor) -> Tensor:
@@ -132,6 +132,18 @@ def rejection(task: Task) -> Method:
 def metropolis(task: Task) -> Method:
     """Random-walk Metropolis–Hastings on the target's density, from standard normal starting points."""
     method = Method.from_density(_density(task), "random_walk")
+    return _of_target(task, method, method.about)
+
+
+def hmc(task: Task) -> Method:
+    """Hamiltonian Monte Carlo on the target's density."""
+    method = Method.from_density(_density(task), "hmc")
+    return _of_target(task, method, method.about)
+
+
+def tempered(task: Task) -> Method:
+    """Parallel tempering on the target's density."""
+    method = Method.from_density(_density(task), "tempered")
     return _of_target(task, method, method.about)
 
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from pyro.distributions import Delta
 from torch import Tensor
+from torch.distributions import Distribution
 
 from probgen import data, recipes
 from probgen.cli import classical, classical_tables
+from probgen.cli.principal_components import principal_components
 from probgen.compare import Comparison, Fitted, Method, compare
 from probgen.compare.metrics import select
+from probgen.compare.questions import Question
 from probgen.core import Coded, Pair
 from probgen.evaluation import ClassifierFeatures, classifier_features, log_likelihoods
 from probgen.priors import StandardNormal
@@ -31,16 +35,23 @@ REFERENCE = 2000
 LABELS = 100
 """Fewest labels that features of pictures are learned from."""
 
+ASKED = ("principal-components", "hmc", "tempered")
+"""Classical methods that are compared only where they are named."""
+
 MANIFOLD = 15
 """Decoded codes along each axis of the manifold."""
 
 
-def choose(task: Task, wanted: Sequence[str] | None) -> dict[str, Method]:
-    """Return the methods called ``wanted``, or those that are compared by default for such a task."""
-    suitable = methods(task)
+def choose(task: Task, wanted: Sequence[str] | None, *, steps: int | None = None) -> dict[str, Method]:
+    """Return the methods called ``wanted``, or those that are compared by default for such a task.
+
+    ``steps`` are those of each training, in the place of a recipe's own.
+    """
+    suitable = methods(task, steps=steps)
     if wanted is None:
         entries = recipes.entries(task.kind).values()
         left_out = {e.name for e in entries if not e.by_default or (task.missing and not e.missing)}
+        left_out |= set(ASKED)
         return {name: method for name, method in suitable.items() if name not in left_out}
     if not wanted:
         raise ValueError(f"methods should name at least one of {', '.join(suitable)} but names none")
@@ -50,37 +61,83 @@ def choose(task: Task, wanted: Sequence[str] | None) -> dict[str, Method]:
     return {name: suitable[name] for name in wanted}
 
 
-def methods(task: Task) -> dict[str, Method]:
+def methods(task: Task, *, steps: int | None = None) -> dict[str, Method]:
     """Return the methods that suit a task by name: the classical ones, then the recipes."""
     known = {
-        "images": {"pixels": classical.pixels, "mixture": classical.mixture},
+        "images": {
+            "pixels": classical.pixels,
+            "mixture": classical.mixture,
+            "principal-components": principal_components,
+        },
         "plane": {
             "inverse": classical.inverse,
             "rejection": classical.rejection,
             "metropolis": classical.metropolis,
+            "hmc": classical.hmc,
+            "tempered": classical.tempered,
         },
         "table": {"columns": classical_tables.columns, "copula": classical_tables.copula},
     }
     return {name: make(task) for name, make in known[task.kind].items()} | {
-        name: learned(name, task, entry.what) for name, entry in recipes.entries(task.kind).items()
+        name: learned(name, task, entry.what, steps=steps)
+        for name, entry in recipes.entries(task.kind).items()
     }
 
 
-def learned(name: str, task: Task, about: str) -> Method:
+def learned(name: str, task: Task, about: str, *, steps: int | None = None) -> Method:
     """A recipe as a method to compare."""
 
     def fit(train: Tensor, seed: int) -> Fitted:
         torch.manual_seed(seed)  # of the initial weights; compare puts the global state back
         recipe = recipes.make(name, task)
-        histories = recipes.train(recipe, task, seed=seed, progress=False)
-        notes = {"training": f"{histories[-1].ended}, {sum(h.step for h in histories)} steps"}
+        histories = recipes.train(recipe, task, seed=seed, steps=steps, progress=False)
+        notes = {
+            "objective": ", then ".join(_objectives(recipe)),
+            "training": f"{histories[-1].ended}, {sum(h.step for h in histories)} steps",
+        }
         findings = [sentence for h in histories if h.collapsed() for sentence in h.diagnose()]
         log_prob = None
         if isinstance(recipe.model, Pair) and recipe.contexts is None:  # else it is that of x given a context
             log_prob = partial(_log_probs, recipe, recipe.model, seed=seed)
-        return Fitted(recipe.sample, log_prob, model=recipe.model, notes=notes, findings=findings)
+        return Fitted(
+            recipe.sample,
+            log_prob,
+            model=recipe.model,
+            notes=notes,
+            findings=findings,
+            coded=Codes(recipe, task)
+            if isinstance(recipe.model, Coded) and recipe.contexts is None
+            else None,
+            of_class=None if recipe.labels is None else recipe.sample,
+        )
 
     return Method(fit, about)
+
+
+class Codes(NamedTuple):
+    """What encodes a task's data as they are compared, and decodes into them, by a model of a recipe."""
+
+    recipe: recipes.Recipe
+    task: Task
+
+    def encode(self, x: Tensor, *context: Tensor) -> Distribution:
+        model = self.recipe.model
+        assert isinstance(model, Coded)
+        return model.encode(self.recipe.prepare(x))
+
+    def decode(self, z: Tensor, *context: Tensor) -> Distribution:
+        model = self.recipe.model
+        assert isinstance(model, Coded)
+        law = model.decode(z)
+        return law if self.task.table is None else Delta(self.task.from_codes(law.mean), event_dim=1)
+
+
+def _objectives(recipe: recipes.Recipe) -> list[str]:
+    """Return what is minimised, stage by stage; of one that is made in training only that there is one."""
+    return [
+        type(stage.objective).__name__ if isinstance(stage, recipes.Stage) else "a stage on its codes"
+        for stage in recipe.stages
+    ]
 
 
 def _log_probs(recipe: recipes.Recipe, pair: Pair, x: Tensor, *, seed: int) -> Tensor:
@@ -96,9 +153,11 @@ def run(
     repeats: int | None,
     seed: int,
     jobs: int | None = None,
+    title: str | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Compare the methods on the task."""
-    reference = task.test.complete[:REFERENCE]
+    reference, chosen = task.test.complete[:REFERENCE], select(metrics)
     return compare(
         methods,
         reference,
@@ -110,8 +169,9 @@ def run(
         jobs=jobs,
         scale=None if task.kind == "images" else "auto",
         modes=modes(task),
-        features=features(task, seed) if "features" in select(metrics) else None,
-        protocol={"title": f"probgen compare {task.name}"} | task.facts,
+        features=features(task, seed) if chosen.keys() & {"features", "control"} else None,
+        labels=labels(task),
+        protocol={"title": title or f"probgen compare {task.name}"} | task.facts | dict(facts or {}),
     )
 
 
@@ -134,10 +194,19 @@ def features(task: Task, seed: int) -> ClassifierFeatures | None:
     return classifier_features(task.train.x, labels, scale=None, seed=seed)
 
 
-def save(task: Task, result: Comparison, folder: Path) -> None:
+def labels(task: Task) -> tuple[Tensor, Tensor] | None:
+    """Return the classes of the rows to learn from and of those that draws are compared with, if known."""
+    found = task.train.labels, task.test.labels
+    if found[0] is None or found[1] is None or task.table is not None:
+        return None
+    pair = found[0], found[1][:REFERENCE]
+    return pair if all(len(part[part >= 0].unique()) > 1 for part in pair) else None
+
+
+def save(task: Task, result: Comparison, folder: Path, questions: Sequence[Question] = ()) -> None:
     """Write the report with its figures."""
     figures, captions = pictures(task, result)
-    result.save(folder, figures=figures, captions=captions)
+    result.save(folder, figures=figures, captions=captions, questions=questions)
 
 
 def pictures(task: Task, result: Comparison) -> tuple[dict[str, Figure], dict[str, str]]:

@@ -8,7 +8,7 @@ import math
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from probgen.compare.best import not_told_apart_from_the_best
 from probgen.compare.methods import Fitted
 from probgen.compare.metrics import COLUMNS
 from probgen.compare.protocol import plain
+from probgen.compare.questions import Question, answers, text
 from probgen.compare.report import page
 from probgen.compare.table import text_table
 from probgen.core.intervals import Interval, combined_p_value, mean_interval
@@ -105,8 +106,11 @@ class Comparison:
 
     def table(self) -> str:
         """Return the summary as text, as wide as the terminal but at most 160 columns."""
-        width = min(160, max(80, shutil.get_terminal_size((160, 24)).columns))
-        return text_table(self, width)
+        return text_table(self, _width())
+
+    def answers(self, questions: Sequence[Question]) -> str:
+        """Return a table with a row for each question and a column for each method, as wide as that."""
+        return text(self, questions, _width())
 
     def __str__(self) -> str:
         return self.table()
@@ -136,20 +140,25 @@ class Comparison:
         *,
         figures: Mapping[str, Figure] | None = None,
         captions: Mapping[str, str] | None = None,
+        questions: Sequence[Question] = (),
     ) -> Path:
         """Write metrics.csv, protocol.json, report.html and every figure as NAME.png to a new folder.
 
         The figure of the metrics comes first, as ``metrics``, unless one is given by that name. The folder
-        appears whole or not at all.
+        appears whole or not at all. Where there are questions, the report begins with their answers, which
+        are in answers.csv too.
 
         Args:
             out: a folder that does not exist, or is empty.
             figures: name -> figure, in the order of the report.
             captions: name -> one line below the figure in the report.
+            questions: rows of the table at the head of the report.
 
         Raises:
             ValueError: ``out`` is there and not empty, or a figure's name is no plain word.
         """
+        import pandas as pd
+
         out = Path(out)
         if out.exists() and not (out.is_dir() and not any(out.iterdir())):
             raise ValueError(f"out should be a new or empty folder but {str(out)!r} holds something already")
@@ -160,13 +169,16 @@ class Comparison:
             if not re.fullmatch(r"[\w-]+", name):
                 raise ValueError(f"a figure's name should be letters, digits, - and _ but got {name!r}")
         images = {name: _png(figure) for name, figure in drawn.items()}
-        html = page(self, images, {"metrics": _METRICS_CAPTION, **(captions or {})})
+        html = page(self, images, {"metrics": _METRICS_CAPTION, **(captions or {})}, questions)
         part = out.with_name(f".{out.name}.{uuid.uuid4().hex}.part")
         part.mkdir(parents=True)
         try:
             self.frame.to_csv(part / "metrics.csv", index=False)
             record = json.dumps(plain(self.protocol), indent=2, ensure_ascii=False, allow_nan=False)
             (part / "protocol.json").write_text(record + "\n", encoding="utf-8")
+            if questions:
+                found = pd.DataFrame(answers(self, questions)).T.rename_axis("question")
+                found.to_csv(part / "answers.csv")
             (part / "report.html").write_text(html, encoding="utf-8")
             for name, image in images.items():
                 (part / f"{name}.png").write_bytes(image)
@@ -184,6 +196,10 @@ _METRICS_CAPTION = (
     "floor of real data against real data as a grey band, and the ideal value, where there is one, as a "
     "dotted line. Methods whose own diagnosis found something wrong are red."
 )
+
+
+def _width() -> int:
+    return min(160, max(80, shutil.get_terminal_size((160, 24)).columns))
 
 
 def _over_repeats(metric: str, values: list[float]) -> Interval:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from probgen import evaluation, mmd
-from probgen.core import Density, Evaluations
+from probgen.core import Coded, Density, Evaluations
 from probgen.evaluation.draws.feature_distances import Features
 from probgen.mmd.scaling import Scale, scaled
 from probgen.sampling.markov.moves.metropolis import has_gradient
@@ -24,7 +25,10 @@ class Trial(NamedTuple):
     event, the same for all methods so that their numbers compare, or None; ``scale`` is that of tests, whose
     level needs the pooled sample. ``density`` is what was drawn from, where that is known, and ``evaluated``
     how often it was evaluated for these draws. ``modes`` are the centres of the true law's modes and their
-    standard deviation, and ``features`` what maps data to features, where these are known.
+    standard deviation, ``features`` what maps data to features, and ``labels`` the classes of training data
+    and reference, −1 where missing, where these are known. ``coded`` encodes data and decodes codes, of a
+    method that can; real data are their own codes. ``of_class(n, seed=seed, label=label)`` draws of one
+    class, of a method that can.
     """
 
     draws: Tensor
@@ -40,6 +44,9 @@ class Trial(NamedTuple):
     evaluated: Evaluations = Evaluations()
     modes: tuple[Tensor, float] | None = None
     features: Features | None = None
+    labels: tuple[Tensor, Tensor] | None = None
+    coded: Coded | None = None
+    of_class: Callable[..., Tensor] | None = None
 
 
 SOME = 1000

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
-from probgen.core import Density, GenerativeModel
+from probgen.core import Coded, Density, GenerativeModel
 from probgen.sampling.markov.target_density import Target
 
 Sampler = Callable[..., Tensor]
@@ -28,6 +28,8 @@ class Fitted(NamedTuple):
     collapsed posterior): the method is then marked wherever it is shown, and never called the best. What
     probgen warns of in its log while a method is fitted and draws is found by itself. ``density`` is what the
     method draws from, where that is known: draws are tested against it, and its evaluations are counted.
+    ``coded`` is what encodes data and decodes codes, where the metrics of codes should judge it: often the
+    model. ``of_class(n, seed=seed, label=label)`` returns draws of one class, of a method that is told it.
     """
 
     sample: Sampler
@@ -36,6 +38,8 @@ class Fitted(NamedTuple):
     notes: Mapping[str, str | float] = MappingProxyType({})
     findings: Sequence[str] = ()
     density: Density | None = None
+    coded: Coded | None = None
+    of_class: Sampler | None = None
 
 
 @dataclass(frozen=True)

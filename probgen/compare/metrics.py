@@ -4,42 +4,12 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
 
 from probgen.compare import measurements
+from probgen.compare.code_metrics import CODE_METRICS
+from probgen.compare.columns import POSITIVE, SHARE, Column, Metric
 from probgen.compare.measurements import Trial
-
-
-class Column(NamedTuple):
-    """A number that a metric reports.
-
-    ``best`` is the best value there is, "floor" where it is the value of real data, "lower" where less is
-    better, and None for a number that does not rank (a standard error, a p-value). ``about`` is one line.
-    ``bounds`` are those of the number, which its interval keeps to, ``axis`` is that of its panel, and
-    p-values of several repeats are combined, not averaged.
-    """
-
-    label: str
-    about: str
-    best: float | Literal["floor", "lower"] | None = None
-    bounds: tuple[float, float] = (-math.inf, math.inf)
-    axis: Literal["linear", "log"] = "linear"
-    p_value: bool = False
-
-
-class Metric(NamedTuple):
-    """Columns computed together; ``measure`` returns no value where a trial lacks what it needs.
-
-    ``fresh`` says that training data are no floor: it is then one half of the reference against the other.
-    """
-
-    columns: dict[str, Column]
-    measure: Callable[[Trial], dict[str, float]]
-    fresh: bool = False
-
-
-SHARE, POSITIVE = (0.0, 1.0), (0.0, math.inf)
 
 METRICS: dict[str, Metric] = {
     "mmd": Metric(
@@ -272,6 +242,7 @@ METRICS: dict[str, Metric] = {
         },
         measurements.cost,
     ),
+    **CODE_METRICS,
 }
 
 COLUMNS: dict[str, Column] = {
@@ -280,14 +251,16 @@ COLUMNS: dict[str, Column] = {
 
 
 def select(names: Sequence[str] | None) -> dict[str, list[str]]:
-    """Return the columns wanted of each metric; ``names`` are metrics or single columns, None means all.
+    """Return the columns wanted of each metric; ``names`` are metrics or single columns; None means all but
+    those that are computed only where they are named.
 
     >>> select(["coverage", "nn_ratio"])
     {'density_coverage': ['coverage'], 'nn_ratio': ['nn_ratio']}
     """
     if isinstance(names, str):
         raise TypeError(f"metrics should be a list of names but got the string {names!r}")
-    wanted = list(METRICS) if names is None else list(names)
+    by_default = [name for name, metric in METRICS.items() if not metric.asked]
+    wanted = by_default if names is None else list(names)
     if not wanted:
         raise ValueError("metrics should have at least 1 name but has 0")
     for name in wanted:

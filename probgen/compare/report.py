@@ -8,6 +8,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from probgen.compare.metrics import COLUMNS
+from probgen.compare.questions import Question, answers, best_answers, best_value
 from probgen.compare.table import BEST_MEANS, MARK, cells, ideal
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ th:first-child { text-align: left; position: sticky; left: 0; background: #fff; 
 .doubt, .doubt small { color: var(--doubt); }
 tr.minor th, tr.minor td { color: var(--soft); font-size: .92em; font-weight: 400; }
 .ideal { color: var(--soft); font-weight: 400; }
+.answers td { white-space: normal; min-width: 6rem; }
 td small { display: block; color: var(--soft); font-weight: 400; }
 figure { margin: 1.6rem 0 2.2rem; }
 figure img { max-width: 100%; height: auto; display: block; }
@@ -54,13 +56,19 @@ dd { margin: 0; }
 """
 
 
-def page(comparison: Comparison, images: Mapping[str, bytes], captions: Mapping[str, str]) -> str:
+def page(
+    comparison: Comparison,
+    images: Mapping[str, bytes],
+    captions: Mapping[str, str],
+    questions: Sequence[Question] = (),
+) -> str:
     """Return the page: the table against the floor, the figures, the methods, the metrics and the protocol.
 
     Args:
         comparison: what is shown.
         images: name -> a PNG, put into the page itself.
         captions: name -> the text below the figure.
+        questions: rows of a table that comes first, each with its sentence.
     """
     record = comparison.protocol
     title = str(record["facts"].get("title", "Generative models compared"))
@@ -71,7 +79,8 @@ def page(comparison: Comparison, images: Mapping[str, bytes], captions: Mapping[
             f"<title>{escape(title)}</title>\n<style>{_CSS}</style>\n</head>\n<body>",
             f"<header>\n<h1>{escape(title)}</h1>",
             f"<p>{_what(comparison)}</p>\n</header>\n<main>",
-            f"<h2>Results</h2>\n<p>{_how_to_read(comparison)}</p>",
+            *_questions(comparison, questions),
+            f"<h2>{'All numbers' if questions else 'Results'}</h2>\n<p>{_how_to_read(comparison)}</p>",
             _table(comparison),
             *(
                 f'<p class="doubt"><b>{MARK} {escape(name)}</b>: {escape(text)} Its numbers are not to be '
@@ -166,8 +175,50 @@ def _table(comparison: Comparison) -> str:
     )
 
 
+def _questions(comparison: Comparison, questions: Sequence[Question]) -> list[str]:
+    """Write the answers to questions, and what each row means."""
+    if not questions:
+        return []
+    found, doubted = answers(comparison, questions), comparison.findings()
+    kinds = {
+        name: "doubt" if name in doubted else "" for name in comparison.protocol["methods"]
+    } | dict.fromkeys(comparison.baselines, "base")
+    heads = "".join(
+        f'<th scope="col" class="{kind}">{escape(name)}{f" {MARK}" if name in doubted else ""}</th>'
+        for name, kind in kinds.items()
+    )
+    rows = []
+    for question in questions:
+        best = best_answers(comparison, question)
+        own = "".join(
+            _cell(found[question.name][name], f"{kind} best" if name in best else kind)
+            for name, kind in kinds.items()
+        )
+        rows.append(
+            f'<tr><th scope="row">{escape(question.name)}</th>'
+            f'<td class="ideal">{escape(best_value(question))}</td>{own}</tr>'
+        )
+    told = "\n".join(f"<dt>{escape(q.name)}</dt>\n<dd>{escape(q.about)}</dd>" for q in questions)
+    body = "\n".join(rows)
+    return [
+        "<h2>Questions and answers</h2>",
+        f"<p>{escape(_SPREAD.format(repeats=comparison.protocol['repeats']))}</p>",
+        '<div class="scroll"><table class="answers">\n<thead><tr><th></th><th scope="col" class="ideal">best '
+        f"value</th>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>",
+        f"<dl>\n{told}\n</dl>",
+    ]
+
+
+_SPREAD = (
+    "A row is a question, a column a method; a word in the place of a number says why there is none. Numbers "
+    "are means over {repeats} runs from different seeds with their 95 % intervals, which the figure of the "
+    "metrics shows run by run."
+)
+
+
 def _cell(text: str, kind: str) -> str:
-    mean, _, rest = text.partition(" ")
+    split = text[:1] in "0123456789−∞" and ("±" in text or "[" in text)
+    mean, _, rest = text.partition(" ") if split else (text, "", "")
     return f'<td class="{kind}">{escape(mean)}{f"<small>{escape(rest)}</small>" if rest else ""}</td>'
 
 

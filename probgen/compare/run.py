@@ -38,6 +38,7 @@ def compare(
     scale: Scale = "auto",
     modes: tuple[Any, float] | None = None,
     features: Features | None = None,
+    labels: tuple[Any, Any] | None = None,
     progress: bool = True,
     protocol: Mapping[str, Any] | None = None,
 ) -> Comparison:
@@ -61,7 +62,9 @@ def compare(
         methods: name -> a :class:`Method`, a :class:`Fitted`, or a sampler called as ``f(n, seed=seed)``.
         reference: held-out data, shape (m, \*event), m at least 8: a tensor, an array or a frame; or a tuple
             of these, as of several observed sites, which metrics see side by side, and methods as they are.
-        metrics: names of metrics or single columns, in ``probgen.compare.METRICS``; all where not given.
+        metrics: names of metrics or single columns, in ``probgen.compare.METRICS``; where not given all
+            that judge draws and likelihoods. Those of codes are named: "reconstruction", "code_law", "gaps",
+            "probe", "clusters", "robustness", "control".
         train: what methods are fitted to, shape (t, \*event), of the same form; needed by a :class:`Method`.
         n: points drawn from each method; as many as the reference has where not given.
         repeats: fits and draws of each method; intervals are over these.
@@ -77,6 +80,8 @@ def compare(
             (K, \*event), and their standard deviation, as for :func:`probgen.evaluation.mode_coverage`.
         features: what Fréchet and kernel distances are taken in, such as
             :func:`probgen.evaluation.classifier_features` of labelled training data.
+        labels: the classes of the rows of train and of reference, whole numbers, −1 where missing, for
+            metrics of codes (of what is ``coded``) and of draws of a class: ``labels=(y, y_test)``.
         progress: show a bar.
         protocol: further facts for the record; ``title`` heads the report.
 
@@ -102,7 +107,7 @@ def compare(
     n = len(reference) if n is None else n
     n, repeats = check_count("n", n), check_count("repeats", repeats)
     seed = check_count("seed", seed_of(seed, generator, default=0), least=0)
-    known = known_of(modes, features, reference)
+    known = known_of(modes, features, labels, train, reference)
     baselines = [HALVES] if train is None else [MEMORISER, FLOOR]
     # All seeds come from one, by method and repeat, so that another method changes none of them.
     names = [*methods, *baselines]

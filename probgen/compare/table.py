@@ -66,7 +66,7 @@ def cells(summary: pd.DataFrame) -> dict[str, dict[str, str]]:
             mean, low, high = (float(row[metric, part]) for part in ("mean", "low", "high"))
             if math.isnan(mean):
                 own[metric] = NOTHING
-            elif COLUMNS[metric].best is None:
+            elif metric.endswith("_stderr") or COLUMNS[metric].p_value:
                 own[metric] = number(mean, digits=2)
             elif COLUMNS[metric].bounds[0] == -math.inf:
                 own[metric] = number(mean, (high - low) / 2)

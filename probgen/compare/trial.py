@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from pyro.distributions import Delta
 from torch import Tensor
+from torch.distributions import Distribution
 
 from probgen import evaluation
 from probgen.compare.checks import check_like
@@ -26,10 +28,21 @@ FLOOR, HALVES, MEMORISER = "train against test", "reference against reference", 
 
 
 class Known(NamedTuple):
-    """What is known of data beside their rows: centres and sd of their modes, and features that tell them."""
+    """What is known of data beside their rows: centres and sd of their modes, features, classes."""
 
     modes: tuple[Tensor, float] | None = None
     features: Features | None = None
+    labels: tuple[Tensor, Tensor] | None = None
+
+
+class Itself:
+    """Data as their own code: what codes of a method are held against."""
+
+    def encode(self, x: Tensor, *context: Tensor) -> Distribution:
+        return Delta(x, event_dim=x.dim() - 1)
+
+    def decode(self, z: Tensor, *context: Tensor) -> Distribution:
+        return Delta(z, event_dim=z.dim() - 1)
 
 
 Parts = Any
@@ -51,8 +64,9 @@ def given_parts(data: Any) -> Parts:
     return tuple(tensor_of(part) for part in data) if isinstance(data, tuple) else None
 
 
-def known_of(modes: Any, features: Any, reference: Tensor) -> Known:
+def known_of(modes: Any, features: Any, labels: Any, train: Tensor | None, reference: Tensor) -> Known:
     """Return what is known of the data beside their rows, once it is seen to suit them."""
+    classes = labels_of_both(labels, train, reference)
     if features is not None:
         if not callable(features):
             raise TypeError(
@@ -61,12 +75,36 @@ def known_of(modes: Any, features: Any, reference: Tensor) -> Known:
             )
         evaluation.kernel_distance(reference[:8], reference[:8], features=features)
     if modes is None:
-        return Known(None, features)
+        return Known(None, features, classes)
     if not isinstance(modes, tuple) or len(modes) != 2:
         raise TypeError(f"modes should be (centres, sd) but are of type {type(modes).__name__}")
     centres = sample_of(modes[0], "centres", like=reference)
     evaluation.mode_coverage(reference[:1], centres, modes[1])
-    return Known((centres, float(modes[1])), features)
+    return Known((centres, float(modes[1])), features, classes)
+
+
+def labels_of_both(labels: Any, train: Tensor | None, reference: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Return the classes of training data and reference, −1 where missing."""
+    if labels is None:
+        return None
+    if not isinstance(labels, tuple) or len(labels) != 2 or train is None:
+        raise TypeError(
+            "labels should be a pair, those of train and those of reference, beside train, but are of type "
+            f"{type(labels).__name__}{' without train' if train is None else ''}"
+        )
+    found = []
+    for part, rows, name in zip(labels, (train, reference), ("train", "reference"), strict=True):
+        own = torch.as_tensor(tensor_of(part, f"labels of {name}"))
+        whole = own.shape == rows.shape[:1] and bool((own == own.round()).all() and (own >= -1).all())
+        if not whole:
+            raise ValueError(
+                f"labels of {name} should be {len(rows)} whole numbers, at least 0 or -1 where missing, but "
+                f"have shape {tuple(own.shape)} and values from {float(own.min()):g}"
+            )
+        if len(own[own >= 0].unique()) < 2:
+            raise ValueError(f"labels of {name} should be of at least 2 classes")
+        found.append(own.to(rows.device).long())
+    return found[0], found[1]
 
 
 def outcome(
@@ -160,6 +198,8 @@ def attempt(
             fitted.density,
             evaluated,
             *known,
+            coded=fitted.coded,
+            of_class=fitted.of_class,
         )
     return fitted._replace(findings=tuple(dict.fromkeys([*fitted.findings, *said]))), trial
 
@@ -180,8 +220,9 @@ def baseline(
     def pick(data: Tensor, rows: np.ndarray) -> Tensor:
         return data[torch.from_numpy(rows).to(data.device)]
 
-    def trial(draws: Tensor, held_out: Tensor) -> Trial:
+    def trial(draws: Tensor, held_out: Tensor, *, itself: bool = False) -> Trial:
         own = units.of(draws, held_out)
+        labelled = itself and known.labels is not None
         return Trial(
             draws,
             held_out,
@@ -191,12 +232,19 @@ def baseline(
             scale=units.scale,
             modes=known.modes,
             features=known.features,
+            labels=known.labels if itself else None,
+            coded=Itself() if itself else None,
+            of_class=of_class if labelled else None,
         )
+
+    def of_class(n: int, *, seed: int, label: int) -> Tensor:
+        assert known.labels is not None
+        return reference[known.labels[1] == label][:n]
 
     one, other = (pick(reference, rows) for rows in np.array_split(rng.permutation(len(reference)), 2))
     halves = trial(one, other)
     if train is None:
-        return measure(halves, chosen)
+        return measure(trial(one, other, itself=True), chosen)
     if name == MEMORISER:
         copies = pick(train, rng.integers(len(train), size=n))
         return measure(trial(copies, reference), chosen)
@@ -205,7 +253,7 @@ def baseline(
     fresh = {metric: columns for metric, columns in chosen.items() if METRICS[metric].fresh}
     others = {metric: columns for metric, columns in chosen.items() if metric not in fresh}
     real = pick(train, np.sort(rng.permutation(len(train))[:n]))
-    return measure(trial(real, reference), others) | measure(halves, fresh)
+    return measure(trial(real, reference, itself=True), others) | measure(halves, fresh)
 
 
 def seeds_of(seed: int, repeat: int, name: str) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from probgen.evaluation.anomaly.anomaly_scores import anomaly_scores
 from probgen.evaluation.anomaly.compression import compressed_bits
 from probgen.evaluation.anomaly.conformal import conformal_p_values, conformal_threshold
+from probgen.evaluation.anomaly.contamination import contamination
 from probgen.evaluation.anomaly.detection import Detection, detection, detection_table
 from probgen.evaluation.anomaly.regret import likelihood_regret
 from probgen.evaluation.codes.clustering import Clustering, clustering, clustering_accuracy
@@ -18,6 +19,7 @@ from probgen.evaluation.codes.disentanglement.mutual_information_gap import (
 from probgen.evaluation.codes.disentanglement.separated_attributes import SeparatedAttributes, sap_score
 from probgen.evaluation.codes.embedding import embedding
 from probgen.evaluation.codes.encoded import encoded, reconstructed
+from probgen.evaluation.codes.gaps import code_gaps
 from probgen.evaluation.codes.identifiability import (
     ChanceLevel,
     MeanCorrelation,
@@ -26,6 +28,7 @@ from probgen.evaluation.codes.identifiability import (
 )
 from probgen.evaluation.codes.input_use import InputUse, input_use
 from probgen.evaluation.codes.robustness import distortions, robustness
+from probgen.evaluation.codes.spread import CodeSpread, code_spread
 from probgen.evaluation.codes.transfer import principal_components, transfer
 from probgen.evaluation.codes.usage import CodeUsage, code_usage
 from probgen.evaluation.draws.classifier_features import ClassifierFeatures, classifier_features
@@ -69,6 +72,7 @@ __all__ = [
     "ChanceLevel",
     "ClassifierFeatures",
     "Clustering",
+    "CodeSpread",
     "CodeUsage",
     "DataCopying",
     "DensityCoverage",
@@ -99,10 +103,13 @@ __all__ = [
     "classifier_two_sample",
     "clustering",
     "clustering_accuracy",
+    "code_gaps",
+    "code_spread",
     "code_usage",
     "compressed_bits",
     "conformal_p_values",
     "conformal_threshold",
+    "contamination",
     "data_copying_test",
     "dci",
     "density_coverage",

@@ -72,8 +72,8 @@ def test_a_mixture_of_images_is_drawn_exactly() -> None:
     assert torch.equal(x, fitted.sample(4000, seed=1))
     assert fitted.findings == ()
     assert 0 <= x.min() < x.max() <= 1
-    law = classical._fit_mixture(classical._dequantised(task.train.x, task.levels, 1), 40, 1)
-    y = classical._dequantised(x, task.levels, 2)
+    law = classical._fit_mixture(classical.dequantised(task.train.x, task.levels, 1), 40, 1)
+    y = classical.dequantised(x, task.levels, 2)
     inside = law.mean > 0.1  # elsewhere levels are cut off at 0
     assert int(inside.sum()) > 30
     error = (law.variance / 4000).sqrt()

@@ -41,7 +41,7 @@ def encoded(
     """
     codes = []
     with seeded(seed_of(seed, generator, default=0)):
-        for rows in _batches(model, x, context, batch_size):
+        for rows in batches_of_rows(model, x, *context, batch_size=batch_size):
             law = model.encode(*rows)
             codes.append((law.sample() if draw else law.mean).flatten(1))
     if not codes:
@@ -73,12 +73,14 @@ def reconstructed(model: Coded, x: Any, *context: Any, batch_size: int = 1024) -
     """
     parts = [
         model.decode(model.encode(*rows).mean, *rows[1:]).mean
-        for rows in _batches(model, x, context, batch_size)
+        for rows in batches_of_rows(model, x, *context, batch_size=batch_size)
     ]
     return torch.cat(parts)
 
 
-def _batches(model: Coded, x: Any, context: tuple[Any, ...], batch_size: int) -> Iterator[tuple[Tensor, ...]]:
+def batches_of_rows(
+    model: Coded, x: Any, *context: Any, batch_size: int = 1024
+) -> Iterator[tuple[Tensor, ...]]:
     """Yield rows of x and of what else a model is given, after checking that they fit."""
     if not isinstance(model, Coded):
         raise TypeError(f"model should have encode and decode but is {type(model).__name__}")

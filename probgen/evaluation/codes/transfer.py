@@ -15,6 +15,7 @@ from probgen.core import check_count, seed_of, tensor_of
 from probgen.evaluation.codes.labelled_codes import Array, codes_of, labels_of, one_unit
 
 NEIGHBOURS = 5
+PROBES = ("linear", "neighbours")
 
 
 def transfer(
@@ -24,6 +25,7 @@ def transfer(
     *,
     sizes: Sequence[int] = (10, 100, 1000),
     draws: int = 10,
+    probes: Sequence[str] = PROBES,
     reference: str | None = None,
     seed: int | None = None,
     generator: torch.Generator | None = None,
@@ -46,6 +48,7 @@ def transfer(
         labels, test_labels: shapes (n,) and (m,), whole numbers.
         sizes: numbers of labels, each at least the number of classes.
         draws: of the labelled rows, for each size.
+        probes: of "linear" and "neighbours".
         reference: the name of the codes that the others are compared with; the first where not given.
         seed, generator: of the draws, one at most; seed 0 where not given.
 
@@ -88,12 +91,14 @@ def transfer(
         raise ValueError("labels should have at least 2 classes but have 1")
     if not isinstance(sizes, Sequence) or not sizes:
         raise ValueError(f"sizes should be a sequence of at least one number of labels but are {sizes!r}")
+    if isinstance(probes, str) or not probes or not set(probes) <= set(PROBES):
+        raise ValueError(f"probes should be a list of some of {', '.join(PROBES)} but are {probes!r}")
     draws = check_count("draws", draws)
     source = np.random.default_rng(seed_of(seed, generator, default=0) % 2**64)
     table: list[dict[str, Any]] = []
     for size in sizes:
         chosen = [_drawn(y, check_count("sizes", size), source) for _ in range(draws)]
-        for probe in ("linear", "neighbours"):
+        for probe in probes:
             found = {
                 name: np.array([_accuracy(probe, x[own], y[own], x_test, y_test) for own in chosen])
                 for name, (x, x_test) in sides.items()
