@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from probgen.core import evaluating
-from probgen.models.gan import GAN, settle
+from probgen.models.gan import GAN, with_settled
 
 
 class BiGAN(GAN):
@@ -61,7 +61,7 @@ class BiGAN(GAN):
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", self.noise(*context))
             code = pyro.sample("code", self._law(self.encoder, x, *context))
-        settle(self.averaged_encoder, x, *context)
+        code = with_settled(self.averaged_encoder, code, x, *context)
         return (x, code, *context), (self.generate(z, *context), z, *context)
 
     @torch.no_grad()

@@ -65,22 +65,26 @@ class GAN(GenerativeModel):
 
     def generate(self, z: Tensor, *context: Tensor) -> Tensor:
         """Return G(z), in evaluation mode by the averaged generator where there is one."""
-        if self.averaged is None:
-            return self.generator(z, *context)
-        if not self.training:
+        if self.averaged is not None and not self.training:
             return self.averaged(z, *context)
-        settle(self.averaged, z, *context)
-        return self.generator(z, *context)
+        return with_settled(self.averaged, self.generator(z, *context), z, *context)
 
     def contestants(self, x: Tensor, *context: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         r"""Return what the discriminator is asked of: real, (x, \*context), and fake, (G(z), \*context)."""
         return (x, *context), (self.model(None, *context, n=len(x)), *context)
 
 
-@torch.no_grad()
-def settle(averaged: nn.Module | None, *arguments: Tensor) -> None:
-    """Let a network of averaged weights move its running means, where it has some, to its own outputs'."""
-    if averaged is None:
-        return
-    if any(isinstance(part, _NormBase) or is_parametrized(part) for part in averaged.modules()):
-        averaged(*arguments)
+def with_settled(averaged: nn.Module | None, x: Tensor, *arguments: Tensor) -> Tensor:
+    """Return x; let a network of averaged weights move its running means, if it has some, to what it makes.
+
+    Those of the weights that are averaged are not its own.
+    """
+    if averaged is None or not any(
+        isinstance(part, _NormBase) or is_parametrized(part) for part in averaged.modules()
+    ):
+        return x
+    with torch.no_grad():
+        found = averaged(*arguments)
+        found = found if isinstance(found, Tensor) else found.mean
+    # x itself, by an operation that a captured graph does not take for idle along with what it depends on.
+    return torch.where(torch.ones((), dtype=torch.bool, device=x.device), x, found)
