@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from probgen.core import check_count
-from probgen.data.batches import Indexable
+from probgen.data.batches import Indexable, rows_at
 
 
 class GaussianNoise:
@@ -149,7 +149,7 @@ class Corrupted:
         return len(self.x)
 
     def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        clean = self.x[index]
+        clean = rows_at(self.x, index)
         if not isinstance(clean, Tensor):
             raise TypeError(
                 f"x should give one tensor for a tensor of indices but gave a {type(clean).__name__}"

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from probgen.core import check_count
 from probgen.core.randomness import source_of
-from probgen.data.batches import Indexable
+from probgen.data.batches import Indexable, rows_at
 
 
 def observed(y: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ class PartlyHidden:
         return len(self.x)
 
     def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.x[index]
+        x = rows_at(self.x, index)
         if not isinstance(x, Tensor):
             raise TypeError(f"x should give one tensor for a tensor of indices but gave a {type(x).__name__}")
         return x, self.known(x)

@@ -37,6 +37,20 @@ def test_binarised_is_drawn_afresh_from_the_global_generator(device):
     assert torch.equal(*draws)
 
 
+@pytest.mark.parametrize("laid_out", ["rows", "columns"])
+def test_binarised_draws_what_torch_does_to_the_bit(laid_out, device, dtype):
+    grey = torch.linspace(0, 1, 60, device=device, dtype=dtype).reshape(5, 12)
+    grey = grey if laid_out == "rows" else grey.t().contiguous().t()
+    for index in (torch.tensor([3, 0, 3]), torch.tensor([-1, 0]), torch.tensor([True, False] * 2 + [True])):
+        torch.manual_seed(5)
+        found, after = Binarised(grey)[index.to(device)], torch.rand(())
+        torch.manual_seed(5)
+        assert torch.equal(found, torch.bernoulli(grey[index.to(device)]))
+        assert torch.equal(after, torch.rand(()))
+    assert Binarised(grey)[1:3].shape == (2, 12)
+    assert found.dtype == dtype
+
+
 @pytest.mark.parametrize("levels", [2, 3, 17, 256, 1000])
 def test_dequantised_lies_strictly_inside_its_cell(levels, generator, device, dtype):
     level = torch.arange(levels, device=device).repeat(2000 if levels < 20 else 200)
