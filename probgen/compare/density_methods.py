@@ -13,11 +13,11 @@ from torch.distributions.constraints import Constraint
 
 from probgen import sampling
 from probgen.compare.methods import Fitted, Method
+from probgen.compare.thinned_chains import APART, thinned_chains
 from probgen.core import Density, count_evaluations, evaluations, seeded
 from probgen.sampling.markov.moves.metropolis import has_gradient
 from probgen.sampling.markov.sample import METHODS, method_called
 from probgen.sampling.markov.target_density import Target, density_of
-from probgen.sampling.markov.thinned_chains import APART, thinned_chains
 
 CHAINS_ABOUT = {
     "hmc": "Hamiltonian Monte Carlo, the length of its trajectories tuned",

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from probgen import evaluation, mmd
+from probgen.compare.thinned_chains import by_site
 from probgen.core import Coded, Density, Evaluations
 from probgen.evaluation.draws.feature_distances import Features
 from probgen.mmd.scaling import Scale, scaled
 from probgen.sampling.markov.moves.metropolis import has_gradient
-from probgen.sampling.markov.thinned_chains import by_site
 
 
 class Trial(NamedTuple):

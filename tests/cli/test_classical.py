@@ -6,8 +6,8 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 
 from probgen import recipes
 from probgen.cli import classical, comparing
+from probgen.compare import thinned_chains
 from probgen.core import Density
-from probgen.sampling.markov import thinned_chains
 
 MEANS = torch.tensor([[-8.0, 0.0], [8.0, 0.0]], dtype=torch.float64)
 

@@ -8,8 +8,8 @@ import torch
 from torch.distributions import constraints
 
 from probgen.cli import own_density
+from probgen.compare import thinned_chains
 from probgen.core import Density
-from probgen.sampling.markov import thinned_chains
 from tests.cli.test_app import probgen, refused
 
 __all__ = ["probgen"]  # the fixture

@@ -8,8 +8,8 @@ import torch
 
 from probgen import recipes
 from probgen.cli import classical, comparing, principal_components, tables
+from probgen.compare import thinned_chains
 from probgen.compare.metrics import COLUMNS, select
-from probgen.sampling.markov import thinned_chains
 from tests.cli.test_app import probgen, refused
 
 __all__ = ["probgen"]  # the fixture

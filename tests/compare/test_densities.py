@@ -8,11 +8,10 @@ from torch import Tensor
 from torch.distributions import Beta, Gamma, Normal, constraints
 
 from probgen import mmd
-from probgen.compare import Fitted, Method, compare
+from probgen.compare import Fitted, Method, compare, thinned_chains
 from probgen.compare.density_methods import reference_draws
 from probgen.core import Density
 from probgen.sampling import sample
-from probgen.sampling.markov import thinned_chains
 
 CHAINS = {"chains": 32, "warmup": 200}
 

@@ -13,7 +13,7 @@ from probgen.core import Estimate, GenerativeModel, check_count, seed_of, seeded
 from probgen.sampling.discriminator.calibration import ScoreCalibration, calibrated
 from probgen.sampling.discriminator.findings import findings_of
 from probgen.sampling.discriminator.greatest_score import SLACK, Trial, trial
-from probgen.sampling.discriminator.samplers import ByChains, ByMetropolis, ByRejection, Sampler
+from probgen.sampling.discriminator.samplers import ByHMC, ByMetropolis, ByRejection, Sampler
 from probgen.sampling.discriminator.scored_noise import Discriminator, ScoredNoise
 
 Method = Literal["rejection", "metropolis", "hmc"]
@@ -165,9 +165,9 @@ def refine(
     ``"metropolis"``  :func:`probgen.sampling.independence` with proposals from p₀: n chains of ``steps``
                       steps for n independent draws. With M the maximum of p/q, their law is within
                       (1 − 1/M)ᵏ of the target after k steps; where ``steps`` is not given it is 10⁻³.
-    ``"hmc"``         Hamiltonian Monte Carlo on log p₀(z) + d(G(z)), for rare acceptance: chains that start
-                      at draws resampled by exp(d), run until they agree and are thinned until draws are
-                      nearly independent. Chains do not cross from a mode to another that lies far in z.
+    ``"hmc"``         Hamiltonian Monte Carlo on log p₀(z) + d(G(z)), for rare acceptance: draws of p₀ are
+                      resampled by exp(d), and each is moved. Modes too far apart in z for moves to cross
+                      keep the shares that resampling gives them.
     ================  ==================================================================================
 
     A trained discriminator is too sure, as it knows its training data, and where the generator draws by
@@ -235,7 +235,7 @@ def refine(
         elif method == "metropolis":
             sampler = ByMetropolis(noise, slope, tried, maximum, found, steps=steps)
         else:
-            sampler = ByChains(noise, slope, tried, maximum, found)
+            sampler = ByHMC(noise, slope, tried, maximum, found)
     beyond = float("nan") if real is None else float((slope * real > maximum).double().mean())
     findings = findings_of(tried, calibration, real, slope, maximum, loss, OTHERS)
     return Refined(noise, sampler, _mean_ratio(tried, calibration, loss), calibration, beyond, findings)

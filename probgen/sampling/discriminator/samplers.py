@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from probgen.core import Density, check_count
+from probgen.core import Density, Transition, check_count
 from probgen.sampling.discriminator.greatest_score import Trial
 from probgen.sampling.discriminator.scored_noise import ScoredNoise
 from probgen.sampling.exact.rejection.rejection import Rejection
+from probgen.sampling.markov import diagnosis
 from probgen.sampling.markov.moves.metropolis_hastings import independence
 from probgen.sampling.markov.run import run
-from probgen.sampling.markov.thinned_chains import AGREED, CHAINS, thinned_chains
+from probgen.sampling.markov.sample import sample
 
 TOLERANCE = 1e-3
 """The bound on the distance in total variation by which the steps of Metropolis–Hastings are chosen."""
@@ -23,6 +25,12 @@ RAREST = 1e-4
 """The share of acceptances from which on draws by rejection are worth waiting for."""
 
 _MOST_STEPS, _DIAGNOSED, _CHAINS = 20_000, 200, 64
+
+_WARM_UP, _MOVES, _POOL = 300, 25, 64
+"""Of HMC: steps of tuning, and for each draw moves, and draws among which it is resampled, at most."""
+
+AGREED = 1.01
+"""R-hat up to which chains agree."""
 
 
 class Sampler(ABC):
@@ -178,8 +186,15 @@ class ByMetropolis(Sampler):
         return found
 
 
-class ByChains(Sampler):
-    """Hamiltonian Monte Carlo on the density of noise, from draws resampled in proportion to exp(score)."""
+class ByHMC(Sampler):
+    """Resample–move: draws of p₀, resampled by exp(score), each moved by Hamiltonian Monte Carlo.
+
+    The moves leave log p₀(z) + slope d(G(z)) as it is, whatever they reach: shares of modes that lie too far
+    apart for them to cross are those of the resampling, which are right as the pool of draws grows.
+
+    Source: Gilks and Berzuini (2001), Following a moving target: Monte Carlo inference for dynamic Bayesian
+    models.
+    """
 
     method = "hmc"
 
@@ -187,31 +202,60 @@ class ByChains(Sampler):
         self, noise: ScoredNoise, slope: float, tried: Trial, maximum: float, maximum_found: str
     ) -> None:
         super().__init__(noise, slope, tried, maximum, maximum_found)
+        weights = (tried.scores.double() - tried.greatest).exp()
+        self._share = float(weights.mean().square() / weights.square().mean())
         self._density: Density = noise.density(slope)
-        with torch.no_grad():
-            pool = noise.draw(len(tried.scores))
-            weights = (slope * noise.scores_of_noise(pool).double()).softmax(0)
-        start = pool[torch.multinomial(weights, CHAINS, replacement=True)]
-        generator = torch.Generator(self._density.device).manual_seed(int(torch.randint(2**62, ())))
-        self._chains = thinned_chains(
-            self._density, "hmc", generator=generator, init=start.to(self._density.dtype)
+        chains = sample(
+            self._density,
+            method="hmc",
+            init=self._resampled(_CHAINS).to(self._density.dtype),
+            chains=_CHAINS,
+            warmup=_WARM_UP,
+            draws=_DIAGNOSED,
+            compile="graph",
+            seed=int(torch.randint(2**62, ())),
+            progress=False,
         )
-        notes = self._chains.notes
-        self.r_hat = float(notes["largest R-hat"])
-        self.effective = float(notes["least effective sample size"])
+        self._transition = cast(Transition, chains.transition)
+        summary = chains.summary()
+        self.r_hat = float(summary.r_hat.max())
+        self.effective = float(summary[["ess_bulk", "ess_tail"]].min(axis=1).min())
+        self._acceptance = float(chains.statistics["acceptance"].double().mean())
+        # As many moves as two autocorrelation times, where chains can go everywhere.
+        apart = 2 * chains.shape.numel() / self.effective
+        self.steps = min(math.ceil(apart), _MOVES)
+        self._findings = [
+            *diagnosis.of_moves(
+                chains.statistics, chains.target_acceptance, {noise.site: chains[noise.site]}
+            ),
+            *diagnosis.of_energy(chains.statistics),
+        ]
 
     def draw(self, n: int, seed: int) -> Tensor:
-        return self._chains.draw(n, seed)
+        start = self._density.unconstrain(self._resampled(n).to(self._density.dtype))
+        own = int(torch.randint(2**62, ()))
+        chains = run(self._transition, start, draws=1, thin=self.steps, density=self._density, seed=own)
+        return chains[self.noise.site][:, 0].to(self.noise.like.dtype)
 
     def acceptance(self) -> float:
-        return float(self._chains.notes["acceptance"])
+        return self._acceptance
 
     def findings(self) -> list[str]:
-        found = list(self._chains.findings)
-        if self.r_hat > AGREED:
+        found = list(self._findings)
+        worth = min(1.0, _POOL * self._share)
+        if self.r_hat > AGREED and worth < 0.1:
             found.append(
-                f"The chains of noise do not agree (R-hat {self.r_hat:.3f}): modes lie too far apart in it "
-                "for them to cross, and their shares are those of the resampled draws that they started at: "
-                "use method='rejection' or 'metropolis'."
+                f"The chains of noise do not agree (R-hat {self.r_hat:.3f}), so that modes keep the shares "
+                f"of the draws that they start at, which are worth {worth:.2g} exact ones each: shares of "
+                "few draws are rough."
             )
         return found
+
+    @torch.no_grad()
+    def _resampled(self, n: int) -> Tensor:
+        """Resample n of so many draws that these are worth n, systematically, in a random order."""
+        pool = self.noise.draw(max(len(self.tried.scores), min(math.ceil(n / self._share), _POOL * n)))
+        weights = (self.slope * self.noise.scores_of_noise(pool).double()).softmax(0)
+        levels = (torch.arange(n, device=weights.device) + torch.rand((), dtype=torch.float64)) / n
+        chosen = torch.searchsorted(weights.cumsum(0), levels).clamp(max=len(pool) - 1)
+        return pool[chosen[torch.randperm(n).to(chosen.device)]]

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import pyro
 import torch
 from pyro import poutine
 from torch import Tensor, nn
@@ -125,7 +126,7 @@ class ScoredNoise:
     def _noise(self) -> tuple[str, Any]:
         """Return name and law of the site that the data are made of."""
         named = type(self._model).__name__
-        with seeded(0), torch.no_grad():
+        with seeded(0), torch.no_grad(), pyro.validation_enabled(False):  # which no graph can hold
             trace = poutine.trace(self._model.model).get_trace(None, *self._rows(1), n=1)
         sites = {
             name: site["fn"]

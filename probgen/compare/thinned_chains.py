@@ -11,10 +11,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from probgen import sampling
 from probgen.core import Density, Transition
-from probgen.sampling.markov.chains import Chains
-from probgen.sampling.markov.run import run
-from probgen.sampling.markov.sample import METHODS, sample
+from probgen.sampling.markov.sample import METHODS
 
 CHAINS = 256
 """Chains that warm up, are diagnosed, and then go on, so far between draws that these are independent."""
@@ -49,13 +48,13 @@ def thinned_chains(
     least of all bulk and tail effective sample sizes.
     """
     settings = {"chains": CHAINS, "warmup": WARM_UP, "compile": "graph", **options}
-    first = sample(density, method=method, draws=1, generator=generator, progress=False, **settings)
+    first = sampling.sample(density, method=method, draws=1, generator=generator, progress=False, **settings)
     # Chains run, four times as long each time, until R-hat and the effective sample sizes are in order.
     transition, state, seconds = cast(Transition, first.transition), first.state, math.nan
     for longer in LONGER:
         thin = longer * (1 if METHODS[method].gradient else WALKING)
         begun = time.perf_counter()
-        chains = run(transition, state, draws=DRAWS, thin=thin, density=density, generator=generator)
+        chains = sampling.run(transition, state, draws=DRAWS, thin=thin, density=density, generator=generator)
         seconds = time.perf_counter() - begun
         summary, state = chains.summary(), chains.state
         if summary.r_hat.max() <= AGREED:
@@ -68,7 +67,7 @@ def thinned_chains(
     apart = thin * (min(DRAWS, math.ceil(APART * many * DRAWS / effective)) if agreed else 1)
 
     def draw(n: int, seed: int) -> Tensor:
-        found = run(
+        found = sampling.run(
             transition,
             chains.state,
             draws=-(-n // many),
@@ -104,8 +103,8 @@ def by_site(density: Density, draws: Tensor) -> dict[str, Tensor]:
 
 
 def _notes(
-    chains: Chains,
-    first: Chains,
+    chains: sampling.Chains,
+    first: sampling.Chains,
     summary: pd.DataFrame,
     effective: float,
     apart: float,
