@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.tutorial_claims_on_judging import how_good_is_a_generative_model
+
 
 def from_uniforms_to_digits(v: SimpleNamespace) -> None:
     assert v.u.equal(v.same)
@@ -358,4 +360,5 @@ CHECKS = {
     "07_from_a_belief_to_a_posterior": from_a_belief_to_a_posterior,
     "08_autoencoders_from_compression_to_generation": autoencoders_from_compression_to_generation,
     "09_one_vae_many_priors": one_vae_many_priors,
+    "11_how_good_is_a_generative_model": how_good_is_a_generative_model,
 }
