@@ -24,6 +24,7 @@ from probgen.objectives.adversarial import (
     logits,
 )
 from probgen.objectives.gradient_penalties import between, norms, squared_slopes
+from probgen.objectives.held_out_contest import gradient_at_draws, spread
 
 Side = tuple[Tensor, ...]
 """What the discriminator is given of one side, real or fake."""
@@ -41,7 +42,9 @@ class Contest(Objective):
 
     Losses of a game do not say how good its weights are. In evaluation mode the loss, and the term
     ``energy``, is the unbiased squared energy distance of the batch from as many draws, by which weights are
-    judged on validation data.
+    judged on validation data. From the other terms of held-out data, ``history.diagnose()`` tells whether the
+    game is sound: ``spread``, how varied draws are beside data (1 where they are alike), ``gradient``, the
+    mean length of the gradient of the generator's loss at a draw, and ``accuracy``.
 
     Terms: ``discriminator``, ``generator`` and ``accuracy`` as :func:`adversarial_loss` has them; ``r1`` and
     ``r2``, the means of ‖∇d‖² without γ, and ``slope``, that of ‖∇d(t)‖.
@@ -141,12 +144,9 @@ class Contest(Objective):
             self.register_buffer("moved", torch.zeros((), dtype=torch.int64))
 
     def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
-        """Return the losses of who moves, and the terms; in evaluation mode, the energy distance."""
+        """Return the losses of who moves, and the terms; in evaluation mode, what held-out data say."""
         if not self.training:
-            x, *context = batch
-            y = self.model.model(None, *context, n=len(x))
-            distance = mmd2_loss(x.double(), y.double(), Energy()).to(y.dtype)
-            return distance, {"energy": distance.detach()}
+            return self._held_out(batch)
         player = self.turn.removesuffix(PENALISED)
         real, fake = self.model.contestants(*batch)
         # What both sides share is context: it is given, and the slope is that of the rest.
@@ -166,6 +166,25 @@ class Contest(Objective):
             losses += of_discriminator
             terms = {"discriminator": own.pop("discriminator")} | terms | own
         return torch.stack(losses).sum(), terms
+
+    def _held_out(self, batch: Side) -> tuple[Tensor, Terms]:
+        """Return the energy distance of draws to held-out data, and what tells whether the game is sound."""
+        real, fake = self.model.contestants(*batch)
+        x, y = real[0], fake[0]
+        distance = mmd2_loss(x.double(), y.double(), Energy()).to(y.dtype)
+        terms = {"energy": distance.detach()}
+        if (x != x[:1]).any():
+            terms["spread"] = spread(x, y)
+        # What the discriminator says of both, and what the generator is told by it.
+        rows, discriminator = len(x) - len(x) % self.pack, self.model.discriminator
+        with torch.enable_grad():
+            draws = y[:rows].detach().requires_grad_()
+            real = tuple(self._packed(part[:rows]) for part in real)
+            fake = (self._packed(draws), *(self._packed(part[:rows]) for part in fake[1:]))
+            told = generator_loss(discriminator, real=real, fake=fake, loss=self.loss)
+            terms["gradient"] = gradient_at_draws(told, draws) / self.pack
+        on_real, on_fake = logits(discriminator, real), logits(discriminator, fake)
+        return distance, terms | {"accuracy": accuracy(on_real, on_fake, loss=self.loss)}
 
     @torch.enable_grad()
     def _of_discriminator(

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from probgen.training.contest_findings import contest_findings
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
@@ -55,7 +57,34 @@ class History:
         A latent coordinate is inactive where its KL is below 0.01 nats per datum: the guide then says the
         same of it for every x. Where all are, the posterior has collapsed onto the prior. Where the KL is
         known only as a whole, as with a learned prior, ``evaluation.active_units`` tells.
+
+        A contest is unsound where its discriminator is right of nearly all held-out data and draws, where
+        draws are less than half as far from each other as data, and where the distance of its draws from
+        held-out data goes round; and nothing tells how good its weights are where there are no such data.
         """
+        names = {(row["split"], row["term"]) for row in self.rows}
+        return [*contest_findings(names, self.values), *self._of_codes()]
+
+    def collapsed(self, *, reports: int = 1) -> bool:
+        """Say whether all latent coordinates were inactive in each of the last reports."""
+        latest = self._units()[-reports:]
+        return len(latest) == reports and all(active < 0.5 for active, _ in latest)
+
+    def plot(self) -> Figure:
+        """Draw every term over the steps, training beside validation."""
+        from probgen import plots
+
+        return plots.history(self.frame)
+
+    def add(self, step: int, epoch: int, split: str, terms: dict[str, float]) -> None:
+        """Append one report."""
+        self.rows += [
+            {"step": step, "epoch": epoch, "split": split, "term": term, "value": value}
+            for term, value in terms.items()
+        ]
+
+    def _of_codes(self) -> list[str]:
+        """Say which latent coordinates are inactive at the last report."""
         counts = self._units()
         sites = self._collapsed_sites()
         if not counts:
@@ -79,24 +108,6 @@ class History:
                 "need; to use more of them, anneal the KL (BetaELBO), or take FreeBits."
             ]
         return []
-
-    def collapsed(self, *, reports: int = 1) -> bool:
-        """Say whether all latent coordinates were inactive in each of the last reports."""
-        latest = self._units()[-reports:]
-        return len(latest) == reports and all(active < 0.5 for active, _ in latest)
-
-    def plot(self) -> Figure:
-        """Draw every term over the steps, training beside validation."""
-        from probgen import plots
-
-        return plots.history(self.frame)
-
-    def add(self, step: int, epoch: int, split: str, terms: dict[str, float]) -> None:
-        """Append one report."""
-        self.rows += [
-            {"step": step, "epoch": epoch, "split": split, "term": term, "value": value}
-            for term, value in terms.items()
-        ]
 
     def _collapsed_sites(self) -> list[str]:
         """Say which sites of several have no active coordinate at the last report."""
