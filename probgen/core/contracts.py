@@ -195,6 +195,7 @@ class Objective(nn.Module, ABC):
 
     Attributes:
         least_rows: how many rows a batch needs at least, say 2 for a loss on pairs.
+        is_game: whether it is one, of players who each have a loss of their own.
         turns: who moves at each step, again and again, as ``("critic",) * 5 + ("generator",)``.
         turn: whose move it is, one of ``turns``; set before each step.
         summed: buffers that ``forward`` adds to over the parts of a batch; they are added up over processes
@@ -206,6 +207,7 @@ class Objective(nn.Module, ABC):
     """
 
     least_rows = 1
+    is_game = False
     turns: tuple[str, ...] = ("",)
     turn: str = ""
     summed: tuple[str, ...] = ()

@@ -9,11 +9,12 @@ from probgen.objectives.code_penalties import AbsoluteCodes, Contraction, Target
 from probgen.objectives.conditional_moment_matching import ConditionalMomentMatching
 from probgen.objectives.contest import Contest
 from probgen.objectives.elbo import ELBO, BetaELBO, Bound, Capacity, FreeBits
+from probgen.objectives.factor_gan import FactorGAN
 from probgen.objectives.importance_weighted import IWAE, Renyi
 from probgen.objectives.maximum_likelihood import MaximumLikelihood
 from probgen.objectives.mmd_gan import MMDGAN
 from probgen.objectives.moment_matching import MomentMatching
-from probgen.objectives.reconstruction import Reconstruction
+from probgen.objectives.reconstruction import PairReconstruction, Reconstruction
 from probgen.objectives.sums import Sum
 from probgen.objectives.svi import SVI
 from probgen.objectives.total_correlation import (
@@ -22,6 +23,7 @@ from probgen.objectives.total_correlation import (
     gaussian_total_correlation,
     kl_parts,
 )
+from probgen.objectives.vae_gan import VAEGAN
 from probgen.objectives.vector_quantisation import VQ
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "IWAE",
     "MMDGAN",
     "SVI",
+    "VAEGAN",
     "VQ",
     "AbsoluteCodes",
     "BetaELBO",
@@ -42,10 +45,12 @@ __all__ = [
     "ConditionalMomentMatching",
     "Contest",
     "Contraction",
+    "FactorGAN",
     "FreeBits",
     "KLParts",
     "MaximumLikelihood",
     "MomentMatching",
+    "PairReconstruction",
     "Reconstruction",
     "Renyi",
     "Sum",

@@ -6,6 +6,7 @@ added to a bound by :class:`probgen.objectives.Sum`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -15,8 +16,9 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from probgen.core import Objective, Pair, Terms, sample_sites
-from probgen.mmd import Kernel, mmd2_loss
-from probgen.objectives.adversarial import Loss, adversarial_loss, check_discriminator, check_loss
+from probgen.mmd import Energy, Kernel, mmd2_loss
+from probgen.objectives.adversarial import Loss, adversarial_loss, check_discriminator, check_loss, logits
+from probgen.objectives.gradient_penalties import squared_slopes
 from probgen.objectives.traced_pair import Watch, drawn_sites
 
 
@@ -64,36 +66,76 @@ class CodeGAN(Objective):
 
     The loss and its terms are those of :func:`adversarial_loss`: one optimizer trains both players. In a
     :class:`Sum` the weight multiplies the losses of both, of which Adam's steps make nothing for the
-    discriminator as long as it is not 0. The losses of a game do not say how good its weights are, so they
-    are not judged.
+    discriminator as long as it is not 0. The losses of a game do not say how good its weights are. In
+    evaluation mode the loss, and the term ``energy``, by which weights are judged, is the unbiased squared
+    energy distance of the codes from as many draws of the prior, in a ``Sum`` times the weight.
 
     Args:
         pair: the model/guide pair.
         discriminator: a network from codes, shape (n, d), to one logit each, of being from the prior.
         loss: as :func:`adversarial_loss` takes it.
         site: the latent site that is compared; by default all of them together.
+        r1: γ of the penalty γ/2 E‖∇d‖² on the prior's draws, the buffer ``r1``. Without it codes that are
+            points often go round the prior, and do not come to it.
 
-    Source: Makhzani and others (2016), Adversarial autoencoders; Tolstikhin and others (2018) (WAE-GAN).
+    Terms: ``discriminator``, ``generator`` and ``accuracy`` as :func:`adversarial_loss` has them, and ``r1``,
+    the mean of ‖∇d‖², where γ is not 0.
+
+    Raises:
+        ValueError: for γ that is negative or not finite, batches of one row, and what
+            :func:`adversarial_loss` refuses.
+
+    Source: Makhzani and others (2016), Adversarial autoencoders; Tolstikhin and others (2018) (WAE-GAN);
+    Mescheder, Geiger and Nowozin (2018) for the penalty.
     """
 
+    least_rows = 2
+    is_game = True
+
     def __init__(
-        self, pair: Pair, discriminator: nn.Module, *, loss: Loss = "cross-entropy", site: str | None = None
+        self,
+        pair: Pair,
+        discriminator: nn.Module,
+        *,
+        loss: Loss = "cross-entropy",
+        site: str | None = None,
+        r1: float = 0.0,
     ) -> None:
         super().__init__()
         check_loss(loss)
         check_discriminator(discriminator)
+        if not 0 <= r1 < math.inf:
+            raise ValueError(f"r1 should be finite and not negative but got {r1}")
         self.pair = pair
         self.discriminator = discriminator
         self.loss = loss
         self.site = site
+        if r1 > 0:
+            self.register_buffer("r1", torch.tensor(float(r1)))
+        self._penalised = r1 > 0
 
     def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
-        """Return the sum of the players' losses, and each of them."""
+        """Return the sum of the players' losses, and each; in evaluation mode, the energy distance."""
+        if len(batch[0]) < self.least_rows:
+            raise ValueError(
+                f"a batch should have at least 2 data to be told from the prior but has {len(batch[0])}"
+            )
         codes, prior = codes_and_prior(self.pair, *batch, site=self.site)
-        return adversarial_loss(self.discriminator, real=prior, fake=codes, loss=self.loss)
+        if not self.training:
+            distance = mmd2_loss(codes.double(), prior.double(), Energy()).to(codes.dtype)
+            return distance, {"energy": distance.detach()}
+        loss, terms = adversarial_loss(self.discriminator, real=prior, fake=codes, loss=self.loss)
+        if self._penalised:
+            with torch.enable_grad():
+                points = prior.detach().requires_grad_()
+                squared = squared_slopes(logits(self.discriminator, points), [points]).mean()
+            loss = loss + 0.5 * self.get_buffer("r1") * squared
+            terms["r1"] = squared.detach()
+        return loss, terms
 
-    def judge(self, terms: Mapping[str, float]) -> None:
-        """Return None: of two discriminators the one that is deceived less may be the better one."""
+    def judge(self, terms: Mapping[str, float]) -> float | None:
+        """Return the energy distance of held-out codes; None in training, where the discriminator judges."""
+        return terms.get("energy")
 
 
 def codes_and_prior(pair: Pair, *batch: Tensor, site: str | None = None) -> tuple[Tensor, Tensor]:

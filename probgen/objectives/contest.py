@@ -84,6 +84,7 @@ class Contest(Objective):
     """
 
     least_rows = 2
+    is_game = True
     moved: Tensor
 
     def __init__(

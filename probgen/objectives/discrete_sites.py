@@ -73,8 +73,9 @@ def stand_ins(pair: Pair, *, moved: bool = False) -> Iterator[None]:
 
 
 def _of(guide: Any, model: Any) -> Discrete:
-    finite = {name: count for trace in (guide, model) for name, count in _finite(trace).items()}
     drawn = {name for name, site in sample_sites(guide).items() if not site["is_observed"]}
+    # What the guide draws is enumerated by its own law, if that has values: a point may lie between them.
+    finite = {name: count for name, count in _finite(model).items() if name not in drawn} | _finite(guide)
     combinations = 1
     for count in finite.values():
         combinations *= count

@@ -52,6 +52,7 @@ class MMDGAN(Objective):
     """
 
     least_rows = 2
+    is_game = True
 
     def __init__(
         self,

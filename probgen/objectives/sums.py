@@ -55,10 +55,16 @@ class Sum(Objective):
                 )
             self.add_module(name, part)
             self.least_rows = max(self.least_rows, part.least_rows)
+            self.is_game = self.is_game or part.is_game
         self._weights = {name: float(weights.get(name, 1.0)) for name in parts}
         for name, weight in self._weights.items():
             if not math.isfinite(weight):
                 raise ValueError(f"the weight of {name!r} should be finite but is {weight}")
+            if weight < 0 and self.get_submodule(name).is_game:
+                raise ValueError(
+                    f"the weight of {name!r}, a game, should not be negative but is {weight}: its players "
+                    "would learn to lose"
+                )
             self.register_buffer(f"weight_{name}", torch.tensor(weight))
 
     def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
