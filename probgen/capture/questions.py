@@ -18,6 +18,7 @@ import pyro.util
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode, has_proxy_slot
+from torch.nn.functional import one_hot
 from torch.overrides import TorchFunctionMode
 
 TORCH = str(Path(torch.__file__).parent)
@@ -25,6 +26,14 @@ TORCH = str(Path(torch.__file__).parent)
 
 def _dot_where_probable(probability: Tensor, cost: Tensor, **kwargs: Any) -> Tensor:
     return torch.tensordot(probability, torch.where(probability > 0, cost, 0), **kwargs)
+
+
+def _one_hot(index: Tensor, num_classes: int = -1) -> Tensor:
+    """Return what ``F.one_hot`` does, which looks at the values first: here an index outside raises later."""
+    if num_classes < 1:  # as many as the values say
+        return one_hot(index, num_classes)
+    rows = torch.eye(num_classes, dtype=torch.int64, device=index.device)
+    return rows.index_select(0, index.flatten()).reshape(*index.shape, num_classes)
 
 
 ANSWERS: dict[tuple[CodeType, Any], Callable[..., Any]] = {
@@ -66,7 +75,7 @@ class Answered(TorchFunctionMode):
         frame = sys._getframe(1)
         while frame.f_back is not None and frame.f_code.co_filename.startswith(TORCH):
             frame = frame.f_back
-        answer = ANSWERS.get((frame.f_code, func), func)
+        answer = _one_hot if func is one_hot else ANSWERS.get((frame.f_code, func), func)
         if answer is func and func in OF_ONE and not self._still and _held(args[0]):
             raise ValueError(
                 "it would hold a number that Python reads from a tensor that was there before the call"

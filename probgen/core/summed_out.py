@@ -90,9 +90,11 @@ def unmasked(law: Any) -> Any:
 
 def tied_to(names: Collection[str], sites: Mapping[str, Any]) -> list[str]:
     """Return, in their order, those sites whose log-probability depends on the enumerated sites named."""
-    dims = [enumerated_dim(sites[name]) for name in names]
     # Of how many values: where of one, dependence shows in that there is a dimension at all.
-    sizes = {dim: sites[name]["value"].shape[dim] for name, dim in zip(names, dims, strict=True) if dim}
+    sizes = {}
+    for site in map(sites.__getitem__, names):
+        if dim := enumerated_dim(site):
+            sizes[dim] = site["value"].shape[dim - len(site["fn"].event_shape)]
 
     def depends(x: Any) -> bool:
         shape = getattr(x, "batch_shape", getattr(x, "shape", ()))

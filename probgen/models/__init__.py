@@ -1,5 +1,6 @@
 """Models: one file a graph, model and guide side by side."""
 
+from probgen.models.adversarial_autoencoder import AdversarialAutoencoder
 from probgen.models.autoencoder import Autoencoder
 from probgen.models.bigan import BiGAN
 from probgen.models.denoising_vae import DenoisingVAE
@@ -23,6 +24,7 @@ __all__ = [
     "ICAVAE",
     "VAE",
     "VQVAE",
+    "AdversarialAutoencoder",
     "Autoencoder",
     "BiGAN",
     "DenoisingVAE",

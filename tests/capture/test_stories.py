@@ -8,8 +8,9 @@ import pytest
 import torch
 from pyro.infer import Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO, config_enumerate
 from torch import nn
+from torch.nn.functional import one_hot
 
-from probgen import Pair
+from probgen import Objective, Pair
 from probgen.capture.captured_loss import CapturedLoss
 from probgen.objectives import ELBO, SVI, BetaELBO
 from tests.pairs import LinearGaussian, Subsampled
@@ -135,3 +136,31 @@ def test_classes_of_probability_zero_count_as_zero_when_captured(device):
         outcomes.append([loss.detach(), pair.means.grad.clone(), pair.classifier.weight.grad.clone()])
     assert all(value.isfinite().all() for value in outcomes[0])
     torch.testing.assert_close(outcomes[1], outcomes[0])
+
+
+class OneHots(Objective):
+    """Distance to a class's vector, of as many classes as are said or as the labels have."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.classes = classes
+        self.weight = nn.Parameter(torch.arange(3.0))
+
+    def forward(self, *batch):
+        return ((one_hot(batch[0], self.classes) - self.weight) ** 2).mean(), {}
+
+
+def test_one_hot_vectors_are_captured_where_the_number_of_classes_is_said():
+    labels = torch.tensor([[2, 0], [1, 1]])
+    expected, _ = OneHots(3)(labels)
+    loss_of = CapturedLoss(OneHots(3), "graph")
+    for other in (labels, labels, 2 - labels, labels):
+        found, _ = loss_of(other)
+    assert loss_of.mode == "graph"
+    assert torch.equal(found, expected)
+    with pytest.raises((IndexError, RuntimeError)):
+        loss_of(labels + 1)
+    unknown = CapturedLoss(OneHots(-1), "graph")
+    unknown(labels)
+    assert torch.equal(unknown(labels)[0], expected)
+    assert unknown.mode == "eager"
