@@ -58,17 +58,17 @@ def m2(task: Task) -> Recipe:
     stays one of the pictures as they are.
     """
     classes = task.classes("m2", missing=True)
-    net = _told(nets.MLP(CODE + classes, task.size, hidden=(HIDDEN, HIDDEN), activation=nn.ReLU), classes)
+    net = told(nets.MLP(CODE + classes, task.size, hidden=(HIDDEN, HIDDEN), activation=nn.ReLU), classes)
     assert task.image_shape is not None
-    classifier = _of_moved_pictures(task.image_shape, classes)
+    classifier = of_moved_pictures(task.image_shape, classes)
     model = _semi_supervised(classifier, task.size, task.likelihood(net)).to(task.device)
 
-    def with_labels(rows: Rows) -> Any:
-        rows, labels = _with_labels(rows, task)
+    def data_of(rows: Rows) -> Any:
+        rows, labels = with_labels(rows, task)
         return rows.fresh, labels
 
     every = torch.arange(classes, device=task.device)
-    stage = Stage(_objective(model), with_labels, OF_PICTURES, {"weight_svi": linear(START, 1.0, steps=RISE)})
+    stage = Stage(_objective(model), data_of, OF_PICTURES, {"weight_svi": linear(START, 1.0, steps=RISE)})
     return Recipe(model, [stage], contexts=every, labels=every)
 
 
@@ -82,12 +82,12 @@ def m1_m2(task: Task) -> Recipe:
     """First M1, a VAE of the data, then M2 of draws of its codes."""
     classes, latent = task.classes("m1-m2", missing=True), task.sizes.latent
     first = VAE(task.encoder(latent), task.decoder(latent))
-    net = _told(nets.MLP(CODE + classes, latent, hidden=HIDDEN, activation=nn.ReLU), classes)
+    net = told(nets.MLP(CODE + classes, latent, hidden=HIDDEN, activation=nn.ReLU), classes)
     classifier = nets.MLP(latent, classes, hidden=(HIDDEN, HIDDEN), activation=_dropped)
     second = _semi_supervised(classifier, latent, nets.NormalHead(net)).to(task.device)
 
     def codes(rows: Rows) -> Any:
-        rows, labels = _with_labels(rows, task)
+        rows, labels = with_labels(rows, task)
         return Codes(first, rows.x), labels
 
     every = torch.arange(classes, device=task.device)
@@ -119,7 +119,7 @@ def _dropped() -> nn.Module:
     return nn.Sequential(nn.ReLU(), nn.Dropout(DROPOUT))
 
 
-def _of_moved_pictures(shape: tuple[int, int], classes: int) -> nets.Joined:
+def of_moved_pictures(shape: tuple[int, int], classes: int) -> nets.Joined:
     """Return a net of two convolutions and two layers that sees each picture moved at random as it learns."""
     features = nn.Sequential(
         nets.RandomAffine(shape, **MOVES),
@@ -137,7 +137,7 @@ def _of_moved_pictures(shape: tuple[int, int], classes: int) -> nets.Joined:
     return nets.Joined(nets.MLP(size, classes, hidden=HIDDEN, activation=_dropped), features)
 
 
-def _told(net: nn.Module, classes: int) -> nn.Module:
+def told(net: nn.Module, classes: int) -> nn.Module:
     return nets.Joined(net, None, nets.OneHot(classes))
 
 
@@ -155,7 +155,7 @@ def _objective(model: SemiSupervisedVAE) -> Sum:
     return Sum(parts, weights={"classification": ALPHA}).to(model.shares.device)
 
 
-def _with_labels(rows: Rows, task: Task) -> tuple[Rows, Tensor]:
+def with_labels(rows: Rows, task: Task) -> tuple[Rows, Tensor]:
     """Return rows and their labels, few and repeated in those to learn from, none in those held out."""
     assert rows.labels is not None
     if rows is not task.train:
