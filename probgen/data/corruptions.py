@@ -96,10 +96,10 @@ class Pooling:
             common = math.gcd(height, width)
             possible = [k for k in range(2, common + 1) if common % k == 0]
             by = f"factors {', '.join(map(str, possible))} can" if possible else "no factor can"
-            near = " x ".join(str(max(factor, size - size % factor)) for size in (height, width))
+            near = " x ".join(str(size - size % factor) for size in (height, width))
+            way = "they are too small" if min(height, width) < factor else f"{by}, or crop them to {near}"
             raise ValueError(
-                f"pictures of {height} x {width} pixels cannot be made smaller by {factor}: {by}, or crop "
-                f"them to {near}"
+                f"pictures of {height} x {width} pixels cannot be made smaller by {factor}: {way}"
             )
         self.small_shape = (*channels, height // factor, width // factor)
         """The shape of a picture after it, as ``image_shape`` was given."""

@@ -27,6 +27,7 @@ from probgen.evaluation.codes.identifiability import (
     mean_correlation,
 )
 from probgen.evaluation.codes.input_use import InputUse, input_use
+from probgen.evaluation.codes.restoration import psnr
 from probgen.evaluation.codes.robustness import distortions, robustness
 from probgen.evaluation.codes.spread import CodeSpread, code_spread
 from probgen.evaluation.codes.transfer import principal_components, transfer
@@ -137,6 +138,7 @@ __all__ = [
     "parzen_log_likelihood",
     "precision_recall",
     "principal_components",
+    "psnr",
     "reconstructed",
     "robustness",
     "sap_score",

@@ -50,6 +50,11 @@ def cvae_completion(task: Task) -> Recipe:
     """A VAE of pictures given their upper half: z ~ p(z | c), the pixels below ~ p(x | z, c), q(z | x, c)."""
     assert task.image_shape is not None
     height, width = task.image_shape
+    if height < 2:
+        raise ValueError(
+            f"the recipe 'cvae-completion' shows the upper half of pictures but those of {task.name!r} have "
+            "one row of pixels"
+        )
     hidden = torch.arange(height * width, device=task.device) >= height // 2 * width
     shown = 2 * task.size
     parts = _parts(task, nets.KnownInput, shown, prior=task.sizes.hidden)

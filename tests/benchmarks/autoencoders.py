@@ -7,6 +7,7 @@ once it has ended.
 import argparse
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,11 +15,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from probgen import data, fit, models, nets, objectives, plots
+from probgen import data, evaluation, fit, models, nets, objectives, plots
 from probgen.core import Objective, seeded
 from probgen.data.corruptions import Corruption
 from probgen.training import schedules
-from tests.benchmarks.results import cpu_seconds, record
+from tests.benchmarks.results import RESULTS, cpu_seconds, record
 
 CODES = {2: 0.039, 8: 0.021, 32: 0.0125}
 """Code sizes, and the error per pixel to be reached within a minute of one core."""
@@ -36,6 +37,8 @@ GAIN = 2.0
 
 COPYING = 1024
 """Units of a code that is larger than the picture."""
+
+LINEAR = "nothing else, linear, to the end"
 
 COMMON = (
     "grey MNIST, 60,000 pictures to learn from, 10,000 to test on, squared error by a normal law of one "
@@ -67,8 +70,9 @@ OF_COPYING = (
     "a penalty has weight 1 beside nats per picture. Columns: the test pictures through the autoencoder; "
     "the same with noise, σ = 0.25, to be restored (14.8 dB as they are, clipped; 20.8 by the linear "
     "optimum, clipped); and pictures with their pixels permuted, the same way for all, which only a copier "
-    "gives back. dB as in the section before, clipped to [0, 1]. Of a linear code, learned to the end, it is "
-    "exact that it copies: `tests/models/test_autoencoder.py`."
+    "gives back. dB as in the section before, clipped to [0, 1]. The linear code is at its optimum, found by "
+    "linear algebra: 1,024 random combinations of the pixels and back by their pseudo-inverse, dB limited by "
+    "rounding."
 )
 
 
@@ -127,11 +131,6 @@ def through(model: models.Autoencoder, seen: Tensor) -> Tensor:
     return torch.cat([model.decode(model.encode(part).mean).mean for part in seen.split(500)])
 
 
-def decibels(error: Tensor) -> float:
-    """Return the peak signal-to-noise ratio of pixels in [0, 1]."""
-    return -10 * float(error.square().mean().log10())
-
-
 def by_principal_components(x: Tensor, test: Tensor, code: int) -> float:
     """Return the error per pixel of test pictures on the first components of x."""
     centre = x.double().mean(0)
@@ -164,10 +163,12 @@ def by_the_best_linear_map(x: Tensor, corruption: Corruption, seen: Tensor) -> T
     return centre + (seen.double() - middle) @ torch.linalg.solve(own, across.T)
 
 
-def codes(images: data.Images, runs: Path, epochs: float) -> Iterator[str]:
+def codes(images: data.Images, runs: Path, epochs: float, wanted: Callable[[str], bool]) -> Iterator[str]:
     """Give the rows of the table of codes as they are found."""
     yield "| coordinates | principal components | autoencoder | to reach | CPU s |\n" + "|---" * 5 + "|"
     for code, goal in CODES.items():
+        if not wanted(str(code)):
+            continue
         with seeded(0):
             model = autoencoder(784, code, (256, 128))
         loss = objectives.Reconstruction(model)
@@ -177,11 +178,15 @@ def codes(images: data.Images, runs: Path, epochs: float) -> Iterator[str]:
         yield f"| {code} | {linear:.4f} | {error:.4f} | {goal} | {seconds:.0f} |"
 
 
-def restoration(images: data.Images, runs: Path, epochs: float) -> Iterator[str]:
+def restoration(
+    images: data.Images, runs: Path, epochs: float, wanted: Callable[[str], bool]
+) -> Iterator[str]:
     """Give the rows of the table of restored pictures as they are found, and draw some of each."""
     head = "seen | as it is, dB | linear optimum | the same, clipped | autoencoder | gain | to reach | CPU s"
     yield f"| {head} |\n" + "|---" * 8 + "|"
     for number, (name, corruption) in enumerate(RESTORED.items()):
+        if not wanted(name):
+            continue
         with seeded(1):
             seen = corruption(images.test)
         with seeded(0):
@@ -198,7 +203,7 @@ def restoration(images: data.Images, runs: Path, epochs: float) -> Iterator[str]
             as_it_is = torch.kron(shown, spread).flatten(1)
         linear = by_the_best_linear_map(images.train, corruption, seen)
         given, best, clipped, found = (
-            decibels(x - images.test) for x in (as_it_is, linear, linear.clamp(0, 1), restored)
+            evaluation.psnr(x, images.test) for x in (as_it_is, linear, linear.clamp(0, 1), restored)
         )
         gain = f"{found - best:.1f}, {found - clipped:.1f} | {GAIN:g}"
         numbers = f"{given:.1f} | {best:.1f} | {clipped:.1f} | {found:.1f} | {gain}"
@@ -208,12 +213,31 @@ def restoration(images: data.Images, runs: Path, epochs: float) -> Iterator[str]
         yield f"| {name} | {numbers} | {seconds:.0f} |"
 
 
-def copying(images: data.Images, runs: Path, epochs: float) -> Iterator[str]:
+def copier() -> models.Autoencoder:
+    """Return a linear autoencoder, its code larger than the picture, that is at an optimum: D E = 1."""
+    encoder, decoder = nn.Linear(784, COPYING, bias=False), nn.Linear(COPYING, 784, bias=False)
+    with torch.no_grad():
+        decoder.weight.copy_(torch.linalg.pinv(encoder.weight.double()))
+    return models.Autoencoder(nets.PointHead(encoder), nets.NormalHead(decoder, scale="shared"))
+
+
+def copying(images: data.Images, runs: Path, epochs: float, wanted: Callable[[str], bool]) -> Iterator[str]:
     """Give the rows of the table of what a code larger than the picture learns."""
     yield "| learned with | test pictures, dB | with noise | permuted | CPU s |\n" + "|---" * 5 + "|"
     noise = data.GaussianNoise(0.25)
     with seeded(1):
         noisy, permuted = noise(images.test), images.test[:, torch.randperm(784)]
+
+    def row(name: str, model: models.Autoencoder, seconds: str) -> str:
+        clean, of_noisy, of_permuted = (
+            evaluation.psnr(through(model, seen).clamp(0, 1), target)
+            for seen, target in ((images.test, images.test), (noisy, images.test), (permuted, permuted))
+        )
+        return f"| {name} | {clean:.1f} | {of_noisy:.1f} | {of_permuted:.1f} | {seconds} |"
+
+    if wanted(LINEAR):
+        with seeded(0):
+            yield row(LINEAR, copier(), "–")
     kept_by: dict[str, Callable[[nn.Module], Objective] | None] = {
         "nothing else": None,
         "noise, σ = 0.25": None,
@@ -221,6 +245,8 @@ def copying(images: data.Images, runs: Path, epochs: float) -> Iterator[str]:
         "small slopes (contraction)": objectives.Contraction,
     }
     for number, (name, penalty) in enumerate(kept_by.items()):
+        if not wanted(name):
+            continue
         with seeded(0):
             encoder = nets.PointHead(nn.Sequential(nn.Linear(784, COPYING), nn.SiLU()))
             decoder = nets.NormalHead(nets.MLP(COPYING, 784, hidden=()), scale="shared")
@@ -230,11 +256,7 @@ def copying(images: data.Images, runs: Path, epochs: float) -> Iterator[str]:
             loss = objectives.Sum({"restored": loss, "penalty": penalty(model)})
         rows_of = data.Corrupted(images.train, noise) if name.startswith("noise") else images.train
         seconds = train(loss, rows_of, runs / f"copying-{number}", epochs=epochs)
-        clean, of_noisy, of_permuted = (
-            decibels(through(model, seen).clamp(0, 1) - target)
-            for seen, target in ((images.test, images.test), (noisy, images.test), (permuted, permuted))
-        )
-        yield f"| {name} | {clean:.1f} | {of_noisy:.1f} | {of_permuted:.1f} | {seconds:.0f} |"
+        yield row(name, model, f"{seconds:.0f}")
 
 
 PARTS = {
@@ -245,20 +267,35 @@ PARTS = {
 """What the benchmark measures: a section, its protocol, what gives its rows, and the epochs of a training."""
 
 
+def first_cell(row: str) -> str:
+    return row.split("|")[1].strip()
+
+
+def rows_before(title: str) -> dict[str, str]:
+    """Return the rows of a section as they stand, by their first cells, the head and its line in one."""
+    section = RESULTS.read_text(encoding="utf-8").partition(f"## {title}\n")[2]
+    head, line, *rows = re.findall(r"(?m)^\|.*$", section.partition("\n## ")[0])
+    return {first_cell(row): row for row in (f"{head}\n{line}", *rows)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=PARTS, help="of the benchmark")
     parser.add_argument(
         "--runs", type=Path, default=Path("runs/autoencoders"), help="where trainings are kept"
     )
+    parser.add_argument("--only", nargs="+", help="rows, by their first cells; the others stay as they are")
     parser.add_argument("--epochs", type=float, help="of each training, where not those of the protocol")
     given = parser.parse_args()
     torch.set_num_threads(1)
     title, protocol, rows_of, usual = PARTS[given.part]
-    epochs, rows = usual if given.epochs is None else given.epochs, []
-    for row in rows_of(data.mnist(), given.runs, epochs):
-        rows.append(row)
-        record(title, protocol.format(f"{epochs:g}"), "\n".join(rows))
+    epochs = usual if given.epochs is None else given.epochs
+    rows = {} if given.only is None else rows_before(title)
+    for row in rows_of(
+        data.mnist(), given.runs, epochs, lambda name: given.only is None or name in given.only
+    ):
+        rows[first_cell(row)] = row
+        record(title, protocol.format(f"{epochs:g}"), "\n".join(rows.values()))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from probgen import data, models, nets, objectives
+from probgen import data, evaluation, models, nets, objectives
 from probgen.core import seeded
-from tests.benchmarks.autoencoders import SIDE, decibels, through, train
+from tests.benchmarks.autoencoders import SIDE, through, train
 from tests.benchmarks.results import record
 
 MAPS, BATCH = 32, 64
@@ -116,7 +116,7 @@ def networks(runs: Path, steps: int) -> Iterator[str]:
         loss, folder = objectives.Reconstruction(model), runs / f"blocks-{number}"
         epochs = steps * BATCH / len(images.train)
         seconds = train(loss, rows_of, folder, epochs=epochs, batch_size=BATCH, rate=3e-3)
-        found = decibels(through(model, seen) - images.test)
+        found = evaluation.psnr(through(model, seen), images.test)
         said = f"{parameters:,} | {products:,} | {rows} x {columns}"
         yield f"| {name} | {said} | {seconds / steps * 1000:.0f} | {found:.2f} |"
 

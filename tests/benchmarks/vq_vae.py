@@ -21,16 +21,16 @@ PARTICLES, ROWS = 200, 1000
 """Of the VAE's importance-weighted likelihood, and test rows that it is of."""
 
 PROTOCOL = (
-    "`python -m tests.benchmarks.vq_vae {}`: the recipes `vq-vae` and `vae` with the nets and budgets of the "
-    "task{}, a tenth of the training rows held out to choose weights, one thread of a core that others used "
-    "too; CPU seconds are those of all stages. Of test rows, in nats a datum: −log p(x | z) at the codes z "
-    "of x, −log p(z), and their sum, minus a bound on log p(x), which in bits is divided by the number of "
-    "pixels. For the VAE the three are the parts of minus its ELBO (one draw a row), and beside it −log p(x) "
-    "by {} importance-weighted draws for the first {} test rows. The uniform prior is T log K, that of the "
-    "codes of the same model. Codes are counted over all training rows, an epoch: their perplexity, how many "
-    "of the K never occur, and, beside it, the mean perplexity of batches of 128. MNIST is binarised, afresh "
-    "in training and once for the test. K, T, d and the passes were chosen on held-out digits, not on test "
-    "rows; {} seed{}."
+    "`python -m tests.benchmarks.vq_vae {}`: the recipes `vq-vae`, `fsq-vae` and `vae` with the nets and "
+    "budgets of the task{}, a tenth of the training rows held out to choose weights, one thread of a core "
+    "that others used too; CPU seconds are those of all stages. Of test rows, in nats a datum: −log p(x | "
+    "z) at the codes z of x, −log p(z), and their sum, minus a bound on log p(x), which in bits is divided "
+    "by the number of pixels. For the VAE the three are the parts of minus its ELBO (one draw a row), and "
+    "beside it −log p(x) by {} importance-weighted draws for the first {} test rows. The uniform prior is "
+    "T log K, that of the codes of the same model. Codes are counted over all training rows, an epoch: "
+    "their perplexity, how many of the K never occur, and, beside it, the mean perplexity of batches of "
+    "128. MNIST is binarised, afresh in training and once for the test. K, T, d, the levels and the passes "
+    "were chosen on held-out digits, not on test rows; {} seed{}."
 )
 HEAD = (
     "| data | model | −log p(x \\| z) | −log p(z) | sum | bits a pixel | −log p(x) | CPU s |\n"
@@ -63,9 +63,11 @@ def row(data: str, model: str, likelihood: float, prior: float, size: int, rest:
 
 
 @torch.no_grad()
-def of_codes(data: str, task: Task, runs: Path, *, seed: int, steps: int | None) -> tuple[list[str], str]:
-    """Return the rows of a VQ-VAE by both priors, and that of its codes."""
-    recipe, seconds = trained("vq-vae", task, runs / f"{data}-vq-vae-{seed}", seed=seed, steps=steps)
+def of_codes(
+    name: str, data: str, task: Task, runs: Path, *, seed: int, steps: int | None
+) -> tuple[list[str], str]:
+    """Return the rows of a VQ-VAE or FSQ-VAE by both priors, and that of its codes."""
+    recipe, seconds = trained(name, task, runs / f"{data}-{name}-{seed}", seed=seed, steps=steps)
     model = recipe.model
     assert isinstance(model, VQVAE)
     x = task.test.x
@@ -73,14 +75,14 @@ def of_codes(data: str, task: Task, runs: Path, *, seed: int, steps: int | None)
     likelihood = -float(model.decode(codes).log_prob(x).mean())
     learned, uniform = -float(model.prior().log_prob(codes).mean()), model.steps * math.log(model.size)
     rows = [
-        row(data, "VQ-VAE, uniform prior", likelihood, uniform, task.size, "– | –"),
-        row(data, "VQ-VAE, learned prior", likelihood, learned, task.size, f"– | {seconds:.0f}"),
+        row(data, f"{name}, uniform prior", likelihood, uniform, task.size, "– | –"),
+        row(data, f"{name}, learned prior", likelihood, learned, task.size, f"– | {seconds:.0f}"),
     ]
     of_epoch = model.encode(task.train.x).mean
     used = evaluation.code_usage(of_epoch, model.size)
     batches = [evaluation.code_usage(part, model.size).perplexity for part in of_epoch.split(128)[:-1]]
     mean = sum(batches) / len(batches)
-    what = f"{model.steps} of {model.size} atoms"
+    what = f"{name}, {model.steps} of {model.size}"
     return rows, f"| {data} | {what} | {used.perplexity:.1f} | {mean:.1f} | {used.dead} |"
 
 
@@ -97,7 +99,7 @@ def of_vae(data: str, task: Task, runs: Path, *, seed: int, steps: int | None) -
         likelihood = -float(pair.decode(z).log_prob(x).mean())
         kl = float(torch.distributions.kl_divergence(law, pair.prior().expand(law.batch_shape)).mean())
     evidence = evaluation.log_likelihood(pair, x[:ROWS], particles=PARTICLES, seed=seed).value
-    return row(data, "VAE", likelihood, kl, task.size, f"{-evidence:.2f} | {seconds:.0f}")
+    return row(data, "vae", likelihood, kl, task.size, f"{-evidence:.2f} | {seconds:.0f}")
 
 
 def tables(runs: Path, *, names: list[str], seeds: int, steps: int | None) -> Iterator[str]:
@@ -106,10 +108,11 @@ def tables(runs: Path, *, names: list[str], seeds: int, steps: int | None) -> It
     for data in names:
         task = recipes.load(data).holding_out()
         for seed in range(seeds):
-            own, used = of_codes(data, task, runs, seed=seed, steps=steps)
-            rows += own
-            codes.append(used)
-            yield "\n".join(rows + codes)
+            for name in ("vq-vae", "fsq-vae"):
+                own, used = of_codes(name, data, task, runs, seed=seed, steps=steps)
+                rows += own
+                codes.append(used)
+                yield "\n".join(rows + codes)
             rows.append(of_vae(data, task, runs, seed=seed, steps=steps))
             yield "\n".join(rows + codes)
 

@@ -92,6 +92,7 @@ BAD = {
     lambda: data.SaltAndPepper(-0.1): r"share should be a probability above 0 and below 1 but got -0\.1",
     lambda: data.SaltAndPepper(0.1, low=1.0): "low should be below high",
     lambda: data.Pooling((27, 9), 2): r"27 x 9 pixels .* by 2: factors 3, 9 can, or crop them to 26 x 8",
+    lambda: data.Pooling((1, 8), 2): r"1 x 8 pixels cannot be made smaller by 2: they are too small$",
     lambda: data.Pooling((7, 8), 2): r"7 x 8 pixels .* by 2: no factor can, or crop them to 6 x 8",
     lambda: data.Pooling((8,), 2): r"image_shape should be \(H, W\) or \(C, H, W\) but got \(8,\)",
     lambda: data.Pooling((8, 8), 1): "factor should be at least 2 but got 1",
