@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from probgen.core import Coded, GenerativeModel, Objective, Terms, check_count
 from probgen.mmd import Energy, mmd2_loss
@@ -37,8 +38,8 @@ class Contest(Objective):
     are not 0, R1 = γ/2 E‖∇d(x)‖² on data, R2 = γ/2 E‖∇d(y)‖² on draws, and λ E (‖∇d(t)‖ − 1)² at points t
     between (:mod:`probgen.objectives.gradient_penalties`); a context is held fast in ∇d. The weights are
     buffers ``r1``, ``r2`` and ``slope``, which a schedule can anneal: ``schedules={"r1": ...}``. γ is for
-    data of standard deviation 1; on data of deviation s, γ s² means the same. A penalty needs a discriminator
-    without batch normalisation, as it takes the slope at each datum by itself.
+    data of standard deviation 1; on data of deviation s, γ s² means the same. Layers of spectral norm 1 are
+    made by ``torch.nn.utils.parametrizations.spectral_norm``; in evaluation mode they stay as they are.
 
     Losses of a game do not say how good its weights are. In evaluation mode the loss, and the term
     ``energy``, is the unbiased squared energy distance of the batch from as many draws, by which weights are
@@ -69,7 +70,8 @@ class Contest(Objective):
 
     Raises:
         ValueError: for weights of penalties that are negative or not finite, counts below 1, an average
-            outside of [0, 1), lazy penalties without a penalty, and what :func:`adversarial_loss` refuses.
+            outside of [0, 1), lazy penalties without a penalty, a penalty with batch normalisation, batches
+            that do not divide into packs, and what :func:`adversarial_loss` refuses.
         TypeError: for a model that has no contestants.
 
     Source: Goodfellow and others (2014); Lin, Khetan, Fanti and Oh (2018), PacGAN; Yazıcı and others (2019),
@@ -123,6 +125,11 @@ class Contest(Objective):
             if weight > 0:
                 self.register_buffer(name, torch.tensor(float(weight)))
         self._penalties = tuple(name for name, weight in weights.items() if weight > 0)
+        if self._penalties and any(isinstance(part, _BatchNorm) for part in discriminator.modules()):
+            raise ValueError(
+                f"a discriminator should have no batch normalisation where {self._penalties[0]} penalises "
+                "its slope, since what it says of one datum then depends on the others: take nn.LayerNorm"
+            )
         if self.penalty_every > 1 and not self._penalties:
             raise ValueError(
                 f"penalty_every={self.penalty_every} should go with a penalty, r1, r2 or slope, but all are 0"

@@ -9,7 +9,7 @@ time is that of the processor, and the ratio that of the medians.
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -126,10 +126,10 @@ def batches(x: Tensor):
             yield rows
 
 
-def race(name: str, x: Tensor, rounds: int) -> dict[str, float]:
+def race(name: str, x: Tensor, rounds: int, modes: Sequence[str]) -> dict[str, float]:
     """Return each contender's median milliseconds of the processor per step."""
     makers = {"by hand": lambda: by_hand(name, x)} | {
-        mode: (lambda mode=mode: by_fit(name, x, mode)) for mode in ("eager", "graph", "compile")
+        mode: (lambda mode=mode: by_fit(name, x, mode)) for mode in modes
     }
     steps = {contender: make() for contender, make in makers.items()}
     times: dict[str, list[float]] = {contender: [] for contender in steps}
@@ -146,17 +146,17 @@ def race(name: str, x: Tensor, rounds: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=30)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--modes", nargs="+", default=["eager", "graph", "compile"])
+    given = parser.parse_args()
+    rounds = given.rounds
     torch.set_num_threads(1)
     x = data.target("grid").sample(
         BATCH * 40, generator=torch.Generator().manual_seed(0), dtype=torch.float32
     )
-    lines = [
-        "| game | by hand, by turns (ms) | `fit`, eager | `fit`, graph | `fit`, compiled |",
-        "|---|---|---|---|---|",
-    ]
+    columns = " | ".join(f"`fit`, compile={mode!r}" for mode in given.modes)
+    lines = [f"| game | by hand, by turns (ms) | {columns} |", "|---|---|" + "---|" * len(given.modes)]
     for name in GAMES:
-        found = race(name, x, rounds)
+        found = race(name, x, rounds, given.modes)
         hand = found.pop("by hand")
         lines.append(
             f"| {name} | {hand:.2f} | " + " | ".join(f"{ms / hand:.2f}" for ms in found.values()) + " |"

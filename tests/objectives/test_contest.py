@@ -326,6 +326,11 @@ def net(outputs=1):
             "the discriminator should return logits, .* but ends in Sigmoid",
         ),
         (
+            lambda: Contest(GAN(net(3), nn.Sequential(nn.BatchNorm1d(3), net()), noise=3), slope=1.0),
+            ValueError,
+            "should have no batch normalisation where slope penalises its slope",
+        ),
+        (
             lambda: Contest(GAN(net(3), net(2), noise=3))(torch.randn(4, 3)),
             ValueError,
             r"should return one logit for each of 4 data, .* returned shape \(4, 2\)",

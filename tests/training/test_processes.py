@@ -18,7 +18,8 @@ import torch
 from functools import partial
 from lightning_fabric import Fabric
 from torch import nn
-from probgen.objectives import SVI
+from probgen.models import GAN
+from probgen.objectives import SVI, Contest
 from probgen.training import Callback, fit
 from tests.training.test_fit import x_of
 from tests.training.test_training import Reconstruction
@@ -81,6 +82,10 @@ out["centred"] = [float(centred.weight.detach()), float(centred.net[1].centre)]
 graph = SVI(LinearGaussian())
 fit(graph, x_of(), epochs=3, compile="graph", **options)
 out["svi"] = torch.cat([p.detach().flatten() for p in graph.parameters()]).tolist()
+gan = GAN(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)), nn.Linear(3, 1), noise=2)
+contest = Contest(gan, loss="hinge", r1=0.1, discriminator_steps=1, average=0.5)
+fit(contest, x_of(), steps=8, compile="graph", **(options | {"optimizer": contest.adam(0.01)}))
+out["contest"] = [float(value.double().sum()) for value in contest.state_dict().values()]
 
 def svi():
     torch.manual_seed(4)
@@ -196,6 +201,7 @@ def test_noise_differs_by_process_and_weights_and_buffers_do_not(two):
         assert first[name]["weights"] == second[name]["weights"]
         assert first[name]["buffers"] == second[name]["buffers"]
     assert first["svi"] == second["svi"]
+    assert first["contest"] == second["contest"]  # averages and their running means included
 
 
 def test_two_processes_write_one_checkpoint_and_resume_from_it(two):
