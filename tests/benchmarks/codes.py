@@ -178,6 +178,7 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", help="all with a code of a picture where not given")
     parser.add_argument("--draws", type=int, default=5, help="of labelled pictures")
     parser.add_argument("--clustered", type=int, default=2000, help="test pictures that are clustered")
+    parser.add_argument("--pictures", action="store_true", help="of codes of test pictures, by t-SNE")
     given = parser.parse_args()
     torch.set_num_threads(1)
     task = recipes.load("mnist")
@@ -221,8 +222,13 @@ def main() -> None:
         curves(every, names, "accuracy", 3),
         curves(every, names, "to_clean", 1),
     ]
-    record("Codes of MNIST digits", protocol, "\n\n".join(tables), packages=("scikit-learn",))
-    for name in names:
+    record(
+        f"Codes of MNIST digits after {given.steps:,} steps",
+        protocol,
+        "\n\n".join(tables),
+        packages=("scikit-learn",),
+    )
+    for name in names if given.pictures else ():
         points = evaluation.embedding(codes[name][1][:SHOWN], method="t-sne")
         figure = plots.latent_map(points, task.test.labels[:SHOWN], axes=("t-SNE 1", "t-SNE 2"))
         figure.savefig(given.runs / f"{name}.png", dpi=90)
