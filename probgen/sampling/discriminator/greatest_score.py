@@ -10,8 +10,8 @@ from torch import Tensor
 from probgen.core import Density, Estimate
 from probgen.sampling.discriminator.scored_noise import ScoredNoise
 
-CLIMBERS, _STEPS, _RATE = 64, 200, 0.1
-SLACK = 0.01
+CLIMBERS, _STEPS, _RATES = 512, 60, (0.1, 0.01)
+SLACK = 0.05
 """Nats that are added to the greatest score that was found, for what climbs fell short of it."""
 
 
@@ -37,8 +37,9 @@ class Trial(NamedTuple):
 def trial(noise: ScoredNoise, slope: float, draws: int) -> Trial:
     """Score many draws, and look for the greatest score of those and above them.
 
-    From the best draws climb, in noise, by gradients, no farther out than the least likely of all the draws:
-    what lies beyond comes once in as many draws as these.
+    The draws are dealt into groups, and the best of each climbs, in noise, by gradients, so that climbs start
+    in all modes; no farther out than the least likely of all the draws: what lies beyond comes once in as
+    many draws as these.
     """
     with torch.no_grad():
         z = noise.draw(draws)
@@ -53,35 +54,50 @@ def trial(noise: ScoredNoise, slope: float, draws: int) -> Trial:
         return Trial(scores, float(scores.max()), best)
     try:
         density = noise.density(slope)
-        start = density.unconstrain(z[scores.topk(min(CLIMBERS, draws)).indices])
+        start = density.unconstrain(z[_best_of_groups(scores)])
     except (ValueError, NotImplementedError):  # noise on no support that the line can be mapped to
         return Trial(scores, float(scores.max()), best)
     floor = noise.log_prob(z).min()
     climbed = _climbed(noise, density, slope, start, floor)
     if not climbed > float(scores.max()):
         return Trial(scores, float(scores.max()), best)
-    return Trial(scores, climbed, f"{best} and of climbs from the best {len(start)} of these")
+    return Trial(scores, climbed, f"{best} and of climbs from the best of {len(start)} groups of these")
+
+
+def _best_of_groups(scores: Tensor) -> Tensor:
+    """Return where the best draw of each group stands."""
+    size = -(-len(scores) // CLIMBERS)
+    whole = scores[: len(scores) // size * size].reshape(-1, size)
+    best = whole.argmax(1) + size * torch.arange(len(whole), device=scores.device)
+    return torch.cat([best, scores.argmax().reshape(1)])
 
 
 def _climbed(noise: ScoredNoise, density: Density, slope: float, start: Tensor, floor: Tensor) -> float:
-    """Return the greatest score on the way of Adam's ascents, where noise is as likely as ``floor``."""
-    position = start.clone().requires_grad_()
-    ascent = torch.optim.Adam([position], lr=_RATE, maximize=True)
-    greatest = -torch.inf
-    with torch.enable_grad():
+    """Return the greatest score on the way of Adam's ascents, where noise is as likely as ``floor``.
+
+    Long steps look for the hill, short ones, from the best place of each climb, for its top.
+    """
+    best, place = start.new_full((len(start),), -torch.inf), start.clone()
+    for rate in _RATES:
+        begin = place.clone()
+        position = begin.clone().requires_grad_()
+        ascent = torch.optim.Adam([position], lr=rate, maximize=True)
         for step in range(_STEPS):
-            (z,) = density.constrain(position).values()
-            scores = slope * noise.scores_of_noise(z)
+            with torch.enable_grad():
+                (z,) = density.constrain(position).values()
+                scores = slope * noise.scores_of_noise(z)
             if not scores.requires_grad:
-                break
-            inside = (noise.log_prob(z) >= floor).detach() & scores.isfinite()
-            if inside.any():
-                greatest = max(greatest, float(scores.detach()[inside].max()))
-            ascent.param_groups[0]["lr"] = _RATE * 0.5 ** (6 * step / _STEPS)
+                return float(scores.max())
+            with torch.no_grad():
+                inside = (noise.log_prob(z) >= floor) & scores.isfinite()
+                better = inside & (scores > best)
+                best = torch.where(better, scores, best)
+                place[better] = position[better]
             (gradient,) = torch.autograd.grad(scores.sum(), position)
-            # Who is outside goes back to where it started: the climb of the others is not disturbed.
-            position.grad = torch.where(inside.reshape(-1, 1), gradient, 0.0)
+            ascent.param_groups[0]["lr"] = rate * 0.5 ** (4 * step / _STEPS)
+            # Who is outside goes back to where it began: the climbs of the others are not disturbed.
+            position.grad = torch.where(inside.unsqueeze(1), gradient, 0.0)
             ascent.step()
             with torch.no_grad():
-                position.copy_(torch.where(inside.reshape(-1, 1), position, start))
-    return greatest
+                position.copy_(torch.where(inside.unsqueeze(1), position, begin))
+    return float(best.max())

@@ -63,7 +63,7 @@ def test_draws_have_the_law_of_the_data(method, precision, device):
     report = refined.report()
     assert report.findings == []
     assert abs(report.log_mean_ratio.value) < 5 * report.log_mean_ratio.stderr  # E_q p/q = 1
-    assert report.maximum == pytest.approx(float(log_ratio(torch.tensor([1.0204 / 1.0408]))), abs=0.03)
+    assert report.maximum == pytest.approx(float(log_ratio(torch.tensor([1.0204 / 1.0408]))), abs=0.06)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -166,7 +166,7 @@ def test_uniform_noise_of_a_network(method, device):
     law = lambda x: ((1 + x) / 2).square()  # noqa: E731
     check_goodness_of_fit(refined.sample(N, seed=1), law)
     if method == "rejection":
-        assert refined.report().acceptance == pytest.approx(0.5, abs=0.02)
+        assert refined.report().acceptance == pytest.approx(0.5 * math.exp(-0.05), abs=0.02)
 
 
 SHARES = torch.tensor([0.4, 0.25, 0.15, 0.1, 0.06, 0.04], dtype=torch.float64)
@@ -200,7 +200,7 @@ def test_a_finite_chain_has_the_law_of_its_matrix_and_is_within_its_bound(steps,
     distance = float((expected - WANTED).abs().sum() / 2)
     assert distance <= exact_bound
     report = refined.report()
-    assert report.total_variation == pytest.approx(exact_bound, rel=0.02)
+    assert exact_bound < report.total_variation < (1 - 0.93 / float(weights.max())) ** steps
     if steps == 1:  # power: the test tells this law from the target, and the report says so
         assert dkw_distance(draws, step_law(WANTED)) > 2 * dkw_radius(len(draws))
         assert "After 1 steps the chains may be 0.8" in report.findings[0]
@@ -231,7 +231,7 @@ def test_a_maximum_that_is_exceeded_raises_and_says_what_it_means(device, dtype)
     )
     assert refined.report().maximum < 1
     with pytest.raises(
-        ValueError, match=r"the maximum, 0.01 \(.*\), is exceeded by 4 at noise \[(2.9|3.0).*from their law"
+        ValueError, match=r"the maximum, 0.05 \(.*\), is exceeded by 4 at noise \[(2.9|3.0).*from their law"
     ):
         refined.sample(100_000, seed=0)
     known = refine(
@@ -252,7 +252,7 @@ def test_climbs_find_a_maximum_above_all_draws(device, dtype):
     model = normal_noise(8, device, dtype)
     refined = refine(model, discriminator=lambda x: -x.square().sum(-1) / 2, loss="relativistic")
     report = refined.report()
-    assert report.maximum == pytest.approx(0.01, abs=0.005)
+    assert report.maximum == pytest.approx(0.05, abs=0.005)
     assert "climbs" in report.maximum_found
     draws = refined.sample(N, seed=0)
     check_goodness_of_fit(draws[:, 0], lambda x: ndtr(x * math.sqrt(2)))
