@@ -110,5 +110,11 @@ def _of_frame(frame: Any, name: str) -> np.ndarray:
                 )
     found = frame.to_numpy()
     if found.dtype == object:  # pandas' nullable types
-        found = frame.to_numpy(dtype=np.float64, na_value=np.nan)
+        try:
+            found = frame.to_numpy(dtype=np.float64, na_value=np.nan)
+        except (ValueError, TypeError):
+            raise ValueError(
+                f"{name} should hold numbers but holds {getattr(frame, 'dtype', 'objects')}: code it as "
+                "whole numbers, as by pandas.factorize"
+            ) from None
     return found

@@ -84,6 +84,8 @@ def check_alike(**samples: Tensor) -> None:
     for name, sample in samples.items():
         if not isinstance(sample, Tensor):
             raise TypeError(f"{name} should be a tensor but is a {type(sample).__name__}")
+        if sample.layout is not torch.strided:
+            raise TypeError(f"{name} should be a dense tensor but is {sample.layout}: take .to_dense() of it")
         if not sample.is_floating_point():
             raise TypeError(f"{name} should be a floating-point tensor but has dtype {sample.dtype}")
         if sample.dim() == 0 or sample.numel() == 0:

@@ -104,6 +104,7 @@ def anomaly_scores(
     dtype = weights_dtype(model) if isinstance(model, torch.nn.Module) else None
     x, train = (tensor_of(part, name, dtype=dtype) for part, name in ((x, "x"), (train, "train")))
     _check_rows(x, train)
+    x, train = x.detach(), train.detach()
     if model is not None and not isinstance(model, Coded | Pair):
         raise TypeError(
             f"model should be a Pair, have encode and decode, or be None but is a {type(model).__name__}"
@@ -173,6 +174,9 @@ def _check_rows(x: Tensor, train: Tensor) -> None:
         if not isinstance(part, Tensor) or part.dim() < 2 or not part.numel():
             shape = tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__
             raise ValueError(f"{name} should be rows, shape (n, *event), at least one, but is {shape}")
+        if part.is_complex() or part.layout is not torch.strided:
+            what = part.dtype if part.is_complex() else part.layout
+            raise ValueError(f"{name} should be dense and of real numbers but is {what}")
         if not part.isfinite().all():
             raise ValueError(f"{name} should be finite but holds NaN or infinity")
     if x.shape[1:] != train.shape[1:]:

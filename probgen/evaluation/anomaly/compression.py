@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from probgen.core import check_count, tensor_of
+from probgen.core import check_count
+from probgen.evaluation.codes.labelled_codes import array_of
 
 
 def compressed_bits(x: Any, *, levels: int) -> Tensor:
@@ -31,13 +32,15 @@ def compressed_bits(x: Any, *, levels: int) -> Tensor:
     levels = check_count("levels", levels, least=2)
     if levels > 256:
         raise ValueError(f"levels should be at most 256, a byte, but are {levels}")
-    found = tensor_of(x)
-    steps = found.detach().cpu().double().numpy() * (levels - 1)
+    found = array_of(x, "x")
+    if not np.isfinite(found).all():
+        raise ValueError("x should be finite but holds NaN or infinity")
+    steps = found.astype(np.float64) * (levels - 1)
     bytes_of = np.round(steps)
     # Grey levels in float32 are their fractions to seven digits.
     wrong = ~((np.abs(steps - bytes_of) < 1e-3) & (bytes_of >= 0) & (bytes_of < levels))
     if bytes_of.ndim < 2 or wrong.any():
-        value = float(np.asarray(found)[wrong][0]) if wrong.any() else f"of shape {bytes_of.shape}"
+        value = float(found[wrong][0]) if wrong.any() else f"of shape {bytes_of.shape}"
         raise ValueError(
             f"x should be rows of grey levels, whole numbers of 1 / {levels - 1} from 0 to 1, but is {value}"
         )

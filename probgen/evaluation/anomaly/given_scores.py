@@ -16,7 +16,10 @@ def scores_of(values: Any, name: str) -> Array:
     Raises:
         ValueError: for scores that are none, NaN, or of another shape.
     """
-    array = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values)
+    if isinstance(values, Tensor):
+        values = values.detach().to_dense().cpu()
+        values = values.double() if values.is_floating_point() else values  # NumPy has no bfloat16
+    array = np.asarray(values)
     if array.ndim != 1 or not len(array) or array.dtype.kind not in "biuf":
         raise ValueError(
             f"{name} should be scores, numbers of shape (n,), at least one, but are {array.dtype} of shape "

@@ -13,6 +13,7 @@ from probgen.evaluation.likelihood.annealed import in_evaluation
 from probgen.evaluation.likelihood.importance import batches_in_order, check_pair
 from probgen.evaluation.likelihood.inference_gaps import DRAWS, bounds_of_rows
 from probgen.objectives.particles import forget
+from probgen.training.settings import whole_numbers
 
 
 def likelihood_regret(
@@ -52,6 +53,7 @@ def likelihood_regret(
     parts = []
     with in_evaluation(pair, seed_of(seed, generator)):
         for batch in batches_in_order(pair, data, DRAWS):
-            guide, local = bounds_of_rows(pair, batch, dense=False, steps=steps)
+            with whole_numbers(batch[0], "x"):
+                guide, local = bounds_of_rows(pair, batch, dense=False, steps=steps)
             parts.append(local - guide)
     return torch.cat(parts)

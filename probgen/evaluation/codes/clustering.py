@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -42,6 +43,7 @@ def clustering(
     of the best assignment of clusters to labels (:func:`clustering_accuracy`); the normalised mutual
     information is over the mean of both entropies; the adjusted Rand index is 0 by chance. Means and standard
     deviations are over repeats on the same codes: what other trainings of the model would give varies more.
+    Of fewer different codes than clusters, as of a collapsed encoder, each is a cluster.
 
     Args:
         codes: shape (n, coordinates), such as :func:`encoded` gives them.
@@ -104,11 +106,14 @@ def clustering_accuracy(found: Any, labels: Any) -> float:
 
 def _found(z: Array, method: str, count: int, seed: int) -> Array:
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
-    if method == "k-means":
-        return KMeans(count, n_init=STARTS, random_state=seed).fit_predict(z)
-    return GaussianMixture(count, random_state=seed).fit_predict(z)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Number of distinct clusters", ConvergenceWarning)
+        if method == "k-means":
+            return KMeans(count, n_init=STARTS, random_state=seed).fit_predict(z)
+        return GaussianMixture(count, random_state=seed).fit_predict(z)
 
 
 def _scores(found: Array, classes: Array) -> tuple[float, float, float]:

@@ -32,7 +32,7 @@ def embedding(
         seed, generator: one at most; seed 0 where not given.
 
     Raises:
-        ValueError: for codes that do not fit.
+        ValueError: for codes that do not fit, and for "t-sne" and "umap" where all are the same.
         ImportError: for "umap" where umap-learn is not installed.
 
     Source: van der Maaten and Hinton (2008) for t-SNE; McInnes, Healy and Melville (2018) for UMAP.
@@ -49,16 +49,18 @@ def embedding(
     if method == "pca":
         points, _ = principal_components(torch.from_numpy(z), torch.from_numpy(z), 2)
         return points
+    if method == "umap" and find_spec("umap") is None:
+        raise ImportError("method 'umap' needs the package umap-learn: install it, or take 't-sne'")
     # Of float32 inside: the digits are for differences of codes, in units of theirs.
     centre, scale = one_unit(z)
-    z = (z - centre) / (scale or 1.0)
+    if scale == 0:
+        raise ValueError(f"codes should vary, to be embedded by {method!r}, but are all the same")
+    z = (z - centre) / scale
     if method == "t-sne":
         from sklearn.manifold import TSNE
 
         perplexity = min(30.0, len(z) / 3)
         return torch.from_numpy(TSNE(perplexity=perplexity, init="pca", random_state=state).fit_transform(z))
-    if find_spec("umap") is None:
-        raise ImportError("method 'umap' needs the package umap-learn: install it, or take 't-sne'")
     from umap import UMAP
 
     return torch.from_numpy(UMAP(random_state=state).fit_transform(z))

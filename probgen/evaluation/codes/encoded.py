@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from probgen.core import Coded, check_count, seed_of, seeded, tensor_of, weights_dtype
+from probgen.training.settings import check_dtype, whole_numbers
 
 
 @torch.no_grad()
@@ -42,7 +43,8 @@ def encoded(
     codes = []
     with seeded(seed_of(seed, generator, default=0)):
         for rows in batches_of_rows(model, x, *context, batch_size=batch_size):
-            law = model.encode(*rows)
+            with whole_numbers(rows[0], "x"):
+                law = model.encode(*rows)
             codes.append((law.sample() if draw else law.mean).flatten(1))
     if not codes:
         raise ValueError("x should have at least one row but has 0")
@@ -71,10 +73,12 @@ def reconstructed(model: Coded, x: Any, *context: Any, batch_size: int = 1024) -
     >>> reconstructed(vae, torch.randn(50, 3)).shape
     torch.Size([50, 3])
     """
-    parts = [
-        model.decode(model.encode(*rows).mean, *rows[1:]).mean
-        for rows in batches_of_rows(model, x, *context, batch_size=batch_size)
-    ]
+    parts = []
+    for rows in batches_of_rows(model, x, *context, batch_size=batch_size):
+        with whole_numbers(rows[0], "x"):
+            parts.append(model.decode(model.encode(*rows).mean, *rows[1:]).mean)
+    if not parts:
+        raise ValueError("x should have at least one row but has 0")
     return torch.cat(parts)
 
 
@@ -87,6 +91,12 @@ def batches_of_rows(
     batch_size = check_count("batch_size", batch_size)
     dtype = weights_dtype(model) if isinstance(model, torch.nn.Module) else None
     parts = [tensor_of(part, name, dtype=dtype) for part, name in _named(x, context)]
+    for part, (_, name) in zip(parts, _named(x, context), strict=True):
+        if not isinstance(part, Tensor) or not part.dim() or part.layout is not torch.strided:
+            what = f"of shape {tuple(part.shape)}" if isinstance(part, Tensor) else type(part).__name__
+            raise TypeError(f"{name} should be a dense tensor or an array of rows but is {what}")
+    if isinstance(model, torch.nn.Module):
+        check_dtype(model, parts[0], "x")
     rows = len(parts[0])
     for place, part in enumerate(parts[1:], 1):
         if len(part) != rows:

@@ -111,9 +111,9 @@ def _checked(sources: Any, codes: Any, method: str) -> tuple[np.ndarray, np.ndar
         raise ValueError(f"method should be 'pearson' or 'spearman' but is {method!r}")
     sources, codes = sample_of(sources, "sources"), sample_of(codes, "codes")
     for name, x in (("sources", sources), ("codes", codes)):
-        if not isinstance(x, Tensor) or x.is_complex():
-            what = x.dtype if isinstance(x, Tensor) else type(x).__name__
-            raise TypeError(f"{name} should be a tensor or an array of real numbers but is {what}")
+        if not isinstance(x, Tensor) or x.is_complex() or x.layout is not torch.strided:
+            what = f"{x.layout} of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
+            raise TypeError(f"{name} should be a dense tensor or an array of real numbers but is {what}")
         if x.dim() != 2 or len(x) < 2:
             raise ValueError(f"{name} should have shape (n, d) with n at least 2 but has {tuple(x.shape)}")
         if not x.isfinite().all():

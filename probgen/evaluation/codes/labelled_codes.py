@@ -24,7 +24,12 @@ def array_of(values: Any, name: str) -> Array:
         ValueError: for what holds no real numbers.
     """
     found = values if isinstance(values, Tensor) or hasattr(values, "to_numpy") else np.asarray(values)
-    found = tensor_of(found, name, dtype=torch.float64).detach().cpu()
+    if isinstance(found, np.ndarray) and found.dtype.kind in "US":
+        raise ValueError(f"{name} should be numbers but are strings: code them, as by pandas.factorize")
+    found = tensor_of(found, name, dtype=torch.float64)
+    if found.layout is not torch.strided:
+        raise ValueError(f"{name} should be dense but are {found.layout}: take .to_dense() of them")
+    found = found.detach().cpu()
     if found.is_complex():
         raise ValueError(f"{name} should hold real numbers but hold {found.dtype}")
     return (found.double() if found.is_floating_point() else found).numpy()

@@ -170,6 +170,8 @@ def _rows(values: Any, name: str) -> Tensor:
     if not rows or not found.is_floating_point():
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise ValueError(f"{name} should be flat rows of real numbers, shape (n, d), but is {shape}")
+    if found.layout is not torch.strided:
+        raise ValueError(f"{name} should be dense but is {found.layout}: take .to_dense() of it")
     if not found.isfinite().all():
         raise ValueError(f"{name} should be finite but holds NaN or infinity")
     return found

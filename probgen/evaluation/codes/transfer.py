@@ -160,6 +160,9 @@ def _rows(values: Any, name: str) -> Tensor:
     if not isinstance(found, Tensor) or found.dim() < 2 or not found.numel():
         shape = tuple(found.shape) if isinstance(found, Tensor) else f"none: it is a {type(found).__name__}"
         raise ValueError(f"{name} should be a tensor of shape (n, *event) but has shape {shape}")
+    if found.is_complex() or found.layout is not torch.strided:
+        what = found.dtype if found.is_complex() else found.layout
+        raise ValueError(f"{name} should be dense and of real numbers but is {what}")
     rows = found.flatten(1).double()
     if not rows.isfinite().all():
         raise ValueError(f"{name} should be finite but holds NaN or infinity")

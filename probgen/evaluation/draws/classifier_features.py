@@ -119,6 +119,7 @@ def classifier_features(
     (torch.Size([200, 8]), True)
     """
     check_finite(x=x)
+    x = x.detach()
     y = tensor_of(labels, "labels")
     if not isinstance(y, Tensor):
         raise TypeError(f"labels should be a tensor or an array but are of type {type(y).__name__}")
@@ -130,6 +131,10 @@ def classifier_features(
     order = torch.randperm(len(known), generator=torch.Generator().manual_seed(seed)).to(x.device)
     held_out, rows = (known[part] for part in order.tensor_split([len(known) // HELD_OUT]))
     y = y.to(x.device).long()
+    if int(y.max()) >= len(y):
+        raise ValueError(
+            f"labels should be classes 0, 1, ..., fewer than the {len(y)} rows, but one is {int(y.max())}"
+        )
     if len(y[rows].unique()) < 2:
         raise ValueError("labels should be of at least 2 classes but are of 1")
     with seeded(seed):

@@ -97,7 +97,7 @@ def kernel_distance(x: Tensor, y: Tensor, *, features: Features | None = None) -
 def _features(features: Features | None, **samples: Tensor) -> tuple[Tensor, ...]:
     """Return the features of samples as float64 matrices."""
     check_finite(**samples)
-    found = {name: x if features is None else features(x).detach() for name, x in samples.items()}
+    found = {name: (x if features is None else features(x)).detach() for name, x in samples.items()}
     for name, sample in samples.items():
         if not isinstance(found[name], Tensor) or len(found[name]) != len(sample):
             raise ValueError(f"features should return a row for each of the {len(sample)} points of {name}")
