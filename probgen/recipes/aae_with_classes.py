@@ -65,7 +65,8 @@ def aae_clusters(task: Task) -> Recipe:
     """Clusters of what the decoder cannot tell by style."""
     model = _model(task, nets.MLP(task.size, CLUSTERS, hidden=(HIDDEN, HIDDEN), activation=nn.ReLU))
     stage = _stage(task, model, Budget(3000, 128, RATES["generator"]), lambda rows: rows.fresh, {})
-    return Recipe(model, [stage])
+    every = torch.arange(CLUSTERS, device=task.device)  # equally likely, as in the prior
+    return Recipe(model, [stage], contexts=every, labels=every)
 
 
 def _model(task: Task, classifier: Any) -> AdversarialAutoencoder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from probgen import nets
-from probgen.models import VAE
+from probgen.models import VAE, Autoencoder
 from probgen.objectives import VAEGAN
 from probgen.recipes.aae import players
 from probgen.recipes.gan import falling
@@ -35,11 +35,11 @@ def vae_gan(task: Task) -> Recipe:
         return nn.LeakyReLU(0.2)
 
     encoder = task.encoder(LATENT)
-    model = VAE(encoder, nets.PointHead(task.generator(LATENT, hidden=hidden))).to(task.device)
+    pair = VAE(encoder, nets.PointHead(task.generator(LATENT, hidden=hidden))).to(task.device)
     net = nets.MLP(task.size, FEATURES, hidden=hidden, activation=leaky)
     trunk = nn.Sequential(net, leaky(), nn.LayerNorm(FEATURES, elementwise_affine=False))
     discriminator = nn.Sequential(trunk, nn.Linear(FEATURES, 1))
-    objective = VAEGAN(model, discriminator, features=trunk, gamma=GAMMA).to(task.device)
+    objective = VAEGAN(pair, discriminator, features=trunk, gamma=GAMMA).to(task.device)
     stage = Stage(
         objective,
         lambda rows: rows.smooth,
@@ -47,4 +47,6 @@ def vae_gan(task: Task) -> Recipe:
         lambda steps: falling(RATES, steps),
         players(discriminator, rates=RATES),
     )
+    # As the decoder is a point there is no likelihood: what is trained encodes, decodes and draws.
+    model = Autoencoder(pair.encoder, pair.decoder, pair.prior)
     return Recipe(model, [stage], finish=task.from_grey)

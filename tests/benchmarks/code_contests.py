@@ -105,7 +105,7 @@ def of_draws(name: str, seed: int, steps: int | None, folder: Path) -> Found:
     model: Any = recipe.model
     with seeded(2):
         codes = model.encode(x).sample()
-        prior = model.prior().expand(torch.Size([len(x)])).sample()
+        prior = model.prior().expand(codes.shape[:1]).sample()
         law = model.decode(codes)
     near = evaluation.precision_recall(draws, x)
     kernel = mmd.Gaussian(float(mmd.median_bandwidth(x, x[:1])))
