@@ -21,6 +21,9 @@ NEEDED = ("data", "generator", "discriminator")
 CURVES = (*NEEDED, "best", "gradient", "witness")
 ARROWS = 15
 LONGEST = 0.06
+CUT = 2.5
+"""A generator that is denser than so many times the data's height is cut there."""
+
 """The longest arrow of a figure, as a share of its width."""
 
 
@@ -30,7 +33,8 @@ def contest(x: Tensor | ArrayLike, moments: Mapping[str, Moment]) -> Figure:
     Above stand the two densities, in the middle the discriminator beside the best one, and below the witness
     of MMD, which compares the same two laws directly. Arrows show where each would move the draws: the
     gradient of the discriminator, and the slope of the witness. They stand where the generator has draws, are
-    as long as the gradient is large, and as nothing where it vanishes.
+    as long as the gradient is large, and no more than dots where it vanishes. A generator that is much denser
+    somewhere than the data are anywhere is cut off at two and a half times their height.
 
     Args:
         x: places on the line, increasing, shape (n,).
@@ -112,6 +116,7 @@ def _draw(
     """Draw moments side by side, on the scales of all moments."""
     curves = list(of_all.values())
     highest = max(curve[name].max() for curve in curves for name in ("data", "generator"))
+    highest = min(highest, CUT * max(curve["data"].max() for curve in curves))
     steepest = {
         name: max(
             np.abs(_slope(curve, name, x)[_drawn(curve["generator"])]).max(initial=0) for curve in curves

@@ -1,4 +1,4 @@
-"""What the record of a contest shows to be wrong: one player who wins, collapse, cycles, no judge."""
+"""What the record of a contest shows to be wrong: one player who wins, collapse, cycles, jumps, no judge."""
 
 from __future__ import annotations
 
@@ -19,8 +19,14 @@ NOTHING = 0.01
 COLLAPSED = 0.5
 """Spread of draws over that of data below which they have collapsed."""
 
+LITTLE = 0.8
+"""A distance that is more than so many times that of the first report has hardly fallen."""
+
 ROUNDS = 24
 """Least reports in which cycles are looked for."""
+
+JUMPS = 0.02
+"""Jumps of a distance between two reports, beside its largest value, of a game that does not settle."""
 
 TRIFLE = 0.05
 """Swings that are smaller, beside the largest distance of the training, are no cycle."""
@@ -68,6 +74,13 @@ def _of_one(prefix: str, values: Values) -> list[str]:
             "(adam(rate, discriminator=...)), loss='relativistic' where the loss saturates, and a generator "
             "that can make such data."
         )
+    elif len(energy) >= 2 * LATEST and min(energy) > 0 and median(energy[-LATEST:]) > LITTLE * energy[0]:
+        found.append(
+            "The generator has learned next to nothing: the energy distance to held-out data was "
+            f"{energy[0]:.3g} at the first report and is {median(energy[-LATEST:]):.3g}. What usually cures "
+            "it: a loss that does not saturate (loss='relativistic' or 'cross-entropy'), another learning "
+            "rate, and discriminator_steps= where the discriminator cannot follow."
+        )
     if spread and median(spread[-LATEST:]) < COLLAPSED:
         found.append(
             f"Collapse: draws are {median(spread[-LATEST:]):.2f} times as far from each other as data are. "
@@ -81,7 +94,24 @@ def _of_one(prefix: str, values: Values) -> list[str]:
             f"{period} reports. What usually cures it: r1= (a penalty on the slope at data), no momentum "
             "(adam(betas=(0.0, 0.9))), averaged weights (average=0.995) and a learning rate that ends small."
         )
+    elif unsteady(energy):
+        found.append(
+            "The game is unsteady: from report to report the energy distance to held-out data jumps by "
+            f"{JUMPS:.0%} and more of its largest value. What usually cures it: smaller learning rates, no "
+            "momentum (adam(betas=(0.0, 0.9))), r1= and r2=, and averaged weights (average=0.995)."
+        )
     return found
+
+
+def unsteady(series: list[float]) -> bool:
+    """Say whether a distance jumps from report to report in its later half, and is not down to chance yet.
+
+    Of a distance that is estimated without bias, a value that is not positive says that it is down to chance.
+    """
+    later = np.array(series[len(series) // 2 :])
+    if len(series) < ROUNDS or not np.isfinite(later).all() or later.min() <= 0:
+        return False
+    return bool(np.median(np.abs(np.diff(later))) >= JUMPS * max(series))
 
 
 def cycle(series: list[float]) -> int:

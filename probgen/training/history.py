@@ -59,8 +59,8 @@ class History:
         known only as a whole, as with a learned prior, ``evaluation.active_units`` tells.
 
         A contest is unsound where its discriminator is right of nearly all held-out data and draws, where
-        draws are less than half as far from each other as data, and where the distance of its draws from
-        held-out data goes round; and nothing tells how good its weights are where there are no such data.
+        draws are less than half as far from each other as data, and where their distance from held-out data
+        goes round, jumps, or stays what it was; without such data nothing tells how good its weights are.
         """
         names = {(row["split"], row["term"]) for row in self.rows}
         return [*contest_findings(names, self.values), *self._of_codes()]

@@ -47,6 +47,14 @@ def test_what_is_seen_of_a_contest_is_said():
     turn = [0.5 + 0.4 * np.cos(2 * np.pi * i / 6) for i in range(30)]
     (round_and_round,) = history_of(**sound(energy=turn)).diagnose()
     assert "about every 6 reports" in round_and_round
+    (nothing,) = history_of(**sound(energy=[1.0] * 5 + [0.95] * 25)).diagnose()
+    assert nothing.startswith("The generator has learned next to nothing")
+    assert "was 1 at the first report and is 0.95" in nothing
+    chance = np.random.default_rng(0).normal(size=30)
+    (jumps,) = history_of(**sound(energy=[2.0, *(0.5 + 0.1 * chance)][:30])).diagnose()
+    assert jumps.startswith("The game is unsteady")
+    assert history_of(**sound(energy=FALLING[:15] + list(0.003 * (2 + chance[:15])))).diagnose() == []
+    assert history_of(**sound(energy=list(0.1 * chance))).diagnose() == [], "the laws agree, but for chance"
 
 
 def test_contests_inside_of_a_sum_are_found_by_their_names():
@@ -146,6 +154,14 @@ def test_a_game_that_goes_round_is_noticed_and_r1_stops_it():
     period = int(finding.split("about every ")[1].split()[0]) * 5  # in steps; the distance comes twice a turn
     assert period == pytest.approx(math.pi / 0.05, rel=0.25)
     assert not any(finding.startswith("The game goes round") for finding in played(r1=2.0).diagnose())
+
+
+def test_a_game_of_too_large_steps_is_unsteady():
+    torch.manual_seed(0)
+    x = target("ring").sample(1000, seed=0)
+    gan = models.GAN(nets.MLP(4, 2, hidden=(48, 48)), nets.MLP(2, 1, hidden=(48, 48)), noise=4)
+    history = trained(gan, x, x[:100] + 1e-3, rate=1e-2, discriminator=1e-3, steps=300, loss="cross-entropy")
+    assert any(finding.startswith("The game is unsteady") for finding in history.diagnose())
 
 
 def test_weights_that_nothing_judges_are_said():
