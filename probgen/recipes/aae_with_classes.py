@@ -19,11 +19,14 @@ from probgen.recipes.task import Budget, Rows, Task
 STYLE, HIDDEN = 8, 128
 """Coordinates of the style, and widths of the layers; the paper's nets have two of 1000."""
 
-CLUSTERS = 16
-"""As many as the paper's fewer; data have their own number of classes, which is not told."""
+CLUSTERS, STYLE_OF_CLUSTERS = 16, 3
+"""As many as the paper's fewer, and coordinates of the style beside: more leave nothing for the cluster."""
 
 WEIGHTS = {"reconstruction": 0.1, "classes": 1.0, "styles": 10.0}
 """Of the log-likelihood and of both games."""
+
+OF_CLUSTERS, R1_OF_CLUSTERS = WEIGHTS | {"classes": 30.0}, 10.0
+"""Without labels their game alone draws probabilities to one-hot vectors: it should be strong and smooth."""
 
 ALPHA = 4.0
 """The weight of the classification."""
@@ -43,7 +46,7 @@ def semi_supervised_aae(task: Task) -> Recipe:
     """The classifier and the labels of 'm2', with games in the place of its bound."""
     classes = task.classes("semi-supervised-aae", missing=True)
     assert task.image_shape is not None
-    model = _model(task, of_moved_pictures(task.image_shape, classes))
+    model = _model(task, of_moved_pictures(task.image_shape, classes), STYLE)
 
     def data_of(rows: Rows) -> Any:
         rows, labels = with_labels(rows, task)
@@ -63,33 +66,43 @@ def semi_supervised_aae(task: Task) -> Recipe:
 )
 def aae_clusters(task: Task) -> Recipe:
     """Clusters of what the decoder cannot tell by style."""
-    model = _model(task, nets.MLP(task.size, CLUSTERS, hidden=(HIDDEN, HIDDEN), activation=nn.ReLU))
-    stage = _stage(task, model, Budget(3000, 128, RATES["generator"]), lambda rows: rows.fresh, {})
+    classifier = nets.MLP(task.size, CLUSTERS, hidden=(HIDDEN, HIDDEN), activation=nn.ReLU)
+    model = _model(task, classifier, STYLE_OF_CLUSTERS)
+    budget, games = Budget(3000, 128, RATES["generator"]), (OF_CLUSTERS, R1_OF_CLUSTERS)
+    stage = _stage(task, model, budget, lambda rows: rows.fresh, {}, *games)
     every = torch.arange(CLUSTERS, device=task.device)  # equally likely, as in the prior
     return Recipe(model, [stage], contexts=every, labels=every)
 
 
-def _model(task: Task, classifier: Any) -> AdversarialAutoencoder:
+def _model(task: Task, classifier: Any, style: int) -> AdversarialAutoencoder:
     classes = classifier.outputs
     hidden = (HIDDEN, HIDDEN)
-    encoder = nets.MLP(task.size, STYLE, hidden=hidden, activation=nn.ReLU)
-    decoder = nets.Joined(nets.MLP(STYLE + classes, task.size, hidden=hidden, activation=nn.ReLU))
+    encoder = nets.MLP(task.size, style, hidden=hidden, activation=nn.ReLU)
+    decoder = nets.Joined(nets.MLP(style + classes, task.size, hidden=hidden, activation=nn.ReLU))
     model = AdversarialAutoencoder(
         nets.ClassHead(classifier), nets.PointHead(encoder), task.likelihood(decoder)
     )
     return model.to(task.device)
 
 
-def _stage(task: Task, model: AdversarialAutoencoder, budget: Budget, data: Any, others: Any) -> Stage:
+def _stage(
+    task: Task,
+    model: AdversarialAutoencoder,
+    budget: Budget,
+    data: Any,
+    others: Any,
+    weights: dict[str, float] = WEIGHTS,
+    r1: float = R1,
+) -> Stage:
     """Return the training: reconstruction, a game for each code, and other parts."""
-    of_class, of_style = of_codes(len(model.shares)), of_codes(STYLE)
+    size: Any = model.encoder.outputs
+    of_class, of_style = of_codes(len(model.shares)), of_codes(size)
     parts = {
         "reconstruction": PairReconstruction(model),
-        "classes": CodeGAN(model, of_class, site="y", r1=R1),
+        "classes": CodeGAN(model, of_class, site="y", r1=r1),
         "styles": CodeGAN(model, of_style, site="z", r1=R1),
         **others,
     }
-    weights = WEIGHTS | dict.fromkeys(others, ALPHA)
-    objective = Sum(parts, weights).to(task.device)
+    objective = Sum(parts, weights | dict.fromkeys(others, ALPHA)).to(task.device)
     adam = players(of_class, of_style, rates=RATES)
     return Stage(objective, data, budget, lambda steps: falling(RATES, steps), adam)
