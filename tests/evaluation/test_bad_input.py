@@ -88,7 +88,7 @@ LABELS = torch.arange(20) % 4
         (lambda: likelihood_regret(VAE, LABELS.reshape(10, 2)), TypeError, "x should be of a type that"),
         (lambda: precision_recall(X.to_sparse(), Y), TypeError, "real should be a dense tensor but is"),
         (lambda: clustering(X.to_sparse(), LABELS), ValueError, "codes should be dense but are"),
-        (lambda: clustering(X, np.array(list("abcd") * 5)), ValueError, "labels should be numbers but"),
+        (lambda: clustering(X, np.array(list("abcd") * 5)), ValueError, "labels should be real numbers but"),
         (
             lambda: clustering(X, pd.Series(list("abcd") * 5).astype("category")),
             ValueError,

@@ -25,7 +25,7 @@ def array_of(values: Any, name: str) -> Array:
     """
     found = values if isinstance(values, Tensor) or hasattr(values, "to_numpy") else np.asarray(values)
     if isinstance(found, np.ndarray) and found.dtype.kind in "US":
-        raise ValueError(f"{name} should be numbers but are strings: code them, as by pandas.factorize")
+        raise ValueError(f"{name} should be real numbers but are strings: code them, as by pandas.factorize")
     found = tensor_of(found, name, dtype=torch.float64)
     if found.layout is not torch.strided:
         raise ValueError(f"{name} should be dense but are {found.layout}: take .to_dense() of them")
