@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pickle import PicklingError
 from typing import Any, TypeVar
@@ -31,6 +33,9 @@ def at_once(
     """
     from joblib import Parallel, delayed
 
+    # A graph that another process recorded, as of chains, looks this up where it is read.
+    with contextlib.suppress(ImportError):
+        importlib.import_module("torch._higher_order_ops.triton_kernel_wrap")
     if jobs is not None and jobs != -1:
         jobs = check_count("jobs, where not -1 for as many as there are cores,", jobs)
     state = torch.get_default_dtype(), torch.get_num_threads()

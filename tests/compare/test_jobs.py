@@ -1,11 +1,15 @@
 """Methods at work at once, in processes of their own, come to what they would one after another."""
 
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from probgen.compare import Method, compare
 from probgen.compare.jobs import at_once
@@ -53,6 +57,27 @@ def test_a_process_at_work_has_the_default_type_and_threads_of_this_one() -> Non
 
 def settings() -> tuple[torch.dtype, int]:
     return torch.get_default_dtype(), torch.get_num_threads()
+
+
+FRESH = """
+from probgen.compare.jobs import at_once
+from tests.compare.test_jobs import recorded
+if __name__ == "__main__":
+    print([graph.code.count('aten.transpose') for graph in at_once(recorded, [(), ()], [{}, {}], jobs=2)])
+"""
+
+
+def recorded() -> Any:
+    """Return a graph as chains hold one."""
+    return make_fx(lambda x: x.transpose(0, 1) + 1)(torch.ones(2, 3))
+
+
+def test_a_recorded_graph_comes_back_to_a_process_that_has_recorded_none(tmp_path: Path) -> None:
+    script = tmp_path / "fresh.py"
+    script.write_text(FRESH)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[1, 1]"
 
 
 @pytest.mark.parametrize(
