@@ -20,6 +20,7 @@ import pyro.distributions as dist
 import pyro.infer
 import pyro.optim
 import torch
+from lightning_fabric import Fabric
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -35,9 +36,35 @@ COMPONENTS = 100
 WARM = 0.1
 """The share of a budget in which the KL of the two-level VAE grows to its full weight."""
 EPOCHS = 40
-"""Of a training without a budget."""
+"""Of a training without a budget or settings of its own."""
+JUDGED = (13, 15, 17, 20, 23, 26, 30, 35, 40)
+"""Epochs after which such a training is judged in a race."""
 MOST = 90
 """Epochs of one with a budget, if it lasts for so many: fewer steps than from which "auto" compiles."""
+
+
+class Settings(NamedTuple):
+    """How a contender trains to one quality: its rate rises over ``rising`` steps and falls evenly to 0.
+
+    With them come betas of 0.9 and 0.99, and first weights of their own (:func:`begin`).
+    """
+
+    batch: int
+    rate: float
+    epochs: int
+    rising: int
+
+    def rate_at(self, step: int) -> float:
+        left = 1 - step / (self.epochs * math.ceil(ROWS / self.batch))
+        return self.rate * min(1.0, (step + 1) / self.rising) * left
+
+
+ROWS = 50_000
+BETAS = (0.9, 0.99)
+OWN = {95: Settings(200, 5e-3, 7, 100), 90: Settings(200, 5e-3, 32, 100)}
+"""By quality in nats, chosen for probgen on validation pictures."""
+GAIN = 1.5
+"""Of the first weights of hidden layers with such settings, which are orthogonal."""
 
 
 class Spent:
@@ -146,14 +173,27 @@ Train = Callable[[Any, Tensor, Spent], None]
 
 
 class Contender(NamedTuple):
-    """What is judged, made from the grey pictures, and how it is trained."""
+    """What is judged, made from the grey pictures, how it is trained, and when it is judged in a race."""
 
     pair: Callable[[Tensor], Pair]
     train: Train
+    judged: tuple[int, ...] = JUDGED
 
 
-def by_probgen(pair: Pair, grey: Tensor, spent: Spent, *, compile: str = "auto") -> None:
-    """Train by ``fit``: its own batches, fused Adam, the loss captured."""
+def by_own(quality: int, train: Train, head: Callable[[nn.Module], nets.Head] = nets.NormalHead) -> Contender:
+    """Return one that trains by probgen's settings for a quality, judged in its last three epochs."""
+    own = OWN[quality]
+    return Contender(
+        lambda _: models.VAE(encoder(head), decoder()),
+        partial(train, own=own),
+        tuple(range(own.epochs - 2, own.epochs + 1)),
+    )
+
+
+def by_probgen(
+    pair: Pair, grey: Tensor, spent: Spent, *, compile: str = "auto", own: Settings | None = None
+) -> None:
+    """Train by ``fit``: its own batches, fused Adam, the loss captured; with its own settings in bfloat16."""
     from torch._inductor import config as inductor
 
     inductor.force_disable_caches, inductor.compile_threads = True, 1  # a first compilation, all counted
@@ -168,18 +208,38 @@ def by_probgen(pair: Pair, grey: Tensor, spent: Spent, *, compile: str = "auto")
     if isinstance(pair, models.HierarchicalVAE):
         bound = objectives.BetaELBO(0.0)
         plans["elbo.beta"] = lambda step: min(1.0, spent.share / WARM)
+    rate, betas, epochs = RATE, (0.9, 0.999), EPOCHS if spent.budget == math.inf else MOST
+    fabric = None
+    if own is not None:
+        begin(pair, grey)
+        rate, betas, epochs = own.rate, BETAS, own.epochs
+        plans["lr"] = own.rate_at
+        fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
     fit(
         objectives.SVI(pair, bound),
         data.Binarised(grey),
-        epochs=EPOCHS if spent.budget == math.inf else MOST,
-        batch_size=BATCH,
-        optimizer=partial(torch.optim.Adam, lr=RATE, fused=True),
+        epochs=epochs,
+        batch_size=own.batch if own else BATCH,
+        optimizer=partial(torch.optim.Adam, lr=rate, betas=betas, fused=True),
         schedules=plans,
         compile=compile,
+        fabric=fabric,
         callbacks=[Told()],
         seed=0,
         progress=False,
     )
+
+
+def begin(pair: Pair, grey: Tensor) -> None:
+    """Make first weights orthogonal, and the first output of the decoder the mean picture."""
+    noise = torch.Generator().manual_seed(1)
+    for net in (pair.encoder.net, pair.decoder.net):
+        for layer in [part for part in net.modules() if isinstance(part, nn.Linear)]:
+            gain = 1.0 if layer is net.last else GAIN
+            nn.init.orthogonal_(layer.weight, gain=gain, generator=noise)
+            nn.init.zeros_(layer.bias)
+    with torch.no_grad():
+        pair.decoder.net.last.bias.copy_(grey.mean(0).clamp(0.002, 0.998).logit())
 
 
 def by_pyro(pair: models.VAE, grey: Tensor, spent: Spent, *, loader: bool = True) -> None:
@@ -213,8 +273,11 @@ def by_pyro(pair: models.VAE, grey: Tensor, spent: Spent, *, loader: bool = True
             optimizer.param_groups[0]["lr"] = spent.rate
 
 
-def by_pythae(pair: models.VAE, grey: Tensor, spent: Spent) -> None:
-    """Train by pythae's trainer; before each epoch all pictures are binarised afresh, at one stroke."""
+def by_pythae(pair: models.VAE, grey: Tensor, spent: Spent, *, own: Settings | None = None) -> None:
+    """Train by pythae's trainer; before each epoch all pictures are binarised afresh, at one stroke.
+
+    With settings, Adam is fused as well, which its configuration can ask for; bfloat16 on a CPU it cannot.
+    """
     from pythae.data.datasets import BaseDataset
     from pythae.models import VAE, VAMP, VAEConfig, VAMPConfig
     from pythae.models.base.base_utils import ModelOutput
@@ -240,6 +303,8 @@ def by_pythae(pair: models.VAE, grey: Tensor, spent: Spent) -> None:
             return ModelOutput(reconstruction=torch.sigmoid(self.net(z)))
 
     class Told(TrainingCallback):
+        batches = 0
+
         def on_epoch_begin(self, *_: object, **__: object) -> None:
             dataset.data = torch.bernoulli(grey)
 
@@ -247,25 +312,37 @@ def by_pythae(pair: models.VAE, grey: Tensor, spent: Spent) -> None:
             if mixture:
                 pair.prior.inputs.data = model.pseudo_inputs(model.idle_input).detach()
             spent.epoch_ended(pair)
-            for group in trainer.optimizer.param_groups:
-                group["lr"] = spent.rate
+            if own is None:
+                set_rate(spent.rate)
+
+        def on_train_step_end(self, *_: object, **__: object) -> None:  # a batch
+            if own is not None:
+                self.batches += 1
+                set_rate(own.rate_at(self.batches))
+
+    def set_rate(rate: float) -> None:
+        for group in trainer.optimizer.param_groups:
+            group["lr"] = rate
 
     mixture = isinstance(pair.prior, priors.Vamp)
     common = {"input_dim": (784,), "latent_dim": LATENT, "reconstruction_loss": "bce"}
     spent.begin()
+    epochs = EPOCHS if spent.budget == math.inf else MOST
+    chosen: dict[str, Any] = {
+        "learning_rate": RATE,
+        "per_device_train_batch_size": BATCH,
+        "num_epochs": epochs,
+    }
+    if own is not None:
+        begin(pair, grey)
+        chosen = {"learning_rate": own.rate_at(0), "per_device_train_batch_size": own.batch}
+        chosen |= {"num_epochs": own.epochs, "optimizer_params": {"betas": BETAS, "fused": True}}
     if mixture:
         model = VAMP(VAMPConfig(**common, number_components=COMPONENTS), Encoder(), Decoder())
     else:
         model = VAE(VAEConfig(**common), Encoder(), Decoder())
     dataset = BaseDataset(torch.bernoulli(grey), torch.zeros(len(grey)))
-    config = BaseTrainerConfig(
-        output_dir=tempfile.mkdtemp(),
-        num_epochs=EPOCHS if spent.budget == math.inf else MOST,
-        per_device_train_batch_size=BATCH,
-        learning_rate=RATE,
-        no_cuda=True,
-        seed=0,
-    )
+    config = BaseTrainerConfig(output_dir=tempfile.mkdtemp(), no_cuda=True, seed=0, **chosen)
     trainer = BaseTrainer(model, dataset, training_config=config, callbacks=[Told()])
     trainer.train()
 
@@ -273,7 +350,10 @@ def by_pythae(pair: models.VAE, grey: Tensor, spent: Spent) -> None:
 CONTENDERS = {
     "probgen, compile='auto'": Contender(lambda _: gaussian(), by_probgen),
     "probgen, compile='compile'": Contender(lambda _: gaussian(), partial(by_probgen, compile="compile")),
+    "probgen, for 95 nats": by_own(95, partial(by_probgen, compile="graph")),
+    "probgen, for 90 nats": by_own(90, partial(by_probgen, compile="compile")),
     "pythae": Contender(lambda _: peers_vae(LogVariance), by_pythae),
+    "pythae, set as for 95": by_own(95, by_pythae, LogVariance),
     "Pyro": Contender(lambda _: peers_vae(LogScale), by_pyro),
     "Pyro, batches cut from a tensor": Contender(
         lambda _: peers_vae(LogScale), partial(by_pyro, loader=False)
