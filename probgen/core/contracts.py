@@ -46,6 +46,16 @@ def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
     return torch.stack([numerator.detach(), denominator.detach().to(numerator)])
 
 
+def per_step(model: nn.Module, nats: Tensor, *batch: Tensor) -> Terms:
+    r"""Return the term ``nats_per_step``, Σ nats / Σ steps, of a model of sequences, which tells their steps.
+
+    Such a model has a method ``steps_of(x, \*context)``, the number of steps of each datum, shape (n,); of
+    others there is no term. ``nats`` is minus the bound or log-likelihood, a mean per datum.
+    """
+    steps_of = getattr(model, "steps_of", None)
+    return {} if steps_of is None else {"nats_per_step": ratio(nats, steps_of(*batch).to(nats).mean())}
+
+
 class Conditional(Protocol):
     """A module that returns a distribution: a prior (no context), an encoder or a decoder."""
 

@@ -2,6 +2,7 @@
 
 from probgen.data.batches import Data, Indexable, batches, check_data
 from probgen.data.catalogue import Entry, fetch, listing, where
+from probgen.data.chorales import Chorales, chorales
 from probgen.data.corruptions import Corrupted, GaussianNoise, Masking, Pooling, SaltAndPepper
 from probgen.data.distortions import Blur, Rotation, Scaling
 from probgen.data.files import digest_of, suggest
@@ -22,6 +23,7 @@ __all__ = [
     "TARGETS",
     "Binarised",
     "Blur",
+    "Chorales",
     "Corrupted",
     "DSprites",
     "Data",
@@ -49,6 +51,7 @@ __all__ = [
     "batches",
     "binarise",
     "check_data",
+    "chorales",
     "dequantise",
     "diabetes",
     "digest_of",

@@ -22,12 +22,13 @@ class File(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A data set made of files."""
+    """A data set made of files, which lie in a folder of its name or, where one is named, in ``folder``."""
 
     what: str
     version: str
     licence: str
     files: tuple[File, ...]
+    folder: str = ""
 
 
 def _mnist(name: str, sha256: str) -> File:
@@ -61,6 +62,22 @@ SOURCES = {
                 "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
             ),
         ),
+    ),
+    "chorales": Source(
+        what="382 chorales by Bach in quarter notes: 229 train, 76 validation, 77 test",
+        version="2012",
+        licence="public domain, as transcribed by others",
+        files=(
+            File(
+                "jsb-chorales-quarter.json",
+                "2db9329f1881a1d3f49703ec556bf1d6f84b4f6c1d702c156536e93cf31e1c91",
+                (
+                    "https://raw.githubusercontent.com/czhuang/JSB-Chorales-dataset/master/"
+                    "jsb-chorales-quarter.json",
+                ),
+            ),
+        ),
+        folder="jsb",
     ),
     "posteriordb/kidiq-kidscore_interaction": Source(
         what="test scores of 434 children, their mothers' IQ and schooling",
@@ -119,14 +136,16 @@ def find(name: str, file: File) -> Path | None:
 
     The folder that the environment variable PROBGEN_DATA names comes before the user's cache.
     """
+    source = SOURCES.get(name)
+    folder = name if source is None else source.folder or name
     folders = [cache(name)]
     root = os.environ.get("PROBGEN_DATA")
     if root:
         if not Path(root).is_dir():
             raise ValueError(f"PROBGEN_DATA should name a folder but {root!r} is none")
-        folders.insert(0, Path(root) / name)
-    for folder in folders:
-        for candidate in (folder / file.name, folder / file.name.removesuffix(".gz")):
+        folders.insert(0, Path(root) / folder)
+    for place in folders:
+        for candidate in (place / file.name, place / file.name.removesuffix(".gz")):
             if candidate.exists():
                 return candidate
     return None

@@ -7,6 +7,7 @@ from probgen.models.denoising_vae import DenoisingVAE
 from probgen.models.gan import GAN
 from probgen.models.gmmn import GMMN
 from probgen.models.gmmn_autoencoder import GMMNAutoencoder
+from probgen.models.hidden_markov import HiddenMarkov
 from probgen.models.hierarchical_vae import HierarchicalVAE
 from probgen.models.ica_vae import ICAVAE
 from probgen.models.ladder_vae import LadderVAE
@@ -29,6 +30,7 @@ __all__ = [
     "BiGAN",
     "DenoisingVAE",
     "GMMNAutoencoder",
+    "HiddenMarkov",
     "HierarchicalVAE",
     "LadderVAE",
     "MixtureVAE",

@@ -25,10 +25,12 @@ from probgen.nets.mixed_columns import MixedHead, MixedInput
 from probgen.nets.mlp import MLP
 from probgen.nets.multivariate_normal_head import MultivariateNormalHead
 from probgen.nets.random_affine import RandomAffine
+from probgen.nets.recurrent import GRU, History, inside
 from probgen.nets.residual import ResidualConvNet, ResidualMLP, SeparableConv
 from probgen.nets.without_context import WithoutContext
 
 __all__ = [
+    "GRU",
     "MLP",
     "Affine",
     "BatchNormHead",
@@ -47,6 +49,7 @@ __all__ = [
     "FiniteScalar",
     "FlowHead",
     "Head",
+    "History",
     "Joined",
     "KnownInput",
     "MixedHead",
@@ -61,6 +64,7 @@ __all__ = [
     "SeparableConv",
     "WithoutContext",
     "cost",
+    "inside",
 ]
 
 

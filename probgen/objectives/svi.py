@@ -8,7 +8,7 @@ from typing import Any
 import pyro.infer
 from torch import Tensor
 
-from probgen.core import Objective, Pair, Terms, sharing
+from probgen.core import Objective, Pair, Terms, per_step, sharing
 from probgen.core.supports import Supported
 from probgen.objectives.elbo import ELBO, Bound
 from probgen.objectives.plate_rows import Rows
@@ -33,6 +33,9 @@ class SVI(Objective):
             itself, or ``BetaELBO``, ``FreeBits``, ``IWAE``, ``Renyi``. Any Pyro ELBO with a differentiable
             loss serves too, such as ``pyro.infer.Trace_ELBO()``, which draws discrete sites. It reports the
             terms of :class:`ELBO`, as far as they can be told apart.
+
+    Of models of sequences, which have ``steps_of``, ``nats_per_step`` is minus the bound over the steps of a
+    datum, a ratio of means.
     """
 
     def __init__(self, pair: Pair, elbo: Bound | pyro.infer.ELBO | None = None) -> None:
@@ -49,7 +52,9 @@ class SVI(Objective):
         if batch[0].dim() == 0 or not len(batch[0]):
             raise ValueError(f"a batch should have at least one row but has shape {tuple(batch[0].shape)}")
         with SharedSites(len(batch[0]), rows_of_data()):
-            return self._bound(*batch)
+            loss, terms = self._bound(*batch)
+        nats = -terms["elbo"] if "elbo" in terms else loss.detach()
+        return loss, terms | per_step(self.pair, nats, *batch)
 
     def _bound(self, *batch: Tensor) -> tuple[Tensor, Terms]:
         if isinstance(self.elbo, Bound):

@@ -1,0 +1,150 @@
+r"""The hidden Markov model, with an exact likelihood.
+
+Graphical model: states s_1 → s_2 → ..., each one of K; x_t | s_t ~ p(x_t | s_t), independent Bernoulli
+coordinates or a token.
+Loss: −log p(x), the states summed out by the forward algorithm, ``MaximumLikelihood(hmm)``; or the steps of
+expectation maximisation, :meth:`HiddenMarkov.fit_em`.
+
+Source: Rabiner (1989), A tutorial on hidden Markov models; Baum and others (1970).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from probgen.core import GenerativeModel, check_count
+from probgen.nets import inside
+
+
+class HiddenMarkov(GenerativeModel):
+    r"""Sequences of unequal length, padded, of 0/1 vectors (n, T, size) or tokens (n, T), from K states.
+
+    Args:
+        states: K, the number of hidden states.
+        size: numbers in a step or, of tokens, how many different ones there are.
+        emission: "bernoulli" or "categorical".
+
+    The sequences' ``lengths``, int64 (n,), are the model's context; without them all steps are data. The sum
+    over states is done in float64, so a state should have at least e^−700 of the mass of the likeliest.
+
+    >>> hmm = HiddenMarkov(8, 88)
+    >>> hmm.sample(2, torch.tensor([5, 3]), seed=0).shape, hmm.log_prob(torch.zeros(2, 5, 88)).shape
+    (torch.Size([2, 5, 88]), torch.Size([2]))
+    """
+
+    def __init__(
+        self, states: int, size: int, *, emission: Literal["bernoulli", "categorical"] = "bernoulli"
+    ) -> None:
+        super().__init__()
+        if emission not in ("bernoulli", "categorical"):
+            raise ValueError(f"emission should be 'bernoulli' or 'categorical' but got {emission!r}")
+        check_count("states", states), check_count("size", size)
+        self.tokens = emission == "categorical"
+        self.start = nn.Parameter(torch.zeros(states))  # log-odds, as all three
+        self.transition = nn.Parameter(torch.randn(states, states))
+        self.emission = nn.Parameter(torch.randn(states, size))
+
+    def model(self, x: Tensor | None = None, *context: Tensor, n: int = 1) -> Tensor:
+        """Draw states one after the other, then what each emits; steps outside are 0."""
+        if x is not None:
+            with pyro.plate("data", len(x)):
+                pyro.factor("x", self.log_prob(x, *context[:1]))
+            return x
+        if not context:
+            raise ValueError("the lengths of the sequences to be drawn should be given, whole numbers (n,)")
+        (lengths, *_) = context
+        states = [dist.Categorical(logits=self.start.expand(n, -1)).sample()]
+        for _ in range(int(lengths.max()) - 1):
+            states.append(dist.Categorical(logits=self.transition[states[-1]]).sample())
+        logits = self.emission[torch.stack(states, 1)]
+        x = (dist.Categorical if self.tokens else dist.Bernoulli)(logits=logits).sample()
+        steps = inside(lengths.to(x.device), x.shape[1])
+        return torch.where(steps if self.tokens else steps.unsqueeze(-1), x, 0)
+
+    def steps_of(self, x: Tensor, *context: Tensor) -> Tensor:
+        """Return how many steps each sequence has, shape (n,)."""
+        return context[0] if context else x.new_full(x.shape[:1], x.shape[1], dtype=torch.int64)
+
+    def log_prob(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        r"""Return log p(x) = log Σ_s p(x, s) of each sequence, in nats, shape (n,).
+
+        Raises ValueError for x of another shape, or other values than the emission has.
+        """
+        self._check(x)
+        parts = (self.start.log_softmax(-1), self.transition.log_softmax(-1), self._emitted(x))
+        return self._forward(*parts, self.steps_of(x, *(() if lengths is None else (lengths,))))
+
+    def fit_em(
+        self, x: Tensor, lengths: Tensor | None = None, *, iterations: int, pseudo_count: float = 2.0
+    ) -> list[float]:
+        r"""Take steps of expectation maximisation, and return log p(x) of all data before each of them.
+
+        A step never lowers log p(x) + c Σ_state E_m[log p(x_t | state)], where m is the law of a step
+        whatever its state (of each coordinate, for vectors): so each state has c steps more, which are like
+        all steps.
+
+        Args:
+            x, lengths: all sequences.
+            iterations: the number of steps.
+            pseudo_count: c > 0.
+        """
+        if not pseudo_count > 0:
+            raise ValueError(f"pseudo_count should be above 0 but got {pseudo_count}")
+        self._check(x)
+        steps = self.steps_of(x, *(() if lengths is None else (lengths,)))
+        rows = x[inside(steps, x.shape[1])]
+        total = (rows.bincount(minlength=self.emission.shape[1]) if self.tokens else rows.sum(0)).double()
+        mean = (total + 0.5) / (len(rows) + (0.5 * len(total) if self.tokens else 1.0))
+        found = []
+        for _ in range(check_count("iterations", iterations)):
+            # E: the expected counts are the gradient of log p(x) by the logarithms of the probabilities.
+            with torch.no_grad():
+                parts = [self.start.log_softmax(-1), self.transition.log_softmax(-1), self._emitted(x)]
+            first, after, seen = (part.double().requires_grad_() for part in parts)
+            evidence = self._forward(first, after, seen, steps).sum()
+            start, transition, emitted = torch.autograd.grad(evidence, (first, after, seen))
+            found.append(float(evidence.detach()))
+            # M: probabilities are the shares of the counts; a state that none enters keeps its old ones.
+            weight, counts = emitted.sum((0, 1)), self._counts(emitted, x)
+            emission = (counts + pseudo_count * mean) / (weight + pseudo_count).unsqueeze(-1)
+            left = transition.sum(-1, keepdim=True)
+            with torch.no_grad():
+                self.start.copy_((start / start.sum()).log())
+                self.transition.copy_(torch.where(left > 0, (transition / left).log(), self.transition))
+                self.emission.copy_(emission.log() if self.tokens else emission.logit())
+        return found
+
+    def _check(self, x: Tensor) -> None:
+        size = self.emission.shape[1]
+        if x.dim() != (2 if self.tokens else 3) or (not self.tokens and x.shape[-1] != size):
+            wanted = "(n, T)" if self.tokens else f"(n, T, {size})"
+            raise ValueError(f"x should have shape {wanted} but has {tuple(x.shape)}")
+
+    def _emitted(self, x: Tensor) -> Tensor:
+        """Return log p(x_t | state), shape (n, T, K)."""
+        if self.tokens:
+            return self.emission.log_softmax(-1).T[x]
+        return x @ self.emission.T + logsigmoid(-self.emission).sum(-1)
+
+    def _counts(self, weights: Tensor, x: Tensor) -> Tensor:
+        """Return Σ_t p(state | x) of each token, or Σ_t p(state | x) x_t, shape (K, size)."""
+        if not self.tokens:
+            return torch.einsum("ntk,ntd->kd", weights, x.double())
+        counts = weights.new_zeros(self.emission.shape[::-1])
+        return counts.index_add_(0, x.flatten(), weights.flatten(0, 1)).T
+
+    def _forward(self, start: Tensor, transition: Tensor, emitted: Tensor, lengths: Tensor) -> Tensor:
+        """Return log p(x): α_t(j) = p(x_t | j) Σ_i α_{t−1}(i) p(j | i), kept as logarithms."""
+        alpha, matrix = (start + emitted[:, 0]).double(), transition.double().exp()
+        for t in range(1, emitted.shape[1]):
+            most = alpha.detach().amax(-1, keepdim=True)
+            mass = (alpha - most).exp() @ matrix  # 0 where no state leads to j: its logarithm has no slope
+            after = torch.where(mass > 0, torch.where(mass > 0, mass, 1.0).log() + most, -torch.inf)
+            alpha = torch.where((t < lengths).unsqueeze(-1), after + emitted[:, t], alpha)
+        return alpha.logsumexp(-1)

@@ -1,0 +1,112 @@
+"""Recurrent networks over sequences of unequal length, padded."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from probgen.nets.checks import check_last, check_sizes
+
+
+def inside(lengths: Tensor, steps: int) -> Tensor:
+    r"""Return which steps of padded sequences are data, boolean of shape (\*batch, steps).
+
+    Args:
+        lengths: of the sequences, whole numbers of shape (\*batch,).
+        steps: T, the number of steps with padding.
+
+    >>> inside(torch.tensor([1, 3]), 3)
+    tensor([[ True, False, False],
+            [ True,  True,  True]])
+    """
+    return torch.arange(steps, device=lengths.device) < lengths.unsqueeze(-1)
+
+
+class GRU(nn.Module):
+    r"""Gated recurrent units: sequences (\*batch, T, inputs) to their states (\*batch, T, outputs).
+
+    The state at a step knows the steps up to it or, ``backward``, those from it to the end of the sequence:
+    s_t = unit(s_{t−1}, x_t), from a learned s_0. What lies in padded steps has no influence, and states there
+    are 0.
+
+    Args:
+        inputs: numbers in a step.
+        outputs: numbers in a state.
+        backward: read from the end of each sequence to its start.
+
+    Raises:
+        ValueError: where a size is below 1, or the last dimension of x is not ``inputs``.
+
+    Source: Cho and others (2014), Learning phrase representations using RNN encoder-decoder.
+
+    >>> GRU(88, 32)(torch.zeros(5, 20, 88)).shape
+    torch.Size([5, 20, 32])
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, backward: bool = False) -> None:
+        super().__init__()
+        check_sizes(inputs=inputs, outputs=outputs)
+        self.inputs, self.outputs, self.backward = inputs, outputs, backward
+        self.units = nn.GRU(inputs, outputs, batch_first=True)
+        self.start = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        r"""Return the states; ``inside`` (\*batch, T) says which steps are data, from the first one on."""
+        check_last(self, x)
+        *batch, steps, _ = x.shape
+        order = None
+        if self.backward:
+            order = self._reversed(steps, inside, x)
+            x = _in_order(x, order)
+        x = x.reshape(-1, steps, self.inputs)
+        start = self.start.expand(1, len(x), -1).contiguous()
+        states = self.units(x, start)[0].reshape(*batch, steps, self.outputs)
+        if order is not None:
+            states = _in_order(states, order)
+        return states if inside is None else torch.where(inside.unsqueeze(-1), states, 0.0)
+
+    @staticmethod
+    def _reversed(steps: int, inside: Tensor | None, x: Tensor) -> Tensor:
+        """Return the order of steps that turns each sequence round within its length; it is its inverse."""
+        step = torch.arange(steps, device=x.device)
+        if inside is None:
+            return step.flip(0).expand(x.shape[:-1])
+        last = inside.sum(-1, keepdim=True) - 1
+        return torch.where(inside, last - step, step).expand(x.shape[:-1])
+
+
+class History(nn.Module):
+    r"""What came before each step of a sequence: (\*batch, T, inputs) to (\*batch, T, outputs).
+
+    The state at step t knows x_1, ..., x_{t−1} and not x_t, so that it is what a generative story may know
+    when it draws x_t.
+
+    Args:
+        reader: a recurrent network that reads forward, such as :class:`GRU`.
+        dropout: share of the states' numbers that is left out in training.
+
+    >>> History(GRU(88, 32), dropout=0.5)(torch.zeros(5, 20, 88)).shape
+    torch.Size([5, 20, 32])
+    """
+
+    def __init__(self, reader: GRU, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        if reader.backward:
+            raise ValueError("a History should read forward but its reader reads backward")
+        self.reader = reader
+        self.dropout = nn.Dropout(dropout)
+
+    @property
+    def outputs(self) -> int:
+        """The numbers in a state."""
+        return self.reader.outputs
+
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        """Return the states; ``inside`` as for :class:`GRU`."""
+        start = self.reader.start.expand(*x.shape[:-2], 1, -1)
+        states = torch.cat([start, self.reader(x, inside)[..., :-1, :]], -2)
+        return self.dropout(states)
+
+
+def _in_order(x: Tensor, order: Tensor) -> Tensor:
+    return x.gather(-2, order.unsqueeze(-1).expand(x.shape))
