@@ -3,8 +3,10 @@
 from probgen.nets.affine import Affine
 from probgen.nets.batch_norm_head import BatchNormHead
 from probgen.nets.causal_transformer import CausalTransformer
+from probgen.nets.code_head import CodeHead
 from probgen.nets.codebook import Codebook
 from probgen.nets.completion import Completing, KnownInput
+from probgen.nets.concatenated import Concatenated
 from probgen.nets.conv import ConvDecoder, ConvEncoder
 from probgen.nets.cost import Cost, cost
 from probgen.nets.couplings import Couplings
@@ -24,6 +26,7 @@ from probgen.nets.joined import Joined, OneHot
 from probgen.nets.mixed_columns import MixedHead, MixedInput
 from probgen.nets.mlp import MLP
 from probgen.nets.multivariate_normal_head import MultivariateNormalHead
+from probgen.nets.projection import ProjectionDiscriminator
 from probgen.nets.random_affine import RandomAffine
 from probgen.nets.recurrent import GRU, History, inside
 from probgen.nets.residual import ResidualConvNet, ResidualMLP, SeparableConv
@@ -38,8 +41,10 @@ __all__ = [
     "CategoricalHead",
     "CausalTransformer",
     "ClassHead",
+    "CodeHead",
     "Codebook",
     "Completing",
+    "Concatenated",
     "ContinuousBernoulliHead",
     "ConvDecoder",
     "ConvEncoder",
@@ -58,6 +63,7 @@ __all__ = [
     "NormalHead",
     "OneHot",
     "PointHead",
+    "ProjectionDiscriminator",
     "RandomAffine",
     "ResidualConvNet",
     "ResidualMLP",

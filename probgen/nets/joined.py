@@ -13,6 +13,10 @@ from probgen.nets.heads import Widens
 class OneHot(nn.Module):
     r"""Labels 0, ..., k − 1, int64 (\*batch), as one-hot vectors (\*batch, k); −1, missing, is all zeros.
 
+    Args:
+        classes: k.
+        missing: whether a label may be missing; with False −1 is refused as any other.
+
     >>> OneHot(3)(torch.tensor([2, -1]))
     tensor([[0., 0., 1.],
             [0., 0., 0.]])
@@ -20,22 +24,24 @@ class OneHot(nn.Module):
 
     rows: Tensor
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, *, missing: bool = True) -> None:
         super().__init__()
         check_sizes(classes=classes)
-        self.classes = classes
-        self.register_buffer("rows", torch.eye(classes + 1)[:, 1:], persistent=False)
+        self.classes, self.missing = classes, missing
+        rows = torch.eye(classes + 1)[:, 1:] if missing else torch.eye(classes)
+        self.register_buffer("rows", rows, persistent=False)
 
     def forward(self, labels: Tensor) -> Tensor:
         """Return the vectors, in the module's floating-point type; raise ValueError for any other label."""
         if labels.is_floating_point():
             raise TypeError(f"labels should be integers but are {labels.dtype}")
         try:
-            return embedding(labels.long() + 1, self.rows)
+            return embedding(labels.long() + 1 if self.missing else labels.long(), self.rows)
         except IndexError:
-            bad = labels[(labels < -1) | (labels >= self.classes)]
+            bad = labels[(labels < (-1 if self.missing else 0)) | (labels >= self.classes)]
+            allowed = ", or -1 where missing," if self.missing else ", none of them missing,"
             raise ValueError(
-                f"labels should be 0 to {self.classes - 1}, or -1 where missing, but hold {int(bad[0])}"
+                f"labels should be 0 to {self.classes - 1}{allowed} but hold {int(bad[0])}"
             ) from None
 
 

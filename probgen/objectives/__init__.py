@@ -14,6 +14,7 @@ from probgen.objectives.importance_weighted import IWAE, Renyi
 from probgen.objectives.maximum_likelihood import MaximumLikelihood
 from probgen.objectives.mmd_gan import MMDGAN
 from probgen.objectives.moment_matching import MomentMatching
+from probgen.objectives.mutual_information import MutualInformation
 from probgen.objectives.reconstruction import PairReconstruction, Reconstruction
 from probgen.objectives.sums import Sum
 from probgen.objectives.svi import SVI
@@ -50,6 +51,7 @@ __all__ = [
     "KLParts",
     "MaximumLikelihood",
     "MomentMatching",
+    "MutualInformation",
     "PairReconstruction",
     "Reconstruction",
     "Renyi",

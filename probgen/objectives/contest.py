@@ -44,8 +44,9 @@ class Contest(Objective):
     Losses of a game do not say how good its weights are. In evaluation mode the loss, and the term
     ``energy``, is the unbiased squared energy distance of the batch from as many draws, by which weights are
     judged on validation data. From the other terms of held-out data, ``history.diagnose()`` tells whether the
-    game is sound: ``spread``, how varied draws are beside data (1 where they are alike), ``gradient``, the
-    mean length of the gradient of the generator's loss at a draw, and ``accuracy``.
+    game is sound: ``spread``, how varied draws are beside data, of the same label where there are labels (1
+    where they are alike), ``gradient``, the mean length of the gradient of the generator's loss at a draw,
+    and ``accuracy``.
 
     Terms: ``discriminator``, ``generator`` and ``accuracy`` as :func:`adversarial_loss` has them; ``r1`` and
     ``r2``, the means of ‖∇d‖² without γ, and ``slope``, that of ‖∇d(t)‖.
@@ -181,8 +182,10 @@ class Contest(Objective):
         x, y = real[0], fake[0]
         distance = mmd2_loss(x.double(), y.double(), Energy()).to(y.dtype)
         terms = {"energy": distance.detach()}
-        if (x != x[:1]).any():
-            terms["spread"] = spread(x, y)
+        context = [one for one, other in zip(real, fake, strict=True) if one is other]
+        varied = spread(x, y, *context)
+        if varied is not None:
+            terms["spread"] = varied
         # What the discriminator says of both, and what the generator is told by it.
         rows, discriminator = len(x) - len(x) % self.pack, self.model.discriminator
         with torch.enable_grad():

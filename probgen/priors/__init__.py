@@ -14,6 +14,7 @@ from probgen.priors.normal import StandardNormal
 from probgen.priors.normal_mixture import ManyNormals, NormalMixture
 from probgen.priors.path import Path
 from probgen.priors.rejection import Rejection, Resampled
+from probgen.priors.side_by_side import SideBySide
 from probgen.priors.smoothed_marginals import SmoothedMarginals
 from probgen.priors.spike_and_slab import SpikeAndSlab
 from probgen.priors.vamp import Vamp
@@ -34,6 +35,7 @@ __all__ = [
     "Path",
     "Rejection",
     "Resampled",
+    "SideBySide",
     "SmoothedMarginals",
     "SpikeAndSlab",
     "StandardNormal",

@@ -44,8 +44,7 @@ def game(task: Task, *, bias: bool = True) -> tuple[GAN, float]:
     nothing of a constant.
     """
     noise, hidden = (32, (256, 256)) if task.kind == "images" else (2, (128, 128, 128))
-    x = task.train.smooth
-    units = nets.Affine(x.mean(0), x.var(0).mean().sqrt())
+    units = units_of(task)
     generator = task.generator(noise, hidden=hidden)
     if task.kind != "images":  # these end between black and white
         generator = nn.Sequential(generator, units)
@@ -54,6 +53,12 @@ def game(task: Task, *, bias: bool = True) -> tuple[GAN, float]:
         net.last = nn.Linear(hidden[-1], 1, bias=False)
     discriminator = nn.Sequential(units.inverse(), net)
     return GAN(generator, discriminator, noise=noise).to(task.device), float(units.factor)
+
+
+def units_of(task: Task) -> nets.Affine:
+    """Return the origin and the unit, one for all coordinates, in which a task's data are standardised."""
+    x = task.train.smooth
+    return nets.Affine(x.mean(0), x.var(0).mean().sqrt())
 
 
 def falling(rates: Mapping[str, float], steps: int) -> dict[str, Schedule]:

@@ -31,6 +31,9 @@ JUMPS = 0.02
 TRIFLE = 0.05
 """Swings that are smaller, beside the largest distance of the training, are no cycle."""
 
+TOLD = 0.05
+"""Nats that a draw tells of its code below which it tells nothing."""
+
 Values = Callable[[str, str], list[float]]
 """The values of a term in a split, oldest first."""
 
@@ -49,7 +52,23 @@ def contest_findings(names: set[tuple[str, str]], values: Values) -> list[str]:
         if term.split("/")[-1] == "discriminator"
         and f"{term.removesuffix('discriminator')}generator" in trained
     )
-    return [finding for prefix in prefixes for finding in _of_one(prefix, values)]
+    found = [finding for prefix in prefixes for finding in _of_one(prefix, values)]
+    return found + [finding for term in sorted(trained) for finding in _of_a_code(term, values)]
+
+
+def _of_a_code(term: str, values: Values) -> list[str]:
+    """Say of an ``objectives.MutualInformation`` whose draws do not tell their code that they do not."""
+    if term.split("/")[-1] != "information":
+        return []
+    told = values(term, "validation") or values(term, "train")
+    latest = median(told[-LATEST:])
+    if max(latest, latest - told[0]) >= TOLD:  # of numbers of fixed deviation the bound is below 0 at best
+        return []
+    return [
+        f"The generator makes no use of its code: the recogniser knows {max(latest, 0.0):.3f} nats of it "
+        "from a draw. What usually cures it: a larger weight of the mutual information in the Sum, a larger "
+        "recogniser or learning rate of it, and a contest that is sound by the findings above."
+    ]
 
 
 def _of_one(prefix: str, values: Values) -> list[str]:

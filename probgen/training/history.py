@@ -60,7 +60,8 @@ class History:
 
         A contest is unsound where its discriminator is right of nearly all held-out data and draws, where
         draws are less than half as far from each other as data, and where their distance from held-out data
-        goes round, jumps, or stays what it was; without such data nothing tells how good its weights are.
+        goes round, jumps, or stays what it was; without such data nothing tells how good its weights are. Nor
+        is one sound with a code (``objectives.MutualInformation``) of which draws tell nothing.
         """
         names = {(row["split"], row["term"]) for row in self.rows}
         return [*contest_findings(names, self.values), *self._of_codes()]

@@ -37,6 +37,17 @@ def test_the_spread_of_normal_draws_is_the_ratio_of_their_deviations():
     assert float(spread(long, y)) < 1
 
 
+def test_of_labelled_draws_the_spread_is_that_within_a_label():
+    rng = torch.Generator().manual_seed(0)
+    y = torch.arange(400) % 4
+    x = 10 * torch.eye(4)[y] + torch.randn(400, 4, generator=rng)
+    draws = 10 * torch.eye(4)[y] + 0.2 * torch.randn(400, 4, generator=rng)
+    assert float(spread(x, draws)) > 0.8  # four classes far apart hide it
+    assert float(spread(x, draws, y)) == pytest.approx(0.2, rel=0.1)
+    assert float(spread(x, draws, y, torch.arange(400.0))) == float(spread(x, draws))  # no two of a context
+    assert spread(x[::4] * 0, draws[::4]) is None
+
+
 @pytest.mark.parametrize(("loss", "expected"), [("wasserstein", 2.0), ("hinge", 2.0)])
 @pytest.mark.parametrize("pack", [1, 2])
 def test_the_gradient_at_draws_of_a_line_is_its_slope(loss, expected, pack):

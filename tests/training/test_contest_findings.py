@@ -123,6 +123,39 @@ def test_a_discriminator_that_wins_is_noticed_and_that_it_tells_nothing():
     assert "almost no gradient" in won[0]
 
 
+def test_a_generator_of_one_draw_a_label_ignores_its_noise_and_that_is_said():
+    class OneEach(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.places = nn.Parameter(5.0 * torch.eye(3))
+
+        def forward(self, z, y):
+            return self.places[y] + 1e-3 * z
+
+    torch.manual_seed(0)
+    discriminator = nets.ProjectionDiscriminator(nets.MLP(3, 8, hidden=(16,)), 8, classes=3)
+    contest = Contest(models.GAN(OneEach(), discriminator, noise=3), r1=0.1)
+    y = torch.arange(600) % 3
+    x = 5.0 * torch.eye(3)[y] + torch.randn(600, 3)
+    history = fit(contest, (x, y), steps=30, validation=(x[:200], y[:200]), seed=0, progress=False)
+    assert any(finding.startswith("Collapse: draws are 0.0") for finding in history.diagnose())
+
+
+def test_a_code_that_draws_do_not_tell_is_named():
+    def told(*series, split="validation"):
+        history = History()
+        for step, value in enumerate(series):
+            history.add(step, 1, "train", {"information/information": 0.0})
+            history.add(step, 1, split, {"information/information": value})
+        return history.diagnose()
+
+    (unused,) = told(*[-0.7] * 10)
+    assert unused.startswith("The generator makes no use of its code: the recogniser knows 0.000 nats of it")
+    assert told(*[0.02] * 10, split="train")
+    assert told(*[0.02] * 5, *[2.0] * 5) == []
+    assert told(-1.2, *[-0.9] * 9) == []  # two numbers that are told, of a normal law of deviation 1
+
+
 def test_a_generator_that_ignores_its_noise_is_a_collapse():
     class Constant(nn.Module):
         def __init__(self):

@@ -1,0 +1,59 @@
+"""InfoGAN: a contest whose draws tell a part of the noise, the code."""
+
+from __future__ import annotations
+
+import pyro.distributions as dist
+import torch
+from torch import nn
+
+from probgen import nets
+from probgen.models import GAN
+from probgen.objectives import Contest, MutualInformation, Sum
+from probgen.priors import SideBySide
+from probgen.recipes.gan import falling, units_of
+from probgen.recipes.registry import Recipe, Stage, recipe
+from probgen.recipes.task import Budget, Task
+
+CLASSES, NUMBERS, NOISE = 10, 2, 62
+"""The code, one of ten classes and two numbers, and the rest of the noise, as in the paper for MNIST."""
+
+HIDDEN = 256
+
+WEIGHT = 1.0
+"""λ, of classes and numbers alike."""
+
+
+@recipe(
+    "infogan",
+    "a contest whose draws tell a code of ten classes and two numbers, found without labels",
+    source="Chen et al. (2016)",
+    tasks=("images",),
+)
+def infogan(task: Task) -> Recipe:
+    """A GAN of a code and noise, and the net that guesses the code, ``model.recogniser``."""
+    units = units_of(task)
+
+    def net(outputs: int) -> nn.Module:
+        layers = nets.MLP(task.size, outputs, hidden=(HIDDEN, HIDDEN), activation=lambda: nn.LeakyReLU(0.2))
+        return nn.Sequential(units.inverse(), layers)
+
+    def uniform(size: int) -> dist.TorchDistribution:
+        return dist.Uniform(-torch.ones(size), 1.0).to_event(1)
+
+    noise = SideBySide(dist.OneHotCategorical(torch.ones(CLASSES)), uniform(NUMBERS), uniform(NOISE))
+    generator = task.generator(CLASSES + NUMBERS + NOISE, hidden=(HIDDEN, HIDDEN))
+    model = GAN(generator, net(1), noise=noise)
+    recogniser = nets.CodeHead(net(CLASSES + NUMBERS), categories=CLASSES, continuous=NUMBERS)
+    model.recogniser = recogniser
+    model = model.to(task.device)
+    contest = Contest(model, loss="cross-entropy", r1=0.1 * float(units.factor) ** 2, average=0.995)
+    parts = {"contest": contest, "information": MutualInformation(model, recogniser)}
+    rates = {"generator": 1e-3, "discriminator": 1e-3}
+    stage = Stage(
+        Sum(parts, {"information": WEIGHT}).to(task.device),
+        lambda rows: rows.smooth,
+        Budget(5000, 128, rates["generator"]),
+        lambda steps: falling(rates, steps),
+        contest.adam(rates["generator"], discriminator=rates["discriminator"]),
+    )
+    return Recipe(model, [stage], finish=task.from_grey)
