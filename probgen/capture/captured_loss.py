@@ -165,7 +165,8 @@ class CapturedLoss:
         failure, self._failure = self._failure, None
         forget_casts(self._device)
         outcome = self.objective(*batch)
-        if not self._checked and torch.is_grad_enabled():
+        # Once, and in each turn of a game in which no one has anything to learn.
+        if torch.is_grad_enabled() and not (self._checked and outcome[0].requires_grad):
             check_outcome(outcome, self.objective)
             self._checked = True
         if failure is not None:  # and the eager loss did what the graph could not

@@ -205,6 +205,8 @@ class Objective(nn.Module, ABC):
 
     Attributes:
         least_rows: how many rows a batch needs at least, say 2 for a loss on pairs.
+        row_multiple: what the rows of a batch should divide by, say 2 for a loss on packs of two; ``fit``
+            leaves out what is over at the end of an epoch.
         is_game: whether it is one, of players who each have a loss of their own.
         turns: who moves at each step, again and again, as ``("critic",) * 5 + ("generator",)``.
         turn: whose move it is, one of ``turns``; set before each step.
@@ -217,6 +219,7 @@ class Objective(nn.Module, ABC):
     """
 
     least_rows = 1
+    row_multiple = 1
     is_game = False
     turns: tuple[str, ...] = ("",)
     turn: str = ""

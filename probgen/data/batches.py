@@ -69,10 +69,16 @@ class Rows:
     own_batches = False
 
     def __init__(
-        self, parts: tuple[Indexable, ...], name: str, least_rows: int = 1, *, missing: bool = False
+        self,
+        parts: tuple[Indexable, ...],
+        name: str,
+        least_rows: int = 1,
+        *,
+        row_multiple: int = 1,
+        missing: bool = False,
     ) -> None:
         self.parts = parts
-        self._least_rows, self._missing = least_rows, missing
+        self._least_rows, self._row_multiple, self._missing = least_rows, row_multiple, missing
         self.rows: int | None = len(parts[0])
         self.batch_size: int | None = None
         resident = tuple(part for part in parts if isinstance(part, Tensor))
@@ -105,12 +111,19 @@ class Rows:
                     order = part.arranged(order, size, generator)
         else:
             order = torch.arange(n, device=places[0])
-        return self._cut(order, places, self._starts(size)[skip:], size, shard, device)
+        starts = self._starts(size)
+        return self._cut(order[: starts.stop], places, starts[skip:], size, shard, device)
 
     def _starts(self, size: int) -> range:
-        """Return the first rows of batches, less that of a last one that is too small."""
+        """Return the first rows of batches; it stops at the rows that are left out of a last one, or with it.
+
+        These are what is over of a multiple, and all of a last batch that then is too small.
+        """
         n = len(self.parts[0])
-        left_out = n % size if n > size and n % size < self._least_rows else 0
+        last = n % size
+        left_out = last % self._row_multiple
+        if n > size and last - left_out < self._least_rows:
+            left_out = last
         return range(0, n - left_out, size)
 
     def _cut(

@@ -86,6 +86,7 @@ def source(
     *,
     name: str = "data",
     least_rows: int = 1,
+    row_multiple: int = 1,
     missing: bool = False,
     dtype: torch.dtype | None = None,
 ) -> Source:
@@ -107,6 +108,7 @@ def source(
 
         least_rows: leave out the last batch of an epoch where it has fewer rows, unless it is the only one;
             a ``DataLoader`` has ``drop_last`` for this.
+        row_multiple: cut the last batch of an epoch to a multiple of it.
         missing: whether NaN stands for what is missing, and is let through.
         dtype: of real numbers in arrays, torch's default one where not given.
 
@@ -124,7 +126,7 @@ def source(
     parts = data if isinstance(data, tuple | list) and not isinstance(data, PackedSequence) else (data,)
     parts = [tensor_of(part, name, dtype=dtype) for part in parts]
     rows = check_data(tuple(row for part in parts for row in _by_row(part, name)), name=name, missing=missing)
-    return Rows(rows, name, least_rows, missing=missing)
+    return Rows(rows, name, least_rows, row_multiple=row_multiple, missing=missing)
 
 
 class Loader:

@@ -23,6 +23,12 @@ Arguments = Tensor | tuple[Tensor, ...]
 PENALISED = "+penalty"
 """What stands behind the name of a player in the turns whose loss has its penalty."""
 
+PROBABILITIES = ("Sigmoid", "Softmax", "LogSigmoid", "LogSoftmax", "Hardsigmoid")
+"""What a discriminator should not end in, as autograd calls it."""
+
+RESHAPING = ("View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze", "Select", "Slice", "ToCopy")
+"""What may come after it."""
+
 COMPARED = ("wasserstein", "relativistic")
 """Losses that a constant added to all logits leaves as it is: these say something of two data only."""
 
@@ -75,7 +81,7 @@ def adversarial_loss(
 
     Raises:
         ValueError: for another loss, another turn, a discriminator whose output has another shape, or that
-            ends in probabilities where logits are needed.
+            ends in a sigmoid or softmax, as autograd tells, where logits are needed.
 
     Source: Goodfellow and others (2014), Generative adversarial nets; Mao and others (2017), Least squares
     generative adversarial networks; Lim and Ye (2017), Geometric GAN (hinge); Arjovsky, Chintala and Bottou
@@ -176,7 +182,20 @@ def logits(discriminator: nn.Module, arguments: Arguments, *, as_it_is: bool = F
             f"the discriminator should return one logit for each of {rows} data, shape ({rows},) or "
             f"({rows}, 1), but returned {got}: let its last layer have one output"
         )
+    _refuse_probabilities(found)
     return found.reshape(rows)
+
+
+def _refuse_probabilities(found: Tensor) -> None:
+    """Raise for an output that autograd knows to be that of a sigmoid or softmax."""
+    made_by, name = found.grad_fn, RESHAPING[0]
+    while made_by is not None and name in RESHAPING:
+        name = made_by.name().rstrip("0123456789").removesuffix("Backward")
+        made_by = made_by.next_functions[0][0]
+    if name in PROBABILITIES:
+        raise ValueError(
+            f"the discriminator should return logits, from −∞ to ∞, but ends in {name}: leave out that layer"
+        )
 
 
 def as_it_stands(critic: nn.Module, *arguments: Tensor) -> Tensor:
@@ -249,17 +268,6 @@ def check_pairs(on_real: Tensor, on_fake: Tensor) -> None:
 
 
 def check_discriminator(discriminator: nn.Module) -> None:
-    """Raise for what is no module, and for one that ends in probabilities, as far as its parts tell."""
+    """Raise for what is no module."""
     if not isinstance(discriminator, nn.Module):
         raise TypeError(f"discriminator should be a torch module but is a {type(discriminator).__name__}")
-    last: nn.Module = discriminator
-    while True:  # a net in a shell of its own, or the last of a sequence
-        parts = [part for part in last.children() if not isinstance(part, nn.ModuleList)]
-        if not parts or (len(parts) > 1 and not isinstance(last, nn.Sequential)):
-            break
-        last = parts[-1]
-    if isinstance(last, nn.Sigmoid | nn.Softmax | nn.LogSigmoid | nn.LogSoftmax | nn.Hardsigmoid):
-        raise ValueError(
-            "the discriminator should return logits, from −∞ to ∞, but ends in "
-            f"{type(last).__name__}: leave out that layer"
-        )

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from probgen.core import Coded, GenerativeModel, Objective, Terms, check_count
 from probgen.mmd import Energy, mmd2_loss
@@ -63,8 +63,8 @@ class Contest(Objective):
         discriminator_steps: steps of the discriminator for each of the generator; with None both move at
             once.
         pack: the discriminator judges so many data at once, side by side in their first dimension: (n, d)
-            becomes (n/pack, pack · d), so that a lack of variety shows. A batch should divide by it. Data and
-            steps are as many as without.
+            becomes (n/pack, pack · d), so that a lack of variety shows. A batch should divide by it; of the
+            last one of an epoch :func:`probgen.fit` leaves out what is over.
         average: the decay per step of averaged weights of the generator, 0.995 say, which draw in evaluation
             mode. They start as a plain mean, until this decay forgets less. Running means of the average are
             its own.
@@ -116,7 +116,7 @@ class Contest(Objective):
         self.loss = loss
         self.penalty_every = check_count("penalty_every", penalty_every)
         self.pack = check_count("pack", pack)
-        self.least_rows = max(2, self.pack)
+        self.least_rows, self.row_multiple = max(2, self.pack), self.pack
 
         # The weights of penalties, those that have a part in the loss.
         weights = {"r1": r1, "r2": r2, "slope": slope}
@@ -158,6 +158,7 @@ class Contest(Objective):
             return self._held_out(batch)
         player = self.turn.removesuffix(PENALISED)
         real, fake = self.model.contestants(*batch)
+        self._check_sides(real, fake)
         # What both sides share is context: it is given, and the slope is that of the rest.
         moves = [one is not other for one, other in zip(real, fake, strict=True)]
         real, fake = (tuple(map(self._packed, side)) for side in (real, fake))
@@ -169,12 +170,38 @@ class Contest(Objective):
             )
             losses.append(of_generator)
             terms["generator"] = of_generator.detach()
+            learns = any(
+                weight.requires_grad
+                for name, weight in self.model.named_parameters()
+                if not name.startswith("discriminator.")
+            )
+            if learns and torch.is_grad_enabled() and not of_generator.requires_grad:
+                raise ValueError(
+                    "the generator's loss should have a gradient for its weights but has none: let neither "
+                    "draws nor the discriminator be discrete or detached from what made them"
+                )
         if player != "generator":
             penalties = self._penalties if self.penalty_every == 1 or player != self.turn else ()
             of_discriminator, own = self._of_discriminator(real, fake, moves, penalties)
             losses += of_discriminator
             terms = {"discriminator": own.pop("discriminator")} | terms | own
         return torch.stack(losses).sum(), terms
+
+    def _check_sides(self, real: Side, fake: Side) -> None:
+        """Raise where draws are of another shape than data, or averaged weights would be left behind."""
+        for one, other in zip(real, fake, strict=True):
+            if one.shape != other.shape:
+                raise ValueError(
+                    f"draws of the generator should have the shape of the data, {tuple(one.shape)}, but have "
+                    f"{tuple(other.shape)}"
+                )
+        averages = getattr(self.model, "averages", {})
+        left = [name for name in averages.values() if getattr(self.model, name) is not None]
+        if left and self.average is None:
+            raise ValueError(
+                f"{left[0]!r} holds averaged weights of another contest, which this one would not move: give "
+                "average=, or set it to None in the model"
+            )
 
     def _held_out(self, batch: Side) -> tuple[Tensor, Terms]:
         """Return the energy distance of draws to held-out data, and what tells whether the game is sound."""
@@ -239,6 +266,11 @@ class Contest(Objective):
             kept, moving = self.model.get_submodule(averaged), self.model.get_submodule(name)
             for mean, weight in zip(kept.parameters(), moving.parameters(), strict=True):
                 mean.lerp_(weight.detach(), share.to(mean))
+            # Buffers are no mean but as they are now, running means of the average's own excepted.
+            own = {place for place, part in kept.named_modules() if isinstance(part, _NormBase)}
+            for place, buffer in kept.named_buffers():
+                if place.rpartition(".")[0] not in own and "parametrizations" not in place:
+                    buffer.copy_(moving.get_buffer(place))
 
     def adam(
         self, rate: float, *, discriminator: float | None = None, betas: tuple[float, float] = (0.0, 0.9)
@@ -272,7 +304,7 @@ class Contest(Objective):
         if len(part) % self.pack:
             raise ValueError(
                 f"a batch should divide into packs of {self.pack} but has {len(part)} rows: choose a "
-                f"batch_size that is a multiple of {self.pack}, and data of which the last batch is one too"
+                f"batch_size that is a multiple of {self.pack}"
             )
         packs = len(part) // self.pack
         return part.reshape(packs, -1) if part.dim() == 1 else part.reshape(packs, -1, *part.shape[2:])

@@ -91,4 +91,6 @@ class FactorGAN(Objective):
 
 def permuted(codes: Tensor) -> Tensor:
     """Return codes, shape (n, d), each coordinate in an order of its own: every order is as likely."""
-    return codes.gather(0, torch.rand_like(codes).argsort(0))
+    # In float32 at least: of 16 bits many numbers would be ties, which stay in their order.
+    levels = torch.rand_like(codes, dtype=torch.promote_types(codes.dtype, torch.float32))
+    return codes.gather(0, levels.argsort(0))

@@ -55,6 +55,7 @@ class Sum(Objective):
                 )
             self.add_module(name, part)
             self.least_rows = max(self.least_rows, part.least_rows)
+            self.row_multiple = math.lcm(self.row_multiple, part.row_multiple)
             self.is_game = self.is_game or part.is_game
         self._weights = {name: float(weights.get(name, 1.0)) for name in parts}
         for name, weight in self._weights.items():

@@ -84,7 +84,8 @@ def fit(
         epochs, steps: how long, in passes over the data or in optimizer steps; give exactly one.
         batch_size: data per step, over all processes, 128 if not given; the last batch of an epoch may be
             smaller, and is left out where a part of it would have fewer rows than the ``least_rows`` of an
-            objective that needs several, or one row where a module normalises by the statistics of its batch.
+            objective that needs several, or one row where a module normalises by the statistics of its batch;
+            what is over of the ``row_multiple`` of an objective is left out of it.
             A ``DataLoader`` has its own.
         optimizer: a torch optimizer over the objective's parameters, or a function that makes one from them;
             fused Adam with learning rate 1e-3 by default.

@@ -84,7 +84,8 @@ def prepared(
         needed, judged = rows_needed(objective), rows_needed(objective, training=False)
         missing = takes_missing(objective)
         dtype = weights_dtype(objective)
-        rows = source(data, least_rows=needed.of(parts), missing=missing, dtype=dtype)
+        whole: dict[str, Any] = {"least_rows": needed.of(parts), "row_multiple": needed.multiple_of(parts)}
+        rows = source(data, **whole, missing=missing, dtype=dtype)
         held_out = validation
         if validation is not None:
             least = judged.of(processes.world)
@@ -97,8 +98,8 @@ def prepared(
         # All on one device, and only then an optimizer, which holds the weights that are there.
         if processes.device is not None:
             objective.to(processes.device)
-            rows = moved(rows, processes.device, needed.of(parts), missing=missing)
-            held_out = held_out and moved(held_out, processes.device, least, missing=missing)
+            rows = moved(rows, processes.device, **whole, missing=missing)
+            held_out = held_out and moved(held_out, processes.device, least_rows=least, missing=missing)
         check_alike(objective, rows, "data")
         check_alike(objective, held_out, "validation")
         made = optimizer_of(objective, optimizer)
@@ -124,29 +125,37 @@ def batch_size_of(data: Source, batch_size: int | None) -> int | None:
 
 
 class Rows(NamedTuple):
-    """How many rows a batch needs at least, and why."""
+    """How many rows a batch needs at least, and why, and what they should divide by."""
 
     rows: int
     why: str
+    multiple: int
 
     def of(self, parts: int) -> int:
         """Return how many a batch needs that is cut into parts; those of one row may be fewer."""
         return self.rows * parts if self.rows > 1 else 1
+
+    def multiple_of(self, parts: int) -> int:
+        """Return what the rows of a batch should divide by that is cut into parts."""
+        return self.multiple * parts if self.multiple > 1 else 1
 
 
 def rows_needed(objective: Objective, *, training: bool = True) -> Rows:
     """Return the least rows of an objective; under batch normalisation in training mode two at least."""
     normalised = Modes(objective).batch_normalisation(training=training)
     if normalised is not None and objective.least_rows < 2:
-        return Rows(2, f"since {normalised!r} normalises by the statistics of a batch")
-    return Rows(objective.least_rows, f"the least_rows of {type(objective).__name__}")
+        why = f"since {normalised!r} normalises by the statistics of a batch"
+        return Rows(2, why, objective.row_multiple)
+    why = f"the least_rows of {type(objective).__name__}"
+    return Rows(objective.least_rows, why, objective.row_multiple)
 
 
 def check_rows(data: Any, rows: Source, batch_size: int | None, needed: Rows, parts: int, world: int) -> None:
-    """Raise where batches are known to be too small, before a training starts."""
-    least = needed.of(parts)
-    each = f", {needed.rows} for each of {parts} parts" if parts > 1 else ""
-    sentence = f"a batch should have at least {least} rows{each}, {needed.why}, but "
+    """Raise where batches are known to be too small, or not to divide, before a training starts."""
+    least, multiple = needed.of(parts), needed.multiple_of(parts)
+    each = f", {{}} for each of {parts} parts" if parts > 1 else ""
+    sentence = f"a batch should have at least {least} rows{each.format(needed.rows)}, {needed.why}, but "
+    whole = f"a batch should have a multiple of {multiple} rows{each.format(needed.multiple)}, but "
     if least < world:
         least = world
         sentence = f"a batch should have at least {world} rows, one for each of {world} processes, but "
@@ -155,13 +164,22 @@ def check_rows(data: Any, rows: Source, batch_size: int | None, needed: Rows, pa
         if full < least:
             what = "batch_size is" if batch_size <= rows.rows else "the rows of data are"
             raise ValueError(f"{sentence}{what} {full}")
+        if batch_size % multiple:
+            size = max(batch_size // multiple, 1) * multiple
+            raise ValueError(f"{whole}batch_size is {batch_size}: take {size}")
     elif isinstance(data, DataLoader) and rows.batch_size is not None:
         if rows.batch_size < least:
             raise ValueError(f"{sentence}batches of the DataLoader have {rows.batch_size}")
+        if rows.batch_size % multiple:
+            raise ValueError(f"{whole}batches of the DataLoader have {rows.batch_size}")
         drawn, steps = _length_of(data.sampler), rows.steps()
         last = (drawn or 0) % rows.batch_size
-        if drawn is not None and 0 < last < needed.of(parts) and steps == drawn // rows.batch_size + 1:
-            raise ValueError(f"{sentence}the last batch of the DataLoader has {last}: give it drop_last=True")
+        small, odd = 0 < last < needed.of(parts), last % multiple > 0
+        if drawn is not None and (small or odd) and steps == drawn // rows.batch_size + 1:
+            raise ValueError(
+                f"{sentence if small else whole}the last batch of the DataLoader has {last}: give it "
+                "drop_last=True"
+            )
 
 
 def _length_of(sized: Any) -> int | None:
@@ -194,12 +212,12 @@ def length(epochs: int | None, steps: int | None, data: Source, batch_size: int 
     return epochs * per_epoch, per_epoch
 
 
-def moved(data: Source, device: torch.device, least_rows: int, *, missing: bool = False) -> Source:
+def moved(data: Source, device: torch.device, **form: Any) -> Source:
     """Return data that lie in tensors with their tensors on a device, other data as they are."""
     if not data.tensors:
         return data
     tensors = tuple(tensor.to(device) for tensor in data.tensors)
-    return source(tensors, least_rows=least_rows, missing=missing)
+    return source(tensors, **form)
 
 
 def optimizer_of(

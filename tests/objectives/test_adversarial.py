@@ -160,6 +160,24 @@ class Shell(nn.Module):
         return self.main(x)
 
 
+class InWords(nn.Module):
+    """A net whose last step is no layer; its hidden ones are in a list, in no order that can be known."""
+
+    def __init__(self, last=lambda logit: logit):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(2, 4), nn.Linear(4, 1)])
+        self.activation, self.end = nn.Sigmoid(), last
+
+    def forward(self, x):
+        return self.end(self.layers[1](self.activation(self.layers[0](x))))
+
+
+def test_sigmoids_before_the_last_layer_are_no_probabilities():
+    x = torch.randn(5, 2)
+    loss, _ = adversarial_loss(InWords(), real=x, fake=x)
+    assert loss.requires_grad
+
+
 @pytest.mark.parametrize(
     ("discriminator", "options", "kind", "sentence"),
     [
@@ -180,6 +198,14 @@ class Shell(nn.Module):
         ),
         (Shell(nn.Linear(2, 1), nn.Sigmoid()), {}, ValueError, "logits, .* but ends in Sigmoid"),
         (Shell(nn.Linear(2, 1), nn.Softmax(-1)), {}, ValueError, "logits, .* but ends in Softmax"),
+        (InWords(lambda logit: logit.sigmoid()), {}, ValueError, "logits, .* but ends in Sigmoid"),
+        (InWords(lambda logit: logit.log_softmax(1)[:, 0]), {}, ValueError, "but ends in LogSoftmax"),
+        (
+            InWords(lambda logit: nn.functional.logsigmoid(logit).squeeze(1).double()),
+            {},
+            ValueError,
+            "but ends in LogSigmoid",
+        ),
         (torch.sum, {}, TypeError, "discriminator should be a torch module but is a builtin_function"),
         (nn.Linear(2, 1), {"loss": "relativistic"}, ValueError, "as many, but there are 5 real and 4 fake"),
     ],

@@ -6,11 +6,13 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch.distributions import Bernoulli
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.utils.data import DataLoader, TensorDataset
 
 from probgen import fit, nets
 from probgen.models import GAN, GMMN, BiGAN
-from probgen.objectives import Contest
+from probgen.objectives import Contest, Sum
 from probgen.training import Callback
 from tests.objectives.test_adversarial import LOSSES, by_hand, gradients
 from tests.training.test_turns import energy_distance
@@ -295,6 +297,68 @@ def net(outputs=1):
     return nets.MLP(3, outputs, **TANH)
 
 
+class Through(nn.Module):
+    """A net before a function without a gradient, or behind what takes the gradient of its input away."""
+
+    def __init__(self, net, then):
+        super().__init__()
+        self.net, self.then = net, then
+
+    def forward(self, x):
+        return self.net(x.detach()) if self.then is None else self.then(self.net(x).sigmoid())
+
+
+def left_behind():
+    model = GAN(net(3), net(), noise=3)
+    Contest(model, average=0.9)
+    return Contest(model)
+
+
+def frozen(player):
+    contest = single(discriminator_steps=2)
+    contest.model.get_submodule(player).requires_grad_(False)
+    return contest
+
+
+def test_what_is_over_of_packs_is_left_out_of_the_last_batch_of_an_epoch():
+    contest = single(pack=4, loss="hinge")
+    seen, forward = [], contest.forward
+
+    def watched(x):
+        seen.append(len(x))
+        return forward(x)
+
+    contest.forward = watched
+    x = torch.randn(46, 3)
+    fit(contest, x, epochs=2, batch_size=16, compile="eager", seed=0, progress=False)
+    assert seen == [16, 16, 12] * 2
+    seen.clear()
+    fit(contest, x, epochs=1, batch_size=16, accumulate=2, compile="eager", seed=0, progress=False)
+    assert seen == [8, 8, 8, 8, 4, 4]
+    seen.clear()
+    fit(contest, x[:11], epochs=1, batch_size=16, compile="eager", seed=0, progress=False)
+    assert seen == [8]
+    seen.clear()
+    fit(Sum({"game": contest}), x[:35], epochs=1, batch_size=16, compile="eager", seed=0, progress=False)
+    assert seen == [16, 16]
+
+
+def test_buffers_of_an_averaged_generator_are_those_of_now():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nets.MLP(2, 3, hidden=(8,))
+            self.register_buffer("scale", torch.tensor(1.0))
+
+        def forward(self, z):
+            return self.scale * self.net(z)
+
+    contest = Contest(GAN(Scaled(), net(), noise=2), average=0.9)
+    schedules = {"model.generator.scale": lambda step: 1.0 + step}
+    fit(contest, torch.randn(64, 3), steps=5, batch_size=16, schedules=schedules, seed=0, progress=False)
+    assert float(contest.model.averaged.scale) == float(contest.model.generator.scale) == 5.0
+
+
 @pytest.mark.parametrize(
     ("make", "kind", "sentence"),
     [
@@ -321,7 +385,7 @@ def net(outputs=1):
         (lambda: game(loss="ns"), ValueError, "loss should be 'absolute' or .* but got 'ns'"),
         (lambda: Contest(GMMN(net(), noise=3)), TypeError, "model should have a discriminator .* is a GMMN"),
         (
-            lambda: Contest(GAN(net(3), nn.Sequential(net(), nn.Sigmoid()), noise=3)),
+            lambda: Contest(GAN(net(3), nn.Sequential(net(), nn.Sigmoid()), noise=3))(torch.randn(4, 3)),
             ValueError,
             "the discriminator should return logits, .* but ends in Sigmoid",
         ),
@@ -339,6 +403,62 @@ def net(outputs=1):
             lambda: game(pack=4)(torch.randn(6, 3)),
             ValueError,
             "a batch should divide into packs of 4 but has 6 rows: choose a batch_size",
+        ),
+        (
+            lambda: trained(make=partial(single, pack=3)),
+            ValueError,
+            "a multiple of 3 rows, but batch_size is 16: take 15",
+        ),
+        (
+            lambda: trained(make=partial(single, pack=4), accumulate=8),
+            ValueError,
+            "a batch should have at least 32 rows, 4 for each of 8 parts, the least_rows of Contest",
+        ),
+        (
+            lambda: trained(make=partial(single, pack=4), accumulate=3, batch_size=32),
+            ValueError,
+            "a multiple of 12 rows, 4 for each of 3 parts, but batch_size is 32: take 24",
+        ),
+        (
+            lambda: trained(
+                make=partial(single, pack=4),
+                data=DataLoader(TensorDataset(torch.randn(30, 3)), batch_size=8),
+                batch_size=None,
+            ),
+            ValueError,
+            "a multiple of 4 rows, but the last batch of the DataLoader has 6: give it drop_last=True",
+        ),
+        (
+            lambda: Contest(GAN(net(1), nn.Sequential(nn.Flatten(), net()), noise=3))(torch.randn(4, 3, 1)),
+            ValueError,
+            r"draws of the generator should have the shape of the data, \(4, 3, 1\), but have \(4, 1\)",
+        ),
+        (
+            lambda: Contest(GAN(Through(net(3), lambda p: Bernoulli(p).sample()), net(), noise=3))(
+                torch.randn(4, 3)
+            ),
+            ValueError,
+            "the generator's loss should have a gradient for its weights but has none",
+        ),
+        (
+            lambda: Contest(GAN(net(3), Through(net(), None), noise=3))(torch.randn(4, 3)),
+            ValueError,
+            "the generator's loss should have a gradient for its weights but has none",
+        ),
+        (
+            lambda: left_behind()(torch.randn(4, 3)),
+            ValueError,
+            "'averaged' holds averaged weights of another contest, which this one would not move",
+        ),
+        (
+            lambda: trained(make=partial(frozen, "generator"), optimizer=None),
+            ValueError,
+            "the loss of Contest should be a scalar tensor with a gradient",
+        ),
+        (
+            lambda: trained(make=partial(frozen, "discriminator"), optimizer=None),
+            ValueError,
+            "the loss of Contest should be a scalar tensor with a gradient",
         ),
     ],
 )

@@ -62,7 +62,14 @@ class ScoredNoise:
         self.site, self.law = self._noise()
         with seeded(0):
             draws = self.draw(8)
-            self.like, first = draws, self.made(draws)
+            try:
+                self.like, first = draws, self.made(draws)
+            except RuntimeError as error:
+                shapes = [tuple(part.shape) for part in parts]
+                raise ValueError(
+                    "context should be that of one draw, without a dimension of rows, but 8 draws cannot be "
+                    f"made where it has shapes {shapes}: {str(error).splitlines()[0]}"
+                ) from error
         with seeded(1):
             again = self.made(draws)
         if not torch.equal(first, again):

@@ -385,6 +385,9 @@ def test_bad_input():
     refuse(
         "draws \\['z', 'x'\\]", model=VAE(nets.NormalHead(nets.MLP(3, 2)), nets.NormalHead(nets.MLP(2, 3)))
     )
+    given = GAN(nets.Joined(nets.MLP(4, 3)), nets.Joined(nets.MLP(5, 1)), noise=2)
+    with pytest.raises(ValueError, match=r"context should be that of one draw, .* has shapes \[\(5, 2\)\]"):
+        refine(given, torch.zeros(5, 2), loss="relativistic")
     refuse("data should be a function of its noise 'z' but differ", model=Noisy())
     steep = {"discriminator": lambda x: 4e8 * log_ratio(x)}
     refuse("rejection should accept at least 0.01% .*: use method='hmc'", **steep)
