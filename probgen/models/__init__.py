@@ -3,6 +3,7 @@
 from probgen.models.adversarial_autoencoder import AdversarialAutoencoder
 from probgen.models.autoencoder import Autoencoder
 from probgen.models.bigan import BiGAN
+from probgen.models.deep_markov import DeepMarkov
 from probgen.models.denoising_vae import DenoisingVAE
 from probgen.models.gan import GAN
 from probgen.models.gmmn import GMMN
@@ -18,6 +19,7 @@ from probgen.models.tabular_gmmn import TabularGMMN
 from probgen.models.two_stage_vae import TwoStageVAE
 from probgen.models.vae import VAE
 from probgen.models.vq_vae import VQVAE
+from probgen.models.vrnn import VRNN
 
 __all__ = [
     "GAN",
@@ -25,9 +27,11 @@ __all__ = [
     "ICAVAE",
     "VAE",
     "VQVAE",
+    "VRNN",
     "AdversarialAutoencoder",
     "Autoencoder",
     "BiGAN",
+    "DeepMarkov",
     "DenoisingVAE",
     "GMMNAutoencoder",
     "HiddenMarkov",

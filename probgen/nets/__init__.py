@@ -12,6 +12,7 @@ from probgen.nets.cost import Cost, cost
 from probgen.nets.couplings import Couplings
 from probgen.nets.finite_scalar import FiniteScalar
 from probgen.nets.flow_head import FlowHead
+from probgen.nets.gated_transition import GatedTransition
 from probgen.nets.heads import (
     BernoulliHead,
     CategoricalHead,
@@ -53,6 +54,7 @@ __all__ = [
     "DiscretisedLogisticHead",
     "FiniteScalar",
     "FlowHead",
+    "GatedTransition",
     "Head",
     "History",
     "Joined",

@@ -264,7 +264,8 @@ def _check_shapes(name: str, p: TorchDistribution, q: TorchDistribution, enumera
 def _site_kl(guide_site: Any, model_site: Any) -> Tensor | None:
     r"""Return the analytic KL, scaled and masked, shape (coordinates, \*batch); None where there is none.
 
-    The masks of both sites are taken to be the same.
+    The masks of both sites are taken to be the same. A law that knows its divergence along what was drawn,
+    ``kl_along(p, value)``, as a path of states, is asked for that, whose mean is the KL.
     """
     p, q = model_site["fn"], guide_site["fn"]
     same_weight = guide_site["scale"] is model_site["scale"] or (
@@ -275,7 +276,11 @@ def _site_kl(guide_site: Any, model_site: Any) -> Tensor | None:
         return None
     shape = broadcast_shape(q.batch_shape, p.batch_shape)  # p's may have a dimension that is enumerated
     try:
-        kl = _kl_of_coordinates(*(law if law.batch_shape == shape else law.expand(shape) for law in (q, p)))
+        q, p = (law if law.batch_shape == shape else law.expand(shape) for law in (q, p))
+        if hasattr(q, "kl_along"):
+            kl = q.kl_along(p, guide_site["value"]).unsqueeze(0)
+        else:
+            kl = _kl_of_coordinates(q, p)
     except NotImplementedError:
         return None
     return scale_and_mask(kl, guide_site["scale"], guide_site["mask"])

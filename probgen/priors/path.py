@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import constraints, kl_divergence
 
 from probgen.core import Conditional
 
@@ -99,18 +99,42 @@ class Path(TorchDistribution):
         """Return Σ_t log p(z_t | z_{t−1}, c_t) over the steps that there are."""
         if self._validate_args:
             self._validate_sample(value)
+        return self._over_steps(self._laws(value).log_prob(value), value)
+
+    def kl_along(self, p: Path, value: Tensor) -> Tensor:
+        r"""Return Σ_t KL(q(z_t | z_{t−1}) ‖ p(z_t | z_{t−1})) along a path that this law, q, has drawn.
+
+        Its mean over paths is KL(q ‖ p), with less noise than log q − log p has. The steps inside are taken
+        to be the same for both.
+
+        Args:
+            p: another path of as many steps.
+            value: z, shape (\*batch, T, d).
+
+        Raises:
+            NotImplementedError: where p is no path, or has other steps inside than this one, or no analytic
+                divergence is known of its steps.
+        """
+        if not isinstance(p, Path) or (p.inside is None) != (self.inside is None) or p.steps != self.steps:
+            raise NotImplementedError("the divergence along a path needs two paths of the same steps")
+        return self._over_steps(kl_divergence(self._laws(value), p._laws(value)), value)
+
+    def _laws(self, value: Tensor) -> Any:
+        """Return the law of every state of a path, given the one before."""
         start = self.start.unsqueeze(-2).expand(*value.shape[:-2], 1, value.shape[-1])
         before = torch.cat([start, value[..., :-1, :]], -2)
-        law = self.step(before) if self.context is None else self.step(before, self._expanded(before))
-        log_probs = law.log_prob(value)
-        if log_probs.shape != value.shape[:-1]:
+        return self.step(before) if self.context is None else self.step(before, self._expanded(before))
+
+    def _over_steps(self, parts: Tensor, value: Tensor) -> Tensor:
+        """Return the sum of a number a step, over the steps that there are."""
+        if parts.shape != value.shape[:-1]:
             raise ValueError(
                 f"step should return a law with event shape ({value.shape[-1]},) for each state but its "
-                f"log-probability has shape {tuple(log_probs.shape)} where {tuple(value.shape[:-1])} is right"
+                f"log-probability has shape {tuple(parts.shape)} where {tuple(value.shape[:-1])} is right"
             )
         if self.inside is not None:
-            log_probs = torch.where(self.inside, log_probs, 0.0)
-        return log_probs.sum(-1)
+            parts = torch.where(self.inside, parts, 0.0)
+        return parts.sum(-1)
 
     def _expanded(self, before: Tensor) -> Tensor:
         assert self.context is not None

@@ -7,6 +7,9 @@ import torch
 from torch import nn
 
 from probgen import SVI, Pair, fit
+from probgen.evaluation import log_likelihoods
+from probgen.objectives import ELBO
+from probgen.objectives.particles import traces_of
 from probgen.priors import Path
 
 SLOPE, NOISE, ERROR = 0.8, 0.5, 0.7  # z_t = SLOPE z_{t−1} + NOISE ε, x_t = z_t + ERROR ε
@@ -84,6 +87,46 @@ def test_steps_outside_have_no_density_and_no_state(device):
     torch.testing.assert_close(law.expand((7, 3)).log_prob(z), law.log_prob(z))
 
 
+def test_the_divergence_along_a_path_is_that_of_the_whole_path(device):
+    """The mean over draws is the KL of two joint normal laws, and no draw is as noisy as log q − log p."""
+    q, p = Linear(0.5, 0.8), Linear(0.9, 1.3)
+    start = torch.full((1,), 1.5, dtype=torch.float64, device=device)
+    with torch.no_grad():
+        laws = [Path(step.double().to(device), start, steps=4) for step in (q, p)]
+        exact = []
+        for step, law in zip((q, p), laws, strict=True):
+            slope = float(step.slope)
+            t = torch.arange(1, 5, dtype=torch.float64)
+            noise = torch.tril(slope ** (t[:, None] - t).clamp(min=0)) * law.step.scale
+            exact.append(dist.MultivariateNormal(1.5 * slope**t, noise @ noise.T))
+        closed = torch.distributions.kl_divergence(*exact)
+        torch.manual_seed(0)
+        z = laws[0].sample((40_000,))
+        along = laws[0].kl_along(laws[1], z)
+        drawn = laws[0].log_prob(z) - laws[1].log_prob(z)
+    assert abs(float(along.mean()) - float(closed)) < 5 * float(along.std()) / 200  # one in 10⁶
+    assert abs(float((drawn - along).mean())) < 5 * float((drawn - along).std()) / 200
+    assert float(along.std()) < 0.7 * float(drawn.std())
+
+
+def test_the_divergence_along_a_path_counts_the_steps_that_there_are(device):
+    inside = torch.tensor([[True, True, False], [True, False, False]], device=device)
+    q, p = (
+        Path(Linear(*both).to(device), torch.ones(2, 2, device=device), inside=inside)
+        for both in ((0.5, 0.8), (0.9, 1.3))
+    )
+    torch.manual_seed(0)
+    z = q.sample((5,))
+    along = q.kl_along(p, z)
+    for row, length in enumerate((2, 1)):
+        alone = [Path(law.step, torch.ones(2, device=device), steps=length) for law in (q, p)]
+        torch.testing.assert_close(along[:, row], alone[0].kl_along(alone[1], z[:, row, :length]))
+    with pytest.raises(NotImplementedError):
+        q.kl_along(Path(p.step, p.start, steps=3), z)
+    with pytest.raises(NotImplementedError):
+        q.kl_along(dist.Normal(torch.zeros(3, 2), 1.0).to_event(2), z)
+
+
 class StateSpace(Pair):
     """A linear state-space model, and its exact posterior as a chain of conditionals."""
 
@@ -123,17 +166,30 @@ def test_the_bound_of_an_exact_guide_is_the_evidence(device):
     pair = in_float64(StateSpace(steps), device)
     x = torch.randn(9, steps, dtype=torch.float64, device=device)
     mean, covariance = joint(0.0, steps, torch.float64)
-    exact = (
-        dist.MultivariateNormal(mean, covariance + ERROR**2 * torch.eye(steps).double())
-        .log_prob(x.cpu())
-        .mean()
-    )
+    exact = dist.MultivariateNormal(mean, covariance + ERROR**2 * torch.eye(steps).double()).log_prob(x.cpu())
+    found = log_likelihoods(pair, x, particles=1, seed=0)
+    torch.testing.assert_close(found.cpu(), exact)  # whatever was drawn
+    exact = exact.mean()
     torch.manual_seed(0)
-    loss, _ = SVI(pair)(x)
-    assert float(loss.detach()) == pytest.approx(-float(exact), abs=1e-9)  # whatever was drawn
+    bounds = torch.stack([-SVI(pair, ELBO(particles=50))(x)[0].detach() for _ in range(40)])
+    assert abs(float(bounds.mean()) - float(exact)) < 5.5 * float(bounds.std()) / 40**0.5  # one in 10⁵, t law
+    assert float(bounds.std()) < 0.1
     worse = in_float64(StateSpace(steps), device)
     worse.scale = 1.3 * worse.scale
     assert float(SVI(worse)(x)[0].detach()) > -float(exact) + 0.1
+
+
+def test_the_bound_takes_the_divergence_along_the_path(device):
+    pair = in_float64(StateSpace(6), device)
+    pair.scale = 1.5 * pair.scale
+    x = torch.randn(9, 6, dtype=torch.float64, device=device)
+    torch.manual_seed(0)
+    _, terms = SVI(pair, ELBO(particles=7))(x)
+    torch.manual_seed(0)
+    first, *_ = traces_of(pair, 7, x)
+    q, p = first.guide.nodes["z"], first.model.nodes["z"]
+    expected = q["fn"].kl_along(p["fn"].expand(q["fn"].batch_shape), q["value"]).mean()
+    torch.testing.assert_close(terms["kl"], expected.detach())
 
 
 def test_a_path_is_learned_in_a_captured_graph(device, caplog):
