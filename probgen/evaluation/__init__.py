@@ -53,6 +53,7 @@ from probgen.evaluation.likelihood.annealed import (
 from probgen.evaluation.likelihood.bits import bits_per_dimension
 from probgen.evaluation.likelihood.importance import log_likelihood, log_likelihoods
 from probgen.evaluation.likelihood.inference_gaps import InferenceGaps, inference_gaps
+from probgen.evaluation.likelihood.particle_filter import filtered_log_likelihood, filtered_log_likelihoods
 from probgen.evaluation.likelihood.parzen import ParzenWindow, parzen_log_likelihood
 from probgen.evaluation.posterior.active_units import active_units
 from probgen.evaluation.posterior.calibration import (
@@ -120,6 +121,8 @@ __all__ = [
     "embedding",
     "encoded",
     "factor_vae_score",
+    "filtered_log_likelihood",
+    "filtered_log_likelihoods",
     "frechet_distance",
     "geweke_test",
     "guide_against_chains",

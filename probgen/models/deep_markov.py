@@ -11,6 +11,7 @@ Fraccaro and others (2016), Sequential neural models with stochastic layers, for
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pyro
@@ -95,6 +96,22 @@ class DeepMarkov(Pair):
     def steps_of(self, x: Tensor, *context: Tensor) -> Tensor:
         """Return how many steps each sequence has, shape (n,)."""
         return context[0] if context else x.new_full(x.shape[:1], x.shape[1], dtype=torch.int64)
+
+    def filtering(self, x: Tensor, *context: Tensor) -> Callable[[int, Tensor | None], Any]:
+        """Return the laws of a step, of states before it, for a particle filter."""
+        read = self.reader(x, self._inside(x, *context))
+
+        def step(t: int, z: Tensor | None) -> Any:
+            before = (self.start, self.guide_start) if z is None else (z, z)
+            prior, guide = (part.expand(*(read[:, t] if z is None else z).shape[:-1], -1) for part in before)
+            now = read[:, t].expand(*guide.shape[:-1], -1)
+            return (
+                self.transition(prior),
+                self._guided(guide, now),
+                lambda new: self.emission(new).log_prob(x[:, t]),
+            )
+
+        return step
 
     def _guided(self, z: Tensor, read: Tensor) -> dist.Distribution:
         """Return q(z_t | z_{t−1}, h_t)."""

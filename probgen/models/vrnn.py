@@ -12,6 +12,7 @@ Source: Chung and others (2015), A recurrent latent variable model for sequentia
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pyro
@@ -76,6 +77,21 @@ class VRNN(Pair):
     def steps_of(self, x: Tensor, *context: Tensor) -> Tensor:
         """Return how many steps each sequence has, shape (n,)."""
         return context[0] if context else x.new_full(x.shape[:1], x.shape[1], dtype=torch.int64)
+
+    def filtering(self, x: Tensor, *context: Tensor) -> Callable[[int, Tensor | None], Any]:
+        """Return the laws of a step for a particle filter; given x, they know nothing of states before."""
+        _, h = self._read(x, *context)
+
+        def step(t: int, z: Tensor | None) -> Any:
+            shape = (len(x),) if z is None else z.shape[:2]
+            seen, now = x[:, t].expand(*shape, -1), h[:, t].expand(*shape, -1)
+            return (
+                self.prior(now),
+                self.encoder(seen, now),
+                lambda new: self.decoder(new, h[:, t]).log_prob(x[:, t]),
+            )
+
+        return step
 
     def _read(self, x: Tensor, *context: Tensor) -> tuple[Tensor | None, Tensor]:
         """Return which steps are data, and what is known before each."""
