@@ -171,7 +171,7 @@ def logits(discriminator: nn.Module, arguments: Arguments, *, as_it_is: bool = F
         discriminator, arguments: who is asked, and of what.
         as_it_is: with a gradient for the arguments alone (:func:`as_it_stands`).
 
-    Raises ValueError where it does not return one number each.
+    Raises ValueError where it does not return one number each, or none to learn by.
     """
     arguments = arguments if isinstance(arguments, tuple) else (arguments,)
     found = as_it_stands(discriminator, *arguments) if as_it_is else discriminator(*arguments)
@@ -183,6 +183,12 @@ def logits(discriminator: nn.Module, arguments: Arguments, *, as_it_is: bool = F
             f"({rows}, 1), but returned {got}: let its last layer have one output"
         )
     _refuse_probabilities(found)
+    given = torch.is_grad_enabled() and any(part.requires_grad for part in arguments)
+    if as_it_is and given and not found.requires_grad:
+        raise ValueError(
+            "the discriminator's logits should have a gradient for what it is given, by which the other "
+            "player learns, but have none: let it not detach or round that"
+        )
     return found.reshape(rows)
 
 

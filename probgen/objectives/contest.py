@@ -177,8 +177,8 @@ class Contest(Objective):
             )
             if learns and torch.is_grad_enabled() and not of_generator.requires_grad:
                 raise ValueError(
-                    "the generator's loss should have a gradient for its weights but has none: let neither "
-                    "draws nor the discriminator be discrete or detached from what made them"
+                    "draws should have a gradient for the weights of the generator but have none: let them "
+                    "not be discrete or detached"
                 )
         if player != "generator":
             penalties = self._penalties if self.penalty_every == 1 or player != self.turn else ()

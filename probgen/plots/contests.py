@@ -21,10 +21,10 @@ NEEDED = ("data", "generator", "discriminator")
 CURVES = (*NEEDED, "best", "gradient", "witness")
 ARROWS = 15
 LONGEST = 0.06
+"""The longest arrow of a figure, as a share of its width."""
+
 CUT = 2.5
 """A generator that is denser than so many times the data's height is cut there."""
-
-"""The longest arrow of a figure, as a share of its width."""
 
 
 def contest(x: Tensor | ArrayLike, moments: Mapping[str, Moment]) -> Figure:

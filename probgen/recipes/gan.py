@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from torch import nn
@@ -56,9 +57,18 @@ def game(task: Task, *, bias: bool = True) -> tuple[GAN, float]:
 
 
 def units_of(task: Task) -> nets.Affine:
-    """Return the origin and the unit, one for all coordinates, in which a task's data are standardised."""
+    """Return the origin and the unit, one for all coordinates, in which a task's data are standardised.
+
+    Raises ValueError for data that do not vary, or whose variance has no room in their type.
+    """
     x = task.train.smooth
-    return nets.Affine(x.mean(0), x.var(0).mean().sqrt())
+    variance = x.var(0, correction=min(1, len(x) - 1)).mean()
+    if not 0 < float(variance) < math.inf:
+        raise ValueError(
+            f"a contest needs training data that vary, in a unit whose square has room in {x.dtype}, but the "
+            f"variance of {task.name!r} is {float(variance):.3g} over {len(x)} rows"
+        )
+    return nets.Affine(x.mean(0), variance.sqrt())
 
 
 def falling(rates: Mapping[str, float], steps: int) -> dict[str, Schedule]:

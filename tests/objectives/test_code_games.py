@@ -115,12 +115,23 @@ def test_in_evaluation_the_loss_is_a_distance_that_is_judged(device):
     assert objective.judge({"loss": 3.0}) is None
 
 
+class Rounding(nn.Linear):
+    """A discriminator by which the encoder can learn nothing."""
+
+    def forward(self, input):
+        return super().forward(input.detach().round())
+
+
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
         (lambda: CodeGAN(LinearGaussian(), nn.Linear(2, 3))(torch.ones(4, 3)), "one logit for each of 4"),
         (lambda: CodeGAN(LinearGaussian(), nn.Linear(2, 1))(torch.ones(1, 3)), "at least 2 data .* has 1"),
         (lambda: CodeGAN(LinearGaussian(), nn.Linear(2, 1), r1=-0.1), "r1 should be finite .* -0.1"),
+        (
+            lambda: CodeGAN(LinearGaussian(), Rounding(2, 1))(torch.ones(4, 3)),
+            "logits should have a gradient for what it is given",
+        ),
         (
             lambda: Sum({"codes": CodeGAN(LinearGaussian(), nn.Linear(2, 1))}, {"codes": -2.0}),
             "the weight of 'codes', a game, should not be negative but is -2.0",

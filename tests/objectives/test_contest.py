@@ -438,12 +438,12 @@ def test_buffers_of_an_averaged_generator_are_those_of_now():
                 torch.randn(4, 3)
             ),
             ValueError,
-            "the generator's loss should have a gradient for its weights but has none",
+            "draws should have a gradient for the weights of the generator",
         ),
         (
             lambda: Contest(GAN(net(3), Through(net(), None), noise=3))(torch.randn(4, 3)),
             ValueError,
-            "the generator's loss should have a gradient for its weights but has none",
+            "logits should have a gradient for what it is given",
         ),
         (
             lambda: left_behind()(torch.randn(4, 3)),

@@ -20,3 +20,13 @@ def test_draws_have_the_unit_of_the_data(name):
         recipes.train(recipe, one, seed=0, steps=24, batch_size=64, progress=False)
         drawn.append(recipe.sample(500, seed=1))
     torch.testing.assert_close(drawn[1], factor * drawn[0], atol=1e-2 * factor, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["gan", "r3gan", "wgan-gp"])
+@pytest.mark.parametrize("change", [lambda x: 0 * x, lambda x: x[:1], lambda x: 1e-30 * x])
+def test_data_that_do_not_vary_are_refused_in_words(name, change):
+    task = recipes.load("grid")
+    with pytest.raises(
+        ValueError, match=r"a contest needs training data that vary, .* the variance of 'grid' is 0"
+    ):
+        recipes.make(name, replace(task, train=Rows(change(task.train.x))))

@@ -47,11 +47,12 @@ def contamination(
         seed, generator: of the draws and of ``fit``, one at most; seed 0 where not given.
 
     Returns:
-        a row for each share: ``share`` as it came out, ``auc`` with its ``auc_stderr`` over draws (NaN of a
-        single one), ``average_precision`` and ``false_alarms`` likewise, as of :func:`detection`.
+        a row for each share, one for those that round to as many anomalies: ``share`` as it came out,
+        ``auc`` with its ``auc_stderr`` over draws (NaN of a single one), ``average_precision`` and
+        ``false_alarms`` likewise, as of :func:`detection`.
 
     Raises:
-        ValueError: for shares out of range, and more anomalies than there are.
+        ValueError: for shares out of range, more anomalies than there are, and rows of different shapes.
 
     >>> def fit(train, seed):
     ...     return lambda x: (x - train.mean(0)).square().sum(1)
@@ -62,6 +63,12 @@ def contamination(
     """
     parts = (("normal", normal), ("anomalies", anomalies), ("test", test), ("test_anomalies", test_anomalies))
     clean, wrong, mine, theirs = (_rows(part, name) for name, part in parts)
+    for part, (name, _) in zip((wrong, mine, theirs), parts[1:], strict=True):
+        if part.shape[1:] != clean.shape[1:]:
+            raise ValueError(
+                f"{name} should have rows as those of normal, of shape {tuple(clean.shape[1:])}, but has "
+                f"{tuple(part.shape[1:])}"
+            )
     draws = check_count("draws", draws)
     counts = [_count(share, len(clean), len(wrong)) for share in shares]
     if not counts:

@@ -24,6 +24,7 @@ def psnr(restored: Any, truth: Any, *, peak: float = 1.0) -> float:
 
     Raises:
         ValueError: for other shapes, no values, values that are not finite, and a peak that is not positive.
+        TypeError: for complex values.
 
     >>> import torch
     >>> round(psnr(torch.full((2, 3), 0.1), torch.zeros(2, 3)), 3)
@@ -36,14 +37,21 @@ def psnr(restored: Any, truth: Any, *, peak: float = 1.0) -> float:
         raise ValueError(
             f"restored should have the shape of truth, {tuple(theirs.shape)}, but has {tuple(mine.shape)}"
         )
-    error = float((mine - theirs).square().mean())
-    return 10 * math.log10(peak**2 / error) if error > 0 else math.inf
+    apart = (mine - theirs).abs()
+    largest = float(apart.max())
+    if largest == 0:
+        return math.inf
+    # In units of the largest error, whose square has room whatever it is.
+    relative = float((apart / largest).square().mean())
+    return 20 * (math.log10(peak) - math.log10(largest)) - 10 * math.log10(relative)
 
 
 def _values(values: Any, name: str) -> Tensor:
     found = tensor_of(values, name, dtype=torch.float64)
     if not isinstance(found, Tensor) or not found.numel():
         raise ValueError(f"{name} should hold numbers but is {type(values).__name__} without any")
+    if found.is_complex():
+        raise TypeError(f"{name} should hold real numbers but is {found.dtype}")
     found = found.detach().double()
     if not found.isfinite().all():
         raise ValueError(f"{name} should be finite but holds NaN or infinity")

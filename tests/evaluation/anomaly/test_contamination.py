@@ -79,5 +79,9 @@ def test_what_cannot_be_mixed_is_said(options, sentence):
     x = torch.zeros(20, 1)
     with pytest.raises(ValueError, match=sentence):
         contamination(by_the_mean, x, x[:6], x, x, **options)
+    with pytest.raises(
+        ValueError, match=r"test should have rows as those of normal, of shape \(1,\), but has"
+    ):
+        contamination(by_the_mean, x, x, torch.zeros(20, 2), x)
     with pytest.raises(ValueError, match="normal should be rows"):
         contamination(by_the_mean, torch.zeros(3), x, x, x)

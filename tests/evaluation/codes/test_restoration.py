@@ -24,6 +24,12 @@ def test_bytes_do_not_wrap_round_and_nothing_lost_is_infinite():
     assert psnr(torch.ones(3), torch.ones(3)) == math.inf
 
 
+@pytest.mark.parametrize("error", [1e-200, 1e200])
+def test_errors_whose_squares_have_no_room_are_ratios_of_peak_and_error(error):
+    restored = torch.tensor([error, -error, error], dtype=torch.float64)
+    assert psnr(restored, torch.zeros(3), peak=1.0) == pytest.approx(-20 * math.log10(error))
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
@@ -37,3 +43,5 @@ def test_bad_input_is_named(given, sentence):
         psnr(*given)
     with pytest.raises(ValueError, match="peak should be positive and finite but is 0"):
         psnr(torch.ones(3), torch.ones(3), peak=0)
+    with pytest.raises(TypeError, match="restored should hold real numbers but is"):
+        psnr(torch.ones(3, dtype=torch.complex64), torch.ones(3))
