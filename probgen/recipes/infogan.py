@@ -14,8 +14,8 @@ from probgen.recipes.gan import falling, units_of
 from probgen.recipes.registry import Recipe, Stage, recipe
 from probgen.recipes.task import Budget, Task
 
-CLASSES, NUMBERS, NOISE = 10, 2, 62
-"""The code, one of ten classes and two numbers, and the rest of the noise, as in the paper for MNIST."""
+CLASSES, NUMBERS, NOISE = 10, 2, 16
+"""The code, one of ten classes and two numbers, as in the paper for MNIST, and the rest of the noise."""
 
 HIDDEN = 256
 
@@ -40,8 +40,11 @@ def infogan(task: Task) -> Recipe:
     def uniform(size: int) -> dist.TorchDistribution:
         return dist.Uniform(-torch.ones(size), 1.0).to_event(1)
 
-    noise = SideBySide(dist.OneHotCategorical(torch.ones(CLASSES)), uniform(NUMBERS), uniform(NOISE))
-    generator = task.generator(CLASSES + NUMBERS + NOISE, hidden=(HIDDEN, HIDDEN))
+    noise = SideBySide(dist.OneHotCategorical(torch.ones(CLASSES)), uniform(NUMBERS), NOISE)
+    law = noise()
+    # Each coordinate in a unit of its own: a class of ten would move the first draws hardly at all.
+    standard = nets.Affine(law.mean, law.variance.sqrt()).inverse()
+    generator = nn.Sequential(standard, task.generator(len(law.mean), hidden=(HIDDEN, HIDDEN)))
     model = GAN(generator, net(1), noise=noise)
     recogniser = nets.CodeHead(net(CLASSES + NUMBERS), categories=CLASSES, continuous=NUMBERS)
     model.recogniser = recogniser
