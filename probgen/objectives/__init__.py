@@ -1,6 +1,6 @@
 """Objectives: what ``fit`` minimises."""
 
-from probgen.objectives.adversarial import adversarial_loss, lazy_turns
+from probgen.objectives.adversarial import adam_of_players, adversarial_loss, lazy_turns
 from probgen.objectives.aggregate_posterior import CodeGAN, CodeMMD
 from probgen.objectives.class_balance import ClassBalance
 from probgen.objectives.classification import Classification
@@ -58,6 +58,7 @@ __all__ = [
     "Sum",
     "TargetActivation",
     "TotalCorrelation",
+    "adam_of_players",
     "adversarial_loss",
     "gaussian_total_correlation",
     "kl_parts",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -250,6 +250,41 @@ def lazy_turns(turns: Sequence[str], *, player: str, every: int) -> tuple[str, .
         cycle.append(turn + PENALISED if turn == player and seen % every == 0 else turn)
         seen += turn == player
     return tuple(cycle)
+
+
+def adam_of_players(
+    *discriminators: nn.Module,
+    rate: float,
+    discriminator: float | None = None,
+    betas: tuple[float, float] = (0.0, 0.9),
+) -> Callable[[Iterable[nn.Parameter]], torch.optim.Adam]:
+    """Return what makes one Adam for both sides of a game, for ``fit(optimizer=...)``.
+
+    Its groups are called "generator" and "discriminator": schedules reach their rates as "lr.generator" and
+    "lr.discriminator", and gradients are clipped by player. :meth:`Contest.adam` is that of its model.
+
+    Args:
+        discriminators: whose weights are the group "discriminator"; all others are "generator".
+        rate: the generator's, and of all that is in no discriminator.
+        discriminator: the discriminators', the same if not given.
+        betas: of the two means; momentum, the first, makes most games unsteady.
+
+    >>> net, judge = nn.Linear(2, 3), nn.Linear(3, 1)
+    >>> adam = adam_of_players(judge, rate=1e-3, discriminator=2e-3)([*net.parameters(), *judge.parameters()])
+    >>> [(group["name"], group["lr"], len(group["params"])) for group in adam.param_groups]
+    [('generator', 0.001, 2), ('discriminator', 0.002, 2)]
+    """
+    rates = {"generator": rate, "discriminator": rate if discriminator is None else discriminator}
+
+    def make(parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
+        own = {id(weight) for net in discriminators for weight in net.parameters()}
+        sides: dict[str, list[nn.Parameter]] = {"generator": [], "discriminator": []}
+        for weight in parameters:
+            sides["discriminator" if id(weight) in own else "generator"].append(weight)
+        groups = [{"params": side, "name": name, "lr": rates[name]} for name, side in sides.items()]
+        return torch.optim.Adam(groups, betas=betas, fused=True)
+
+    return make
 
 
 def check_loss(loss: str) -> None:

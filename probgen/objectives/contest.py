@@ -17,6 +17,7 @@ from probgen.objectives.adversarial import (
     PENALISED,
     Loss,
     accuracy,
+    adam_of_players,
     check_discriminator,
     check_loss,
     discriminator_loss,
@@ -277,25 +278,9 @@ class Contest(Objective):
     ) -> Callable[[Iterable[nn.Parameter]], torch.optim.Adam]:
         """Return what makes one Adam for both players, for ``fit(optimizer=contest.adam(1e-3))``.
 
-        Its groups are called "generator" and "discriminator": schedules reach their rates as
-        "lr.generator" and "lr.discriminator", and gradients are clipped by player.
-
-        Args:
-            rate: the generator's, and of all that is not the discriminator's.
-            discriminator: the discriminator's, the same if not given.
-            betas: of the two means; momentum, the first, makes most games unsteady.
+        Its groups, rates and betas are those of :func:`adam_of_players`.
         """
-
-        def make(parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
-            own = {id(weight) for weight in self.model.discriminator.parameters()}
-            players: dict[str, list[nn.Parameter]] = {"generator": [], "discriminator": []}
-            for weight in parameters:
-                players["discriminator" if id(weight) in own else "generator"].append(weight)
-            rates = {"generator": rate, "discriminator": rate if discriminator is None else discriminator}
-            groups = [{"params": held, "name": name, "lr": rates[name]} for name, held in players.items()]
-            return torch.optim.Adam(groups, betas=betas, fused=True)
-
-        return make
+        return adam_of_players(self.model.discriminator, rate=rate, discriminator=discriminator, betas=betas)
 
     def _packed(self, part: Tensor) -> Tensor:
         """Return data side by side in packs: (n, d, ...) as (n/pack, pack · d, ...)."""

@@ -21,8 +21,10 @@ from probgen.objectives.adversarial import (
     as_it_stands,
     check_discriminator,
     check_loss,
+    logits,
 )
 from probgen.objectives.aggregate_posterior import code_sites
+from probgen.objectives.gradient_penalties import squared_slopes
 from probgen.objectives.traced_pair import analytic_kl
 
 
@@ -39,7 +41,8 @@ class VAEGAN(Objective):
 
     So the game does not reach the encoder, and L_f, to which features that tell nothing would be best, does
     not reach the discriminator. Terms: ``kl``, ``features`` (L_f), ``discriminator``, ``generator`` and
-    ``accuracy`` as :func:`adversarial_loss` has them. In evaluation mode the loss, and the term ``energy``,
+    ``accuracy`` as :func:`adversarial_loss` has them, and ``r1``, the mean of ‖∇d‖² on data, where its γ is
+    not 0. In evaluation mode the loss, and the term ``energy``,
     by which weights are judged, is the unbiased squared energy distance of the batch from as many draws.
 
     Args:
@@ -48,10 +51,13 @@ class VAEGAN(Objective):
         discriminator: a network from data, shape (n, \*event), to one logit each.
         features: a part of it from data to features: of ``nn.Sequential(trunk, nn.Linear(64, 1))`` the trunk.
         gamma: γ, how much reconstruction counts for the decoder beside the game, a buffer.
+        r1: the weight γ of the penalty γ/2 E‖∇d(x)‖² on data, the buffer ``r1``, which the discriminator
+            minimises too. Without it the discriminator often tells all draws, and the game teaches little.
         loss: of the game; not "relativistic", which needs as many draws as data.
 
     Raises:
-        ValueError: for γ below 0, features that are no part of the discriminator, batches of one row.
+        ValueError: for γ or ``r1`` below 0, features that are no part of the discriminator, batches of one
+            row.
 
     >>> from probgen import models, nets
     >>> vae = models.VAE(nets.NormalHead(nets.MLP(3, 2)), nets.PointHead(nets.MLP(2, 3)))
@@ -71,6 +77,7 @@ class VAEGAN(Objective):
         *,
         features: nn.Module,
         gamma: float = 1.0,
+        r1: float = 0.0,
         loss: Loss = "cross-entropy",
     ) -> None:
         super().__init__()
@@ -78,6 +85,8 @@ class VAEGAN(Objective):
         check_discriminator(discriminator)
         if not 0 <= gamma < math.inf:
             raise ValueError(f"gamma should be at least 0 and finite but got {gamma}")
+        if not 0 <= r1 < math.inf:
+            raise ValueError(f"r1 should be finite and not negative but got {r1}")
         if loss == "relativistic":
             raise ValueError("loss should not be 'relativistic': there are two draws for each datum")
         if not any(part is features for part in discriminator.modules()):
@@ -95,6 +104,9 @@ class VAEGAN(Objective):
         self.features = features
         self.loss = loss
         self.register_buffer("gamma", torch.tensor(float(gamma)))
+        if r1 > 0:
+            self.register_buffer("r1", torch.tensor(float(r1)))
+        self._penalised = r1 > 0
 
     def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
         """Return the sum of the players' losses, and its parts; in evaluation mode, the energy distance."""
@@ -123,6 +135,12 @@ class VAEGAN(Objective):
         game, terms = adversarial_loss(
             self.discriminator, real=x, fake=torch.cat([of_decoder, drawn]), loss=self.loss
         )
+        if self._penalised:
+            with torch.enable_grad():
+                points = x.detach().requires_grad_()
+                squared = squared_slopes(logits(self.discriminator, points), [points]).mean()
+            game = game + 0.5 * self.get_buffer("r1") * squared
+            terms["r1"] = squared.detach()
         gamma = self.get_buffer("gamma")
         own = {"kl": kl.detach(), "features": for_encoder.detach()}
         return kl + for_encoder + gamma * for_decoder + game, own | terms

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
 from probgen import nets
 from probgen.models import VAE, Autoencoder
-from probgen.objectives import CodeGAN, Reconstruction, Sum
+from probgen.objectives import CodeGAN, Reconstruction, Sum, adam_of_players
 from probgen.priors import StandardNormal
 from probgen.recipes.gan import falling
 from probgen.recipes.registry import Recipe, Stage, recipe
@@ -28,8 +27,8 @@ WEIGHT = 100.0
 R1 = 1.0
 """γ of the penalty on the discriminator's slope at the prior, without which the codes go round it."""
 
-RATES = {"generator": 1e-3, "discriminator": 2e-3}
-"""Of all nets but the discriminator, and of that."""
+RATES, BETAS = {"generator": 1e-3, "discriminator": 2e-3}, (0.5, 0.9)
+"""Of Adam: rates of all nets but the discriminator, and of that."""
 
 
 @recipe(
@@ -70,29 +69,12 @@ def drawn_to_prior(task: Task, pair: VAE) -> Stage:
         lambda rows: rows.fresh,
         task.sizes.budget,
         lambda steps: falling(RATES, steps),
-        players(discriminator, rates=RATES),
+        adam_of_players(
+            discriminator, rate=RATES["generator"], discriminator=RATES["discriminator"], betas=BETAS
+        ),
     )
 
 
 def of_codes(size: int, *, hidden: Sequence[int] = HIDDEN) -> nets.MLP:
     """Return a discriminator of codes of a size."""
     return nets.MLP(size, 1, hidden=hidden, activation=lambda: nn.LeakyReLU(0.2))
-
-
-def players(
-    *discriminators: nn.Module, rates: Mapping[str, float], betas: tuple[float, float] = (0.5, 0.9)
-) -> Callable[[Iterable[nn.Parameter]], torch.optim.Adam]:
-    """Return what makes one Adam with the groups "generator" and "discriminator", each at a rate of its own.
-
-    The second has the weights of the ``discriminators``, the first all others.
-    """
-    own = {id(weight) for net in discriminators for weight in net.parameters()}
-
-    def make(parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
-        sides: dict[str, list[nn.Parameter]] = {"generator": [], "discriminator": []}
-        for weight in parameters:
-            sides["discriminator" if id(weight) in own else "generator"].append(weight)
-        groups = [{"params": side, "name": name, "lr": rates[name]} for name, side in sides.items()]
-        return torch.optim.Adam(groups, betas=betas, fused=True)
-
-    return make

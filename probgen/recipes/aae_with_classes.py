@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import pyro.distributions as dist
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from probgen import nets
+from probgen.core import Objective
 from probgen.models import AdversarialAutoencoder
-from probgen.objectives import Classification, CodeGAN, PairReconstruction, Sum
-from probgen.recipes.aae import R1, of_codes, players
+from probgen.objectives import Classification, CodeGAN, PairReconstruction, Sum, adam_of_players
+from probgen.recipes.aae import BETAS, R1, of_codes
 from probgen.recipes.gan import falling
 from probgen.recipes.registry import Recipe, Stage, recipe
 from probgen.recipes.semi_supervised_vae import of_moved_pictures, with_labels
@@ -22,16 +26,21 @@ STYLE, HIDDEN = 8, 128
 CLUSTERS, STYLE_OF_CLUSTERS = 16, 3
 """As many as the paper's fewer, and coordinates of the style beside: more leave nothing for the cluster."""
 
-WEIGHTS = {"reconstruction": 0.1, "classes": 1.0, "styles": 10.0}
-"""Of the log-likelihood and of both games."""
+TEMPERATURE = 0.5
+"""Of draws of a cluster: probabilities would be a code of fifteen coordinates, and no cluster."""
 
-OF_CLUSTERS, R1_OF_CLUSTERS = WEIGHTS | {"classes": 30.0}, 10.0
-"""Without labels their game alone draws probabilities to one-hot vectors: it should be strong and smooth."""
+WEIGHTS = {"reconstruction": 0.1, "classes": 1.0, "styles": 10.0, "classification": 4.0}
+"""Of the log-likelihood, of both games, and of what labels teach."""
 
-ALPHA = 4.0
-"""The weight of the classification."""
+OF_CLUSTERS, R1_OF_CLUSTERS = {"reconstruction": 0.3, "classes": 10.0, "styles": 10.0}, 3.0
+"""Without labels their game alone keeps all clusters in use: it should be strong and smooth."""
+
+BUDGET, BUDGET_OF_CLUSTERS = Budget(3000, 80, 1e-3), Budget(1500, 128, 3e-3)
 
 RATES = {"generator": 1e-3, "discriminator": 2e-3}
+
+RATES_OF_CLUSTERS = {"generator": 3e-3, "discriminator": 2e-3}
+"""Of clusters alone; with styles the rates are slower, so that clusters stay."""
 
 SOURCE = "Makhzani, Shlens, Jaitly, Goodfellow and Frey (2016)"
 
@@ -53,8 +62,12 @@ def semi_supervised_aae(task: Task) -> Recipe:
         return rows.fresh, labels
 
     every = torch.arange(classes, device=task.device)
-    parts = {"classification": Classification(model)}
-    stage = _stage(task, model, Budget(3000, 80, RATES["generator"]), data_of, parts)
+    parts = {
+        "classes": CodeGAN(model, of_codes(classes), site="y", r1=R1),
+        "styles": CodeGAN(model, of_codes(STYLE), site="z", r1=R1),
+        "classification": Classification(model),
+    }
+    stage = _stage(task, model, parts, WEIGHTS, BUDGET, RATES, data_of)
     return Recipe(model, [stage], contexts=every, labels=every)
 
 
@@ -65,22 +78,51 @@ def semi_supervised_aae(task: Task) -> Recipe:
     tasks=("images",),
 )
 def aae_clusters(task: Task) -> Recipe:
-    """Clusters of what the decoder cannot tell by style."""
+    """First clusters alone, the style drawn from its prior whatever x, then both.
+
+    Where both are learned at once the style comes first, and leaves nothing for the clusters to tell.
+    """
     classifier = nets.MLP(task.size, CLUSTERS, hidden=(HIDDEN, HIDDEN), activation=nn.ReLU)
-    model = _model(task, classifier, STYLE_OF_CLUSTERS)
-    budget, games = Budget(3000, 128, RATES["generator"]), (OF_CLUSTERS, R1_OF_CLUSTERS)
-    stage = _stage(task, model, budget, lambda rows: rows.fresh, {}, *games)
+    model = _model(task, classifier, STYLE_OF_CLUSTERS, temperature=TEMPERATURE)
+    styleless = AdversarialAutoencoder(
+        model.classifier, _OfPrior(STYLE_OF_CLUSTERS), model.decoder, temperature=TEMPERATURE
+    ).to(task.device)
+    of_class, of_style = of_codes(CLUSTERS), of_codes(STYLE_OF_CLUSTERS)
+    games = {"classes": CodeGAN(styleless, of_class, site="y", r1=R1_OF_CLUSTERS)}
+    first = _stage(task, styleless, games, OF_CLUSTERS, BUDGET_OF_CLUSTERS, RATES_OF_CLUSTERS)
+    games = {
+        "classes": CodeGAN(model, of_class, site="y", r1=R1_OF_CLUSTERS),
+        "styles": CodeGAN(model, of_style, site="z", r1=R1),
+    }
+    second = _stage(task, model, games, OF_CLUSTERS, BUDGET_OF_CLUSTERS, RATES)
     every = torch.arange(CLUSTERS, device=task.device)  # equally likely, as in the prior
-    return Recipe(model, [stage], contexts=every, labels=every)
+    return Recipe(model, [first, second], contexts=every, labels=every)
 
 
-def _model(task: Task, classifier: Any, style: int) -> AdversarialAutoencoder:
+class _OfPrior(nn.Module):
+    """A law of a style that tells nothing of x: the standard normal one of its prior."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.outputs = size
+
+    def forward(self, x: Tensor) -> Distribution:
+        mean = x.new_zeros(len(x), self.outputs)
+        return dist.Normal(mean, torch.ones_like(mean)).to_event(1)
+
+
+def _model(
+    task: Task, classifier: Any, style: int, *, temperature: float | None = None
+) -> AdversarialAutoencoder:
     classes = classifier.outputs
     hidden = (HIDDEN, HIDDEN)
     encoder = nets.MLP(task.size, style, hidden=hidden, activation=nn.ReLU)
     decoder = nets.Joined(nets.MLP(style + classes, task.size, hidden=hidden, activation=nn.ReLU))
     model = AdversarialAutoencoder(
-        nets.ClassHead(classifier), nets.PointHead(encoder), task.likelihood(decoder)
+        nets.ClassHead(classifier),
+        nets.PointHead(encoder),
+        task.likelihood(decoder),
+        temperature=temperature,
     )
     return model.to(task.device)
 
@@ -88,21 +130,17 @@ def _model(task: Task, classifier: Any, style: int) -> AdversarialAutoencoder:
 def _stage(
     task: Task,
     model: AdversarialAutoencoder,
+    parts: Mapping[str, Objective],
+    weights: Mapping[str, float],
     budget: Budget,
-    data: Any,
-    others: Any,
-    weights: dict[str, float] = WEIGHTS,
-    r1: float = R1,
+    rates: Mapping[str, float],
+    data: Callable[[Rows], Any] = lambda rows: rows.fresh,
 ) -> Stage:
     """Return the training: reconstruction, a game for each code, and other parts."""
-    size: Any = model.encoder.outputs
-    of_class, of_style = of_codes(len(model.shares)), of_codes(size)
-    parts = {
-        "reconstruction": PairReconstruction(model),
-        "classes": CodeGAN(model, of_class, site="y", r1=r1),
-        "styles": CodeGAN(model, of_style, site="z", r1=R1),
-        **others,
-    }
-    objective = Sum(parts, weights | dict.fromkeys(others, ALPHA)).to(task.device)
-    adam = players(of_class, of_style, rates=RATES)
-    return Stage(objective, data, budget, lambda steps: falling(RATES, steps), adam)
+    parts = {"reconstruction": PairReconstruction(model), **parts}
+    discriminators = [part.discriminator for part in parts.values() if isinstance(part, CodeGAN)]
+    objective = Sum(parts, {name: weights[name] for name in parts}).to(task.device)
+    adam = adam_of_players(
+        *discriminators, rate=rates["generator"], discriminator=rates["discriminator"], betas=BETAS
+    )
+    return Stage(objective, data, budget, lambda steps: falling(rates, steps), adam)

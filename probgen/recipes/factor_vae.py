@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from probgen.models import VAE
-from probgen.objectives import SVI, FactorGAN, Sum
-from probgen.recipes.aae import of_codes, players
+from probgen.objectives import SVI, FactorGAN, Sum, adam_of_players
+from probgen.recipes.aae import of_codes
 from probgen.recipes.registry import Recipe, Stage, recipe
 from probgen.recipes.task import Task
 from probgen.training.schedules import cosine
@@ -39,7 +39,9 @@ def factor_vae(task: Task) -> Recipe:
                 lambda rows: rows.fresh,
                 budget,
                 lambda steps: {f"lr.{name}": cosine(r, 0.05 * r, steps=steps) for name, r in rates.items()},
-                players(discriminator, rates=rates, betas=BETAS),
+                adam_of_players(
+                    discriminator, rate=rates["generator"], discriminator=rates["discriminator"], betas=BETAS
+                ),
             )
         ],
         finish=task.from_codes,

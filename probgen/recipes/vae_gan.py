@@ -6,8 +6,8 @@ from torch import nn
 
 from probgen import nets
 from probgen.models import VAE, Autoencoder
-from probgen.objectives import VAEGAN
-from probgen.recipes.aae import players
+from probgen.objectives import VAEGAN, adam_of_players
+from probgen.recipes.aae import BETAS
 from probgen.recipes.gan import falling
 from probgen.recipes.registry import Recipe, Stage, recipe
 from probgen.recipes.task import Budget, Task
@@ -17,6 +17,9 @@ LATENT, FEATURES = 16, 256
 
 GAMMA = 0.05
 """How much the decoder minds the features beside the game."""
+
+R1 = 0.1
+"""γ of the penalty on the discriminator's slope at data of standard deviation 1: else it always wins."""
 
 RATES = {"generator": 1e-3, "discriminator": 1e-3}
 
@@ -39,13 +42,16 @@ def vae_gan(task: Task) -> Recipe:
     net = nets.MLP(task.size, FEATURES, hidden=hidden, activation=leaky)
     trunk = nn.Sequential(net, leaky(), nn.LayerNorm(FEATURES, elementwise_affine=False))
     discriminator = nn.Sequential(trunk, nn.Linear(FEATURES, 1))
-    objective = VAEGAN(pair, discriminator, features=trunk, gamma=GAMMA).to(task.device)
+    r1 = R1 * float(task.train.smooth.var(0).mean())
+    objective = VAEGAN(pair, discriminator, features=trunk, gamma=GAMMA, r1=r1).to(task.device)
     stage = Stage(
         objective,
         lambda rows: rows.smooth,
         Budget(4000, 128, RATES["generator"]),
         lambda steps: falling(RATES, steps),
-        players(discriminator, rates=RATES),
+        adam_of_players(
+            discriminator, rate=RATES["generator"], discriminator=RATES["discriminator"], betas=BETAS
+        ),
     )
     # As the decoder is a point there is no likelihood: what is trained encodes, decodes and draws.
     model = Autoencoder(pair.encoder, pair.decoder, pair.prior)

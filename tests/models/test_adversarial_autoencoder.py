@@ -18,13 +18,14 @@ from probgen.training import schedules
 CLASSES, SIZE, LATENT = 3, 4, 2
 
 
-def made(device="cpu", *, encoder=nets.PointHead, dtype=torch.float64, shares=None):
+def made(device="cpu", *, encoder=nets.PointHead, dtype=torch.float64, shares=None, temperature=None):
     torch.manual_seed(0)
     model = AdversarialAutoencoder(
         nets.ClassHead(nets.MLP(SIZE, CLASSES, hidden=6)),
         encoder(nets.MLP(SIZE, LATENT, hidden=6)),
         nets.NormalHead(nets.Joined(nets.MLP(LATENT + CLASSES, SIZE, hidden=6)), scale="shared"),
         shares=shares,
+        temperature=temperature,
     )
     return model.to(device, dtype)
 
@@ -98,6 +99,35 @@ def test_the_prior_of_the_class_is_of_its_shares_and_of_labels_where_they_are_kn
     codes, prior = codes_and_prior(model, x, y, site="y")
     assert torch.equal(codes, prior)
     assert torch.equal(prior.argmax(1), y)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_with_a_temperature_a_class_is_a_relaxed_draw_of_the_classifier(device, temperature):
+    """The largest coordinate is a draw of q(y | x), and ratios tell the Gumbel variables' logistic law."""
+    model = made(device, temperature=temperature)
+    x = torch.randn(1, SIZE, dtype=torch.float64, device=device)
+    codes, _ = codes_and_prior(model, x.expand(20_000, -1), site="y")
+    codes, probs = codes.detach(), model.classify(x).probs[0]
+    torch.testing.assert_close(codes.sum(1), torch.ones_like(codes[:, 0]))
+    shares = torch.bincount(codes.argmax(1), minlength=CLASSES).to(probs) / len(codes)
+    # Five standard errors of a share of 20,000 draws, and of a mean of a logistic law of deviation π/√3.
+    torch.testing.assert_close(shares, probs, atol=5 * 0.5 / 20_000**0.5, rtol=0)
+    ratios = temperature * (codes[:, 0].log() - codes[:, 1].log()) - (probs[0].log() - probs[1].log())
+    deviation = math.pi / math.sqrt(3)
+    assert abs(float(ratios.mean())) < 5 * deviation / 20_000**0.5
+    assert abs(float(ratios.std()) / deviation - 1) < 0.04  # five standard errors: its kurtosis is 4.2
+
+
+def test_a_relaxed_draw_moves_the_classifier_and_labels_stay(device, y):
+    model = made(device, temperature=0.7)
+    x = torch.randn(7, SIZE, dtype=torch.float64, device=device)
+    loss, _ = PairReconstruction(model)(x, y)
+    grads = torch.autograd.grad(loss, list(model.classifier.parameters()))
+    assert all(bool((grad != 0).any()) for grad in grads)
+    codes, _ = codes_and_prior(model, x, y, site="y")
+    known = y >= 0
+    assert torch.equal(codes[known], nn.functional.one_hot(y[known], CLASSES).to(codes))
+    assert bool(((codes[~known] > 0) & (codes[~known] < 1)).all())
 
 
 def test_draws_of_a_class_are_those_of_its_decoder(model, y):
@@ -189,6 +219,7 @@ class NotObserved(AdversarialAutoencoder):
             lambda: CodeGAN(made(dtype=torch.float32), nn.Linear(2, 1), site="k")(torch.ones(4, SIZE)),
             r"one of \['y', 'z'\], but is 'k'",
         ),
+        (lambda: made(temperature=0.0), "temperature should be above 0 and finite but got 0.0"),
         (lambda: made(shares=torch.tensor([0.5, 0.5])), "shares should be 3 probabilities"),
     ],
 )  # fmt: skip
@@ -210,13 +241,14 @@ class _Discrete(nn.Module):
         return dist.Bernoulli(logits=self.net(x)).to_event(1)
 
 
-def test_captured_and_eager_give_the_same_bits(device, caplog):
+@pytest.mark.parametrize("temperature", [None, 0.5])
+def test_captured_and_eager_give_the_same_bits(device, caplog, temperature):
     """Drawing one-hot vectors looks at indices, which a graph does not."""
     x = torch.randn(8, SIZE, device=device)
     y = torch.tensor([2, -1, 0, -1, 1, -1, 1, 0], device=device)
     outcomes = []
     for mode in ("eager", "graph"):
-        model = made(device, dtype=torch.float32)
+        model = made(device, dtype=torch.float32, temperature=temperature)
         parts = {
             "reconstruction": PairReconstruction(model),
             "classes": CodeGAN(model, nets.MLP(CLASSES, 1, hidden=4), site="y", r1=0.5),

@@ -10,7 +10,7 @@ from torch.nn.functional import logsigmoid
 from torch.nn.utils.parametrizations import spectral_norm
 
 from probgen import nets
-from probgen.objectives import adversarial_loss
+from probgen.objectives import adam_of_players, adversarial_loss
 
 LOSSES = ["absolute", "cross-entropy", "minimax", "least-squares", "hinge", "wasserstein", "relativistic"]
 
@@ -225,3 +225,19 @@ def test_large_logits_keep_finite_gradients():
         assert all(math.isfinite(float(value)) for value in terms.values())
         assert y.grad.isfinite().all()
         assert d.weight.grad.isfinite().all()
+
+
+def test_one_adam_has_a_group_for_each_side():
+    generator, one, other = nn.Linear(2, 3), nn.Linear(3, 1), nn.Linear(4, 1)
+    weights = [*one.parameters(), *generator.parameters(), *other.parameters()]
+    adam = adam_of_players(one, other, rate=0.1, discriminator=0.2, betas=(0.5, 0.9))(weights)
+    groups = {group["name"]: group for group in adam.param_groups}
+    assert [(name, group["lr"], group["betas"]) for name, group in groups.items()] == [
+        ("generator", 0.1, (0.5, 0.9)),
+        ("discriminator", 0.2, (0.5, 0.9)),
+    ]
+    assert list(map(id, groups["generator"]["params"])) == list(map(id, generator.parameters()))
+    expected = [*one.parameters(), *other.parameters()]
+    assert list(map(id, groups["discriminator"]["params"])) == list(map(id, expected))
+    same = adam_of_players(one, rate=0.1)(weights)
+    assert [group["lr"] for group in same.param_groups] == [0.1, 0.1]

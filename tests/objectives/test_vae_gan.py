@@ -73,6 +73,23 @@ def test_each_loss_reaches_its_own_player_alone(device):
     assert list(terms) == [*parts, "accuracy"]
 
 
+def test_the_slope_at_data_is_the_discriminators_own(device):
+    vae, discriminator, trunk = small(device)
+    x, found = torch.randn(12, 3, dtype=torch.float64, device=device), []
+    for r1 in (0.0, 0.6):
+        torch.manual_seed(1)
+        found.append(VAEGAN(vae, discriminator, features=trunk, gamma=GAMMA, r1=r1).to(device)(x))
+    (without, _), (loss, terms) = found
+    # Of w·tanh(Ax + b) + c the slope is Aᵀ(w (1 − tanh²)).
+    inner, w = trunk[0], discriminator[1].weight[0]
+    squared = ((w * (1 - torch.tanh(inner(x)) ** 2)) @ inner.weight).square().sum(1).mean()
+    torch.testing.assert_close(terms["r1"], squared.detach())
+    torch.testing.assert_close(loss, without + 0.3 * squared)
+    for player, own in ((vae, without), (discriminator, without + 0.3 * squared)):
+        for one, other in zip(gradients(loss, player), gradients(own, player), strict=True):
+            torch.testing.assert_close(one, other)
+
+
 def test_the_kl_to_a_prior_without_a_closed_form_is_that_of_the_draw(device):
     vae, discriminator, trunk = small(device, prior=NormalMixture(2, 3))
     x = torch.randn(12, 3, dtype=torch.float64, device=device)
@@ -101,7 +118,7 @@ def test_captured_and_eager_give_the_same_bits(device, caplog):
     outcomes = []
     for mode in ("eager", "graph"):
         vae, discriminator, trunk = small(device, torch.float32)
-        objective = VAEGAN(vae, discriminator, features=trunk, gamma=GAMMA).to(device)
+        objective = VAEGAN(vae, discriminator, features=trunk, gamma=GAMMA, r1=0.5).to(device)
         torch.manual_seed(7)
         loss_of = CapturedLoss(objective, mode)
         optimizer = torch.optim.SGD(objective.parameters(), lr=0.01)
@@ -127,6 +144,7 @@ def made(**given):
     [
         (lambda: made(gamma=-0.1), "gamma should be at least 0 and finite but got -0.1"),
         (lambda: made(gamma=math.nan), "gamma should be at least 0 and finite but got nan"),
+        (lambda: made(r1=-0.1), "r1 should be finite and not negative but got -0.1"),
         (lambda: made(features=nn.Linear(3, 6)), "a part of the discriminator, but the Linear is none"),
         (lambda: made(loss="relativistic"), "loss should not be 'relativistic': there are two draws"),
         (lambda: made()(torch.ones(1, 3)), "at least 2 data but has 1"),
