@@ -19,7 +19,7 @@ GAMMA = 0.05
 """How much the decoder minds the features beside the game."""
 
 R1 = 0.1
-"""γ of the penalty on the discriminator's slope at data of standard deviation 1: else it always wins."""
+"""γ of the penalty on the discriminator's slope at data of standard deviation 1, for more variety."""
 
 RATES = {"generator": 1e-3, "discriminator": 1e-3}
 
