@@ -368,6 +368,9 @@ def direct_or_indirect(v: SimpleNamespace) -> None:
     assert not v.findings["noise in one piece"]
     assert not v.findings["noise in clusters"]
     assert v.findings["too fast a generator"]
+    energy = v.histories["too fast a generator"].values("energy", "validation")
+    assert energy[-1] > energy[0]
+    assert one_piece.found < 8
 
     distance, covered = ({name: row[i] for name, row in v.scores.items()} for i in range(2))
     assert distance["train"] < distance["directly"] < 0.003
