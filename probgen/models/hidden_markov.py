@@ -10,15 +10,13 @@ Source: Rabiner (1989), A tutorial on hidden Markov models; Baum and others (197
 
 from __future__ import annotations
 
-from typing import Literal
-
 import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, one_hot
 
-from probgen.core import GenerativeModel, check_count
+from probgen.core import GenerativeModel, check_count, seeded
 from probgen.nets import inside
 
 
@@ -38,9 +36,7 @@ class HiddenMarkov(GenerativeModel):
     (torch.Size([2, 5, 88]), torch.Size([2]))
     """
 
-    def __init__(
-        self, states: int, size: int, *, emission: Literal["bernoulli", "categorical"] = "bernoulli"
-    ) -> None:
+    def __init__(self, states: int, size: int, *, emission: str = "bernoulli") -> None:
         super().__init__()
         if emission not in ("bernoulli", "categorical"):
             raise ValueError(f"emission should be 'bernoulli' or 'categorical' but got {emission!r}")
@@ -71,37 +67,34 @@ class HiddenMarkov(GenerativeModel):
         """Return how many steps each sequence has, shape (n,)."""
         return context[0] if context else x.new_full(x.shape[:1], x.shape[1], dtype=torch.int64)
 
-    def log_prob(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        r"""Return log p(x) = log Σ_s p(x, s) of each sequence, in nats, shape (n,).
-
-        Raises ValueError for x of another shape, or other values than the emission has.
-        """
+    def log_prob(self, x: Tensor, *lengths: Tensor) -> Tensor:
+        """Return log p(x) = log Σ_s p(x, s) of each sequence, in nats, shape (n,); −inf off 0 and 1."""
         self._check(x)
         parts = (self.start.log_softmax(-1), self.transition.log_softmax(-1), self._emitted(x))
-        return self._forward(*parts, self.steps_of(x, *(() if lengths is None else (lengths,))))
+        found = self._forward(*parts, self.steps_of(x, *lengths))
+        return (
+            found if self.tokens else torch.where(((x == 0) | (x == 1)).flatten(1).all(1), found, -torch.inf)
+        )
 
-    def fit_em(
-        self, x: Tensor, lengths: Tensor | None = None, *, iterations: int, pseudo_count: float = 2.0
-    ) -> list[float]:
-        r"""Take steps of expectation maximisation, and return log p(x) of all data before each of them.
+    @torch.no_grad()
+    def start_at(self, x: Tensor, *lengths: Tensor, seed: int | None = None) -> None:
+        """Let each state emit a third one step of the data, drawn at random, and two thirds all, for EM."""
+        rows, mean = self._rows(x, *lengths)
+        with seeded(seed):
+            some = rows[torch.randint(len(rows), self.start.shape, device=x.device)]
+        emission = ((one_hot(some, len(mean)) if self.tokens else some).double() + 2 * mean) / 3
+        self.emission.copy_(emission.log() if self.tokens else emission.logit())
+        self.start.zero_(), self.transition.zero_()
 
-        A step never lowers log p(x) + c Σ_state E_m[log p(x_t | state)], where m is the law of a step
-        whatever its state (of each coordinate, for vectors): so each state has c steps more, which are like
-        all steps.
+    def fit_em(self, x: Tensor, *lengths: Tensor, iterations: int, pseudo_count: float = 2.0) -> list[float]:
+        """Take steps of expectation maximisation, and return log p(x) of all data before each of them.
 
-        Args:
-            x, lengths: all sequences.
-            iterations: the number of steps.
-            pseudo_count: c > 0.
+        A step never lowers log p(x) + c Σ_state E_m[log p(x_t | state)], where m is the law of all steps (of
+        each coordinate, for vectors): each state has c > 0 steps more, its ``pseudo_count``, like all.
         """
         if not pseudo_count > 0:
             raise ValueError(f"pseudo_count should be above 0 but got {pseudo_count}")
-        self._check(x)
-        steps = self.steps_of(x, *(() if lengths is None else (lengths,)))
-        rows = x[inside(steps, x.shape[1])]
-        total = (rows.bincount(minlength=self.emission.shape[1]) if self.tokens else rows.sum(0)).double()
-        mean = (total + 0.5) / (len(rows) + (0.5 * len(total) if self.tokens else 1.0))
-        found = []
+        (_, mean), steps, found = self._rows(x, *lengths), self.steps_of(x, *lengths), []
         for _ in range(check_count("iterations", iterations)):
             # E: the expected counts are the gradient of log p(x) by the logarithms of the probabilities.
             with torch.no_grad():
@@ -120,10 +113,16 @@ class HiddenMarkov(GenerativeModel):
                 self.emission.copy_(emission.log() if self.tokens else emission.logit())
         return found
 
+    def _rows(self, x: Tensor, *lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return all steps, and their law, in which nothing has probability 0 or 1."""
+        self._check(x)
+        rows = x[inside(self.steps_of(x, *lengths), x.shape[1])]
+        total = (rows.bincount(minlength=self.emission.shape[1]) if self.tokens else rows.sum(0)).double()
+        return rows, (total + 0.5) / (len(rows) + (0.5 * len(total) if self.tokens else 1.0))
+
     def _check(self, x: Tensor) -> None:
-        size = self.emission.shape[1]
-        if x.dim() != (2 if self.tokens else 3) or (not self.tokens and x.shape[-1] != size):
-            wanted = "(n, T)" if self.tokens else f"(n, T, {size})"
+        if x.dim() != (2 if self.tokens else 3) or not (self.tokens or x.shape[-1] == self.emission.shape[1]):
+            wanted = "(n, T)" if self.tokens else f"(n, T, {self.emission.shape[1]})"
             raise ValueError(f"x should have shape {wanted} but has {tuple(x.shape)}")
 
     def _emitted(self, x: Tensor) -> Tensor:

@@ -160,10 +160,38 @@ def test_it_is_trained_by_maximum_likelihood_and_reports_nats_per_step(caplog):
     assert after < -float(truth.log_prob(x, lengths).mean().detach()) + 0.1 < float(loss.detach()) - 0.5
 
 
+@pytest.mark.parametrize("emission", ["bernoulli", "categorical"])
+def test_states_start_at_steps_of_the_data(emission):
+    """Three sorts of steps, in three states that follow each other: EM from there finds them."""
+    sorts = torch.tensor([[1.0, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]])
+    order = torch.arange(12).repeat(20, 1) % 3
+    x = sorts[order] if emission == "bernoulli" else order
+    lengths = torch.arange(20) % 10 + 3
+    inside = torch.arange(12) < lengths[:, None]
+    x = torch.where(inside[..., None] if emission == "bernoulli" else inside, x, 0)
+    hmm = HiddenMarkov(6, 4, emission=emission)
+    hmm.start_at(x, lengths, seed=1)
+    first = hmm.emission.detach().clone()
+    if emission == "bernoulli":
+        mean = (x[inside].sum(0) + 0.5) / (int(inside.sum()) + 1)
+        found = 3 * first.sigmoid() - 2 * mean
+        nearest = torch.cdist(found, sorts)
+    else:
+        mean = (x[inside].bincount(minlength=4) + 0.5) / (int(inside.sum()) + 2)
+        nearest = torch.cdist(3 * first.softmax(-1) - 2 * mean, torch.eye(4)[:3])
+    assert (nearest.amin(1) < 1e-4).all()
+    assert len(nearest.argmin(1).unique()) == 3  # each sort was drawn
+    hmm.fit_em(x, lengths, iterations=30, pseudo_count=1e-3)
+    assert float(hmm.log_prob(x, lengths).mean().detach()) > -0.1  # all is known but the pseudo-counts
+    hmm.start_at(x, lengths, seed=1)
+    assert torch.equal(hmm.emission, first)
+
+
 def test_what_is_wrong_is_said():
     hmm, x = made("bernoulli")
     with pytest.raises(ValueError, match=r"shape \(n, T, 2\) but has \(3, 4\)"):
         hmm.log_prob(x[..., 0])
+    assert hmm.log_prob(x + torch.tensor([0.0, 0, 0.5])[:, None, None], LENGTHS).isinf().tolist() == [0, 0, 1]
     with pytest.raises(ValueError, match="'bernoulli' or 'categorical' but got 'normal'"):
         HiddenMarkov(2, 3, emission="normal")
     with pytest.raises(ValueError, match="lengths of the sequences to be drawn"):
