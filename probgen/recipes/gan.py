@@ -37,22 +37,28 @@ def gan(task: Task) -> Recipe:
     return Recipe(model, [stage], finish=task.from_grey)
 
 
-def game(task: Task, *, bias: bool = True) -> tuple[GAN, float]:
+def game(task: Task, *, bias: bool = True, sharp: bool = False) -> tuple[GAN, float]:
     """Return a GAN with nets of the size of a task, and the unit of its data, one standard deviation.
 
     The discriminator sees data in that unit, and the generator draws in it: a weight of a gradient penalty γ
     for standardised data is γ times the squared unit. Its last layer has no ``bias`` where the loss says
-    nothing of a constant.
+    nothing of a constant. ``sharp``, of the plane: both nets have ReLU and work in a third of that unit, by
+    which they learn narrow modes sooner.
     """
     noise, hidden = (32, (256, 256)) if task.kind == "images" else (2, (128, 128, 128))
     units = units_of(task)
-    generator = task.generator(noise, hidden=hidden)
-    if task.kind != "images":  # these end between black and white
-        generator = nn.Sequential(generator, units)
+    generator: nn.Module = task.generator(noise, hidden=hidden)
     net = nets.MLP(task.size, 1, hidden=hidden, activation=lambda: nn.LeakyReLU(0.2))
+    inner = units
+    if sharp and task.kind != "images":
+        inner = nets.Affine(units.shift, units.factor / 3)
+        generator = nets.MLP(noise, task.size, hidden=hidden, activation=nn.ReLU)
+        net = nets.MLP(task.size, 1, hidden=hidden, activation=nn.ReLU)
+    if task.kind != "images":  # these end between black and white
+        generator = nn.Sequential(generator, inner)
     if not bias:
         net.last = nn.Linear(hidden[-1], 1, bias=False)
-    discriminator = nn.Sequential(units.inverse(), net)
+    discriminator = nn.Sequential(inner.inverse(), net)
     return GAN(generator, discriminator, noise=noise).to(task.device), float(units.factor)
 
 

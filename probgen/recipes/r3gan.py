@@ -8,7 +8,7 @@ from probgen.recipes.registry import Recipe, Stage, recipe
 from probgen.recipes.task import Budget, Task
 from probgen.training.schedules import Schedule, exponential
 
-FIRST, LAST = 0.3, 0.002
+PLANE, IMAGES = (0.04, 0.00025), (0.3, 0.002)
 """γ at the start and from four fifths of the steps on, for data of standard deviation 1."""
 
 
@@ -20,13 +20,13 @@ FIRST, LAST = 0.3, 0.002
 )
 def r3gan(task: Task) -> Recipe:
     """Strong penalties at first, which keep all modes, and weak ones later, which let them be narrow."""
-    model, unit = game(task, bias=False)
-    gamma = FIRST * unit**2
-    objective = Contest(model, loss="relativistic", r1=gamma, r2=gamma, average=0.995).to(task.device)
+    model, unit = game(task, bias=False, sharp=True)
+    first, last = (unit**2 * weight for weight in (IMAGES if task.kind == "images" else PLANE))
+    objective = Contest(model, loss="relativistic", r1=first, r2=first, average=0.995).to(task.device)
     rates = {"generator": 1.5e-3, "discriminator": 3e-3}
 
     def plans(steps: int) -> dict[str, Schedule]:
-        weaker = exponential(gamma, LAST * unit**2, steps=max(1, 4 * steps // 5))
+        weaker = exponential(first, last, steps=max(1, 4 * steps // 5))
         return falling(rates, steps) | {"r1": weaker, "r2": weaker}
 
     stage = Stage(
