@@ -29,8 +29,9 @@ from probgen.nets.mlp import MLP
 from probgen.nets.multivariate_normal_head import MultivariateNormalHead
 from probgen.nets.projection import ProjectionDiscriminator
 from probgen.nets.random_affine import RandomAffine
+from probgen.nets.random_shift import RandomShift
 from probgen.nets.recurrent import GRU, History, inside
-from probgen.nets.residual import ResidualConvNet, ResidualMLP, SeparableConv
+from probgen.nets.residual import ResidualConvNet, ResidualMLP, SeparableConv, Shortcut
 from probgen.nets.without_context import WithoutContext
 
 __all__ = [
@@ -67,9 +68,11 @@ __all__ = [
     "PointHead",
     "ProjectionDiscriminator",
     "RandomAffine",
+    "RandomShift",
     "ResidualConvNet",
     "ResidualMLP",
     "SeparableConv",
+    "Shortcut",
     "WithoutContext",
     "cost",
     "inside",

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from probgen.core import check_count
 from probgen.nets.checks import channels_first, check_last, check_sizes, check_unshared
+from probgen.nets.mlp import MLP
 from probgen.nets.widened import widened
 
 
@@ -71,6 +72,31 @@ class ResidualMLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         check_last(self, x)
         return self.last(self.body(x))
+
+
+class Shortcut(nn.Module):
+    r"""A network with a linear map beside it, f(x) + A x, that passes what goes in on straight ways too.
+
+    A generator f of few hidden layers maps noise to near one point before it has learned. With A its draws
+    differ in as many directions as there are numbers of noise, from the first step on.
+
+    Args:
+        net: f. A starts with normal weights of variance 1/inputs, so that A x has the size of x.
+
+    >>> import torch
+    >>> Shortcut(MLP(64, 2))(torch.zeros(5, 3, 64)).shape
+    torch.Size([5, 3, 2])
+    """
+
+    def __init__(self, net: MLP) -> None:
+        super().__init__()
+        self.inputs, self.outputs = net.inputs, net.outputs
+        self.net = net
+        self.linear = nn.Linear(self.inputs, self.outputs, bias=False)
+        nn.init.normal_(self.linear.weight, std=self.inputs**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x) + self.linear(x)
 
 
 class SeparableConv(nn.Sequential):

@@ -26,6 +26,7 @@ SHOWN = ("mmd2", "c2st_accuracy", "precision", "recall", "coverage", "nll", "nn_
 NAMES = {
     "pixels": "each pixel by its inverse CDF",
     "mixture": "exact draws of a Gaussian mixture",
+    "gan": "contest of two networks (GAN)",
     "gmmn": "moment-matching network",
     "vae": "VAE",
     "vae-2d": "VAE with a two-dimensional code",

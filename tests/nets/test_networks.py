@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from probgen.nets import MLP, ConvDecoder, ConvEncoder, ResidualConvNet, ResidualMLP, SeparableConv
+from probgen.nets import MLP, ConvDecoder, ConvEncoder, ResidualConvNet, ResidualMLP, SeparableConv, Shortcut
 
 NETS = {
     "mlp": lambda: MLP(64, 3),
@@ -157,3 +157,11 @@ def test_wrong_input(make, message):
 
 def test_one_hidden_layer_may_be_a_number():
     assert str(MLP(3, 2, hidden=64)) == str(MLP(3, 2, hidden=(64,)))
+
+
+def test_a_shortcut_adds_a_linear_map(device, dtype):
+    net = Shortcut(MLP(4, 3)).to(device, dtype)
+    x = torch.randn(2, 5, 4, device=device, dtype=dtype)
+    torch.testing.assert_close(net(x) - net.net(x), x @ net.linear.weight.T)
+    assert net(x).shape == (2, 5, 3)
+    assert all(weight.requires_grad for weight in net.parameters())
