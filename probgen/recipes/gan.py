@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from torch import nn
@@ -29,7 +29,7 @@ def gan(task: Task) -> Recipe:
     """
     model, unit = game(task)
     if task.kind == "images":
-        gamma, budget = 0.01 * unit**2, Budget(2000, 128, 2e-3)
+        gamma, budget = 0.01 * unit**2, Budget(2000, 150, 2e-3)  # 128 leave a batch of 2 of 898 digits
         objective = Contest(model, loss="cross-entropy", r1=gamma, r2=gamma, average=0.99)
     else:
         budget = Budget(6000, 256, 1e-3)
@@ -59,17 +59,18 @@ def game(task: Task, *, bias: bool = True, sharp: bool = False) -> tuple[GAN, fl
     directions from the start: few games find a direction that draws do not have.
     """
     units = units_of(task)
+    activation: Callable[[], nn.Module] = partial(nn.LeakyReLU, 0.2)
     if task.kind == "images":
         assert task.image_shape is not None
-        noise, hidden, activation = 64, [256, 256], partial[nn.Module](nn.LeakyReLU, 0.2)
+        noise, hidden = 64, [256, 256]
         direct = nets.Shortcut(nets.MLP(noise, task.size, hidden=hidden))
         generator: nn.Module = nn.Sequential(direct, nn.Sigmoid())  # these end between black and white
         seen: nn.Module = nn.Sequential(nets.RandomShift(task.image_shape), units.inverse())
     else:
-        noise, hidden, activation = 2, [128, 128, 128], partial[nn.Module](nn.LeakyReLU, 0.2)
+        noise, hidden = 2, [128, 128, 128]
         inner, net = units, task.generator(noise, hidden=hidden)
         if sharp:
-            inner, activation = nets.Affine(units.shift, units.factor / 3), partial(nn.ReLU)
+            inner, activation = nets.Affine(units.shift, units.factor / 3), nn.ReLU
             net = nets.MLP(noise, task.size, hidden=hidden, activation=nn.ReLU)
         generator, seen = nn.Sequential(net, inner), inner.inverse()
     judge = nets.MLP(task.size, 1, hidden=hidden, activation=activation)
