@@ -20,7 +20,7 @@ PLANE, IMAGES = (0.04, 0.00025), (0.3, 0.002)
 )
 def r3gan(task: Task) -> Recipe:
     """Strong penalties at first, which keep all modes, and weak ones later, which let them be narrow."""
-    model, unit = game(task, bias=False, sharp=True)
+    model, unit = game(task, bias=False)
     first, last = (unit**2 * weight for weight in (IMAGES if task.kind == "images" else PLANE))
     objective = Contest(model, loss="relativistic", r1=first, r2=first, average=0.995).to(task.device)
     rates = {"generator": 1.5e-3, "discriminator": 3e-3}

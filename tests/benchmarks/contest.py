@@ -61,8 +61,8 @@ def made(method: str, task: Task) -> Recipe:
     assert isinstance(stage, Stage)
     x, hidden = task.train.x, (128, 128, 128)
     centre, unit = x.mean(0), x.var(0).mean().sqrt()
-    units = nets.Affine(centre.repeat(pack), unit)
-    net = nets.MLP(pack * task.size, 1, hidden=hidden, activation=lambda: nn.LeakyReLU(0.2))
+    units = nets.Affine(centre.repeat(pack), unit / 3)
+    net = nets.MLP(pack * task.size, 1, hidden=hidden, activation=nn.ReLU)
     model = GAN(whole.model.generator, nn.Sequential(units.inverse(), net), noise=whole.model.noise)
     objective = Contest(model, loss="cross-entropy", pack=pack, average=0.995)
     rates = {"generator": 1e-3, "discriminator": 1e-3}
