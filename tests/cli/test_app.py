@@ -103,7 +103,7 @@ def test_what_is_known_of_data_is_what_draws_are_judged_by():
 
 def test_a_vae_is_shown_with_its_codes(probgen, tmp_path, monkeypatch):
     train = recipes.train
-    monkeypatch.setattr(recipes, "train", lambda *args, **given: train(*args, **given, steps=3))
+    monkeypatch.setattr(recipes, "train", lambda *args, **given: train(*args, **given | {"steps": 3}))
     options = ("--methods", "vae-2d", "--repeats", 1, "--metrics", "nll", "--out", "here")
     monkeypatch.setattr(comparing, "PARTICLES", 2)
     status, _, _ = probgen("compare", "digits", *options)

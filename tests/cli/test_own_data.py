@@ -31,7 +31,7 @@ def people(n=120, missing=0):
 
 def short(monkeypatch, steps=3):
     train = recipes.train
-    monkeypatch.setattr(recipes, "train", lambda *args, **given: train(*args, **given, steps=steps))
+    monkeypatch.setattr(recipes, "train", lambda *args, **given: train(*args, **given | {"steps": steps}))
     monkeypatch.setattr(comparing, "PARTICLES", 2)
 
 

@@ -14,7 +14,9 @@ from tests.training.test_fit import Square, x_of
 from probgen.training import fit
 fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
 history = fit(Square(), x_of(), steps=3, fabric=fabric, checkpoint=Path(sys.argv[1]) / "run")
-print("rank", fabric.global_rank, "of", fabric.world_size, history.ended)
+# One write, as both processes have the same pipe: print writes its arguments one by one, and they mix.
+sys.stdout.write(f"rank {fabric.global_rank} of {fabric.world_size} {history.ended}\n")
+sys.stdout.flush()
 """
 
 
