@@ -15,7 +15,7 @@ from probgen.training import fit
 fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
 history = fit(Square(), x_of(), steps=3, fabric=fabric, checkpoint=Path(sys.argv[1]) / "run")
 # One write, as both processes have the same pipe: print writes its arguments one by one, and they mix.
-sys.stdout.write(f"rank {fabric.global_rank} of {fabric.world_size} {history.ended}\n")
+sys.stdout.write(f"rank {fabric.global_rank} of {fabric.world_size} {history.ended}\\n")
 sys.stdout.flush()
 """
 
@@ -25,10 +25,8 @@ def test_fit_starts_the_processes_itself(tmp_path):
     command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=True)
-    assert sorted(line for line in ended.stdout.splitlines() if line.startswith("rank")) == [
-        "rank 0 of 2 finished",
-        "rank 1 of 2 finished",
-    ], ended.stdout + ended.stderr
+    for rank in (0, 1):  # wherever in a line: another process may be in the middle of its own
+        assert ended.stdout.count(f"rank {rank} of 2 finished") == 1, ended.stdout + ended.stderr
     assert ended.stdout.count("the run is in") == 1
 
 
