@@ -274,4 +274,5 @@ def test_one_chain_has_no_error_and_one_temperature_no_moves(pair, x):
     assert found.stderrs.isnan().all()
     assert found.acceptance.isnan().all()
     moved = annealed_log_likelihood(pair, x, temperatures=2, chains=1, seed=0)
-    assert ((moved.acceptance > 0) & (moved.acceptance <= 1)).all()
+    assert ((moved.acceptance >= 0) & (moved.acceptance <= 1)).all()  # of one trajectory, it may round to 0
+    assert (moved.acceptance > 0).any()
