@@ -39,8 +39,8 @@ EPOCHS = 40
 """Of a training without a budget or settings of its own."""
 JUDGED = (13, 15, 17, 20, 23, 26, 30, 35, 40)
 """Epochs after which such a training is judged in a race."""
-MOST = 90
-"""Epochs of one with a budget, if it lasts for so many: fewer steps than from which "auto" compiles."""
+MOST = 2000
+"""Epochs of one with a budget, if it lasts for so many; none does."""
 
 
 class Settings(NamedTuple):
@@ -222,7 +222,7 @@ def by_probgen(
         batch_size=own.batch if own else BATCH,
         optimizer=partial(torch.optim.Adam, lr=rate, betas=betas, fused=True),
         schedules=plans,
-        compile=compile,
+        compile=compile if spent.budget == math.inf else "graph",  # "auto" sees the steps of MOST epochs
         fabric=fabric,
         callbacks=[Told()],
         seed=0,
