@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from probgen.models import GAN, GMMN
 from probgen.objectives import Contest
-from tests.objectives.test_contest import game, net, single
+from tests.objectives.test_contest import game, net, single, trained
 
 
 class Through(nn.Module):
