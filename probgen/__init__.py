@@ -1,4 +1,21 @@
-"""probgen: generative models that a statistician can trust, on Pyro and PyTorch."""
+"""probgen: generative models that a statistician can trust, on Pyro and PyTorch.
+
+A generative story is written once, in Pyro, with any prior. It is then drawn from by every classical
+sampler, learned from data as a pair of model and guide by SVI, or without a likelihood by moment matching or
+a contest, and judged: by which draws, densities and codes are right, and which are not.
+
+Read first ``help(probgen.fit)`` to learn, ``help(probgen.sampling.sample)`` to draw from a density,
+``help(probgen.compare)`` to judge, and ``help(probgen.models.VAE)`` for a model. The rooms:
+
+- ``sampling``: exact laws that are Pyro distributions, Markov chains. ``priors``: laws to begin a story
+  with.
+- ``models``: one file a graph. ``nets``: networks, and heads that make laws of them.
+- ``objectives``: what ``fit`` minimises. ``training``: ``fit`` itself. ``mmd``: distances of samples, tests.
+- ``data``: data sets and files of your own. ``recipes``: papers put together. ``evaluation``: judges.
+- ``plots``: pictures, and pages to play with; loaded when it is first used.
+
+On the command line: ``probgen compare``, ``probgen train``, ``probgen sample``, ``probgen recipes``.
+"""
 
 import importlib
 from importlib.metadata import version

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from probgen import data
 from tests.tutorial_claims import CHECKS
 
-TUTORIALS = sorted((Path(__file__).parents[1] / "tutorials").glob("*.md"))
+TUTORIALS = sorted((Path(__file__).parents[1] / "tutorials").glob("[0-9]*.md"))
 
 
 def run(cell: str, names: dict[str, Any], where: str) -> Any:
@@ -41,7 +41,7 @@ def draw(shown: Any) -> None:
 @pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")  # plt.show()
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 def test_tutorial(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for load in (data.mnist, data.kidiq):
+    for load in (data.mnist, data.kidiq, data.chorales):
         if f"data.{load.__name__}()" in path.read_text():
             try:
                 load()

@@ -5,7 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.tutorial_claims_on_contests import direct_or_indirect
 from tests.tutorial_claims_on_judging import how_good_is_a_generative_model
+from tests.tutorial_claims_on_sequences import models_that_remember, sentences_as_points
 
 
 def from_uniforms_to_digits(v: SimpleNamespace) -> None:
@@ -350,39 +352,6 @@ def one_vae_many_priors(v: SimpleNamespace) -> None:
     assert -0.01 < v.bracket.gap.value < 0.02
 
 
-def direct_or_indirect(v: SimpleNamespace) -> None:
-    assert v.least == pytest.approx(0.203, abs=1e-3)
-    assert all(v.least - 1e-3 < error < v.least + 0.003 for error in v.errors.values())
-    assert v.terms["discriminator"].item() == pytest.approx(0.5, abs=1e-5)
-    assert v.answers.max() - v.answers.min() > 0.3
-    for gan in (v.line_directly, v.line_indirectly):
-        assert v.law_of(gan)[0] == pytest.approx(2.0, abs=0.06)
-        assert v.law_of(gan)[1] == pytest.approx(0.7, abs=0.05)
-
-    assert v.ends["cross-entropy, R1"] < 0.01
-    assert min(distance for name, distance in v.ends.items() if name != "cross-entropy, R1") > 0.8
-
-    one_piece, clusters = v.found["noise in one piece"], v.found["noise in clusters"]
-    assert clusters.found == 8
-    assert clusters.high_quality > one_piece.high_quality + 0.1
-    assert not v.findings["noise in one piece"]
-    assert not v.findings["noise in clusters"]
-    assert v.findings["too fast a generator"]
-    energy = v.histories["too fast a generator"].values("energy", "validation")
-    assert energy[-1] > energy[0]
-    assert one_piece.found < 8
-
-    distance, covered = ({name: row[i] for name, row in v.scores.items()} for i in range(2))
-    assert distance["train"] < distance["directly"] < 0.003
-    assert distance["indirectly"] < 0.004
-    assert covered["indirectly"] > covered["directly"] + 0.03
-    assert covered["train"] > 0.9
-
-    assert v.before.mean() - v.fresh.mean() > 1.4  # two of the data's standard deviations
-    assert v.after.mean().item() == pytest.approx(-0.5, abs=0.06)
-    assert v.after.std().item() == pytest.approx(0.7, abs=0.06)
-
-
 CHECKS = {
     "01_from_uniforms_to_digits": from_uniforms_to_digits,
     "02_your_own_prior_in_a_vae": your_own_prior_in_a_vae,
@@ -395,4 +364,6 @@ CHECKS = {
     "09_one_vae_many_priors": one_vae_many_priors,
     "10_direct_or_indirect": direct_or_indirect,
     "11_how_good_is_a_generative_model": how_good_is_a_generative_model,
+    "12_models_that_remember": models_that_remember,
+    "13_sentences_as_points": sentences_as_points,
 }

@@ -13,6 +13,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -101,6 +102,17 @@ class Recorded:
             return found
         self._give_up("its results differ from those of the function: does it keep a state, or draw?")
         return expected
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the function without its graphs, which no other process can read: it records its own."""
+        made: dict[str, Any] = {
+            "_graphs": {},
+            "_open": {},
+            "_asked": set(),
+            "_called": Counter(),
+            "_evaluated": {},
+        }
+        return self.__dict__ | made
 
     def expect(self, calls: float, done: int) -> None:
         """Take in how often a step calls the function, and how many steps are done."""

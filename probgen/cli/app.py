@@ -1,4 +1,4 @@
-"""The command line: ``probgen compare``, ``train``, ``sample``, ``recipes`` and ``data``."""
+"""The command line: ``probgen compare``, ``train``, ``sample``, ``apply``, ``recipes`` and ``data``."""
 
 from __future__ import annotations
 
@@ -120,7 +120,8 @@ def compare(
         )
         figures, captions = own_density.pictures(target, draws, result)
         _show(result)
-        result.save(folder, figures=figures, captions=captions)
+        pages = own_density.pages(target, draws)
+        result.save(folder, figures=figures, captions=captions, pages=pages)
         print(f"\nThe report is {folder / 'report.html'}")
         return
     task = recipes.load(name, device=where, seed=seed, kinds=kinds)
@@ -191,6 +192,48 @@ def sample(
     from probgen.cli import runs
 
     runs.sample(run, n, device=device_of(device), seed=seed, out=out, label=label)
+
+
+@app.command()
+def apply(
+    name: Annotated[str, typer.Argument(help="An application; `probgen applications` lists them.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="A file or folder of your own, or a data set; `probgen applications` says which."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder; results/NAME if not given. A study there goes on.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="At most a minute of one core, to look.")] = False,
+    seed: Seed = 0,
+    device: Device = "cpu",
+) -> None:
+    """Run an application on real data, beside the baselines of its field; run again, it goes on.
+
+    Writes report.html, metrics.csv, protocol.json and the figures as PNG.
+    """
+    import torch
+
+    from probgen import applications
+
+    torch.set_num_threads(1)  # so that the numbers do not depend on the machine's cores
+    where = device_of(device)
+    try:
+        folder = applications.apply(
+            name, data=data, out=out, size="quick" if quick else "full", seed=seed, device=where
+        )
+    except KeyboardInterrupt:
+        raise RuntimeError("interrupted: what was measured is kept, and the same command goes on") from None
+    print(f"\nThe report is {folder / 'report.html'}")
+
+
+@app.command("applications")
+def list_applications() -> None:
+    """List the applications: what each does, and the data that it takes."""
+    from probgen.applications import applications
+
+    for entry in applications().values():
+        print(f"{entry.name:13} {entry.title}\n{'':13} {entry.data}; shipped: {', '.join(entry.shipped)}")
 
 
 @app.command("recipes")

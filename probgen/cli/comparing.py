@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pyro.distributions import Delta
 from torch import Tensor
-from torch.distributions import Distribution
 
 from probgen import data, recipes
-from probgen.cli import classical, classical_tables
+from probgen.cli import classical, classical_tables, playing
 from probgen.cli.principal_components import principal_components
-from probgen.compare import Comparison, Fitted, Method, compare
+from probgen.compare import Comparison, Method, compare
 from probgen.compare.metrics import select
 from probgen.compare.questions import Question
-from probgen.core import Coded, Pair
-from probgen.evaluation import ClassifierFeatures, classifier_features, log_likelihoods
+from probgen.core import Coded
 from probgen.priors import StandardNormal
-from probgen.recipes import Task
+from probgen.recipes import Rows, Task
+from probgen.recipes.compared import features, labels, learned
+from probgen.recipes.task import SEQUENCES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PARTICLES = 200
-"""Importance samples per datum in a model's likelihood."""
-
 REFERENCE = 2000
 """Most points of held-out data that draws are compared with."""
 
-LABELS = 100
-"""Fewest labels that features of pictures are learned from."""
-
 ASKED = ("principal-components", "hmc", "tempered")
 """Classical methods that are compared only where they are named."""
+
+OF_SEQUENCES = ("sequences", "cost")
+"""Metrics that suit sequences."""
+
+SHOWN = 8
+"""Sequences that are drawn of each method where nothing is said."""
 
 MANIFOLD = 15
 """Decoded codes along each axis of the manifold."""
@@ -62,7 +60,15 @@ def choose(task: Task, wanted: Sequence[str] | None, *, steps: int | None = None
 
 
 def methods(task: Task, *, steps: int | None = None) -> dict[str, Method]:
-    """Return the methods that suit a task by name: the classical ones, then the recipes."""
+    """Return the methods that suit a task by name: the classical ones, then the recipes.
+
+    Raises ValueError for graphs, whose draws no metric here suits.
+    """
+    if task.kind == "graph":
+        raise ValueError(
+            f"{task.name!r} is a graph, of which no draws are compared: `probgen train` a recipe, and "
+            "judge it by the edges that it ranks"
+        )
     known = {
         "images": {
             "pixels": classical.pixels,
@@ -78,70 +84,10 @@ def methods(task: Task, *, steps: int | None = None) -> dict[str, Method]:
         },
         "table": {"columns": classical_tables.columns, "copula": classical_tables.copula},
     }
-    return {name: make(task) for name, make in known[task.kind].items()} | {
+    return {name: make(task) for name, make in known.get(task.kind, {}).items()} | {
         name: learned(name, task, entry.what, steps=steps)
         for name, entry in recipes.entries(task.kind).items()
     }
-
-
-def learned(name: str, task: Task, about: str, *, steps: int | None = None) -> Method:
-    """A recipe as a method to compare."""
-
-    def fit(train: Tensor, seed: int) -> Fitted:
-        torch.manual_seed(seed)  # of the initial weights; compare puts the global state back
-        recipe = recipes.make(name, task)
-        histories = recipes.train(recipe, task, seed=seed, steps=steps, progress=False)
-        notes = {
-            "objective": ", then ".join(_objectives(recipe)),
-            "training": f"{histories[-1].ended}, {sum(h.step for h in histories)} steps",
-        }
-        findings = [sentence for h in histories if h.collapsed() for sentence in h.diagnose()]
-        log_prob = None
-        if isinstance(recipe.model, Pair) and recipe.contexts is None:  # else it is that of x given a context
-            log_prob = partial(_log_probs, recipe, recipe.model, seed=seed)
-        return Fitted(
-            recipe.sample,
-            log_prob,
-            model=recipe.model,
-            notes=notes,
-            findings=findings,
-            coded=Codes(recipe, task)
-            if isinstance(recipe.model, Coded) and recipe.contexts is None
-            else None,
-            of_class=None if recipe.labels is None else recipe.sample,
-        )
-
-    return Method(fit, about)
-
-
-class Codes(NamedTuple):
-    """What encodes a task's data as they are compared, and decodes into them, by a model of a recipe."""
-
-    recipe: recipes.Recipe
-    task: Task
-
-    def encode(self, x: Tensor, *context: Tensor) -> Distribution:
-        model = self.recipe.model
-        assert isinstance(model, Coded)
-        return model.encode(self.recipe.prepare(x))
-
-    def decode(self, z: Tensor, *context: Tensor) -> Distribution:
-        model = self.recipe.model
-        assert isinstance(model, Coded)
-        law = model.decode(z)
-        return law if self.task.table is None else Delta(self.task.from_codes(law.mean), event_dim=1)
-
-
-def _objectives(recipe: recipes.Recipe) -> list[str]:
-    """Return what is minimised, stage by stage; of one that is made in training only that there is one."""
-    return [
-        type(stage.objective).__name__ if isinstance(stage, recipes.Stage) else "a stage on its codes"
-        for stage in recipe.stages
-    ]
-
-
-def _log_probs(recipe: recipes.Recipe, pair: Pair, x: Tensor, *, seed: int) -> Tensor:
-    return log_likelihoods(pair, recipe.prepare(x), particles=PARTICLES, seed=seed)
 
 
 def run(
@@ -157,6 +103,9 @@ def run(
     facts: Mapping[str, Any] | None = None,
 ) -> Comparison:
     """Compare the methods on the task."""
+    facts = {"title": title or f"probgen compare {task.name}"} | task.facts | dict(facts or {})
+    if task.kind in SEQUENCES:
+        return _by_likelihood(task, methods, metrics, n=n, repeats=repeats, seed=seed, jobs=jobs, facts=facts)
     reference, chosen = task.test.complete[:REFERENCE], select(metrics)
     return compare(
         methods,
@@ -170,8 +119,44 @@ def run(
         scale=None if task.kind == "images" else "auto",
         modes=modes(task),
         features=features(task, seed) if chosen.keys() & {"features", "control"} else None,
-        labels=labels(task),
-        protocol={"title": title or f"probgen compare {task.name}"} | task.facts | dict(facts or {}),
+        labels=labels(task, REFERENCE),
+        protocol=facts,
+    )
+
+
+def _by_likelihood(
+    task: Task,
+    methods: Mapping[str, Method],
+    metrics: Sequence[str] | None,
+    *,
+    n: int | None,
+    repeats: int | None,
+    seed: int,
+    jobs: int | None,
+    facts: Mapping[str, Any],
+) -> Comparison:
+    """Compare methods on sequences by nats a step: what tells draws from data here knows no order."""
+    chosen = OF_SEQUENCES if metrics is None else metrics
+    for name in chosen:
+        if not (set(select([name])) <= set(OF_SEQUENCES)):
+            raise ValueError(
+                f"sequences are compared by {', '.join(OF_SEQUENCES)}, but metrics name {name!r}, which is "
+                "of points: leave it out"
+            )
+    train, test = (
+        (rows.x,) if rows.lengths is None else (rows.x, rows.lengths) for rows in (task.train, task.test)
+    )
+    return compare(
+        methods,
+        test,
+        chosen,
+        train=train,
+        n=n or SHOWN,
+        repeats=repeats or 1,
+        seed=seed,
+        jobs=jobs,
+        scale=None,
+        protocol=facts,
     )
 
 
@@ -183,36 +168,19 @@ def modes(task: Task) -> tuple[Tensor, float] | None:
     return law.modes, law.mode_scale
 
 
-def features(task: Task, seed: int) -> ClassifierFeatures | None:
-    """Return features of pictures by which their classes are told, where enough of them have a label."""
-    labels = task.train.labels
-    if task.kind != "images" or labels is None:
-        return None
-    known = labels[labels >= 0]
-    if len(known) < LABELS or len(known.unique()) < 2:
-        return None
-    return classifier_features(task.train.x, labels, scale=None, seed=seed)
-
-
-def labels(task: Task) -> tuple[Tensor, Tensor] | None:
-    """Return the classes of the rows to learn from and of those that draws are compared with, if known."""
-    found = task.train.labels, task.test.labels
-    if found[0] is None or found[1] is None or task.table is not None:
-        return None
-    pair = found[0], found[1][:REFERENCE]
-    return pair if all(len(part[part >= 0].unique()) > 1 for part in pair) else None
-
-
 def save(task: Task, result: Comparison, folder: Path, questions: Sequence[Question] = ()) -> None:
-    """Write the report with its figures."""
+    """Write the report with its figures and pages to play with."""
     figures, captions = pictures(task, result)
-    result.save(folder, figures=figures, captions=captions, questions=questions)
+    pages = playing.of_task(task, result)
+    result.save(folder, figures=figures, captions=captions, questions=questions, pages=pages)
 
 
 def pictures(task: Task, result: Comparison) -> tuple[dict[str, Figure], dict[str, str]]:
     """Draw the samples side by side and, of a two-dimensional code, the map and the manifold."""
     from probgen import plots
 
+    if task.kind in SEQUENCES:
+        return _pictures_of_music(task, result) if task.kind == "music" else ({}, {})
     reference = task.test.complete[:REFERENCE]
     if task.table is not None:
         return _pictures_of_tables(task, result)
@@ -255,6 +223,17 @@ def _pictures_of_tables(task: Task, result: Comparison) -> tuple[dict[str, Figur
         "draws of each method in colour.",
         "correlations": "How columns go together: rank correlations of real rows and of each method's draws.",
     }
+
+
+def _pictures_of_music(task: Task, result: Comparison) -> tuple[dict[str, Figure], dict[str, str]]:
+    from probgen import plots
+
+    rolls = {"real, held out": task.test.sequences()}
+    for name, draws in result.draws.items():  # steps side by side, and the length behind them
+        x = draws[:, :-1].unflatten(1, task.test.x.shape[1:])
+        rolls[name] = Rows(x, lengths=draws[:, -1].long()).sequences()
+    said = "Real pieces that no method has seen, and the first draws of each method: which keys sound when."
+    return {"samples": plots.piano_rolls(rolls)}, {"samples": said}
 
 
 def _with_codes_in_plane(result: Comparison) -> Coded | None:

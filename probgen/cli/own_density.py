@@ -16,6 +16,7 @@ from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 
 from probgen.capture.traced_function import first_line
+from probgen.cli import playing
 from probgen.compare import Comparison, Method, compare
 from probgen.compare.density_methods import line_of, reference_draws
 from probgen.core import Density
@@ -24,6 +25,8 @@ from probgen.sampling.markov.target_density import density_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from probgen.plots import Page
 
 REFERENCE = 2000
 """Draws that methods are compared with, and that each gives."""
@@ -200,6 +203,11 @@ def pictures(
     return {"draws": figure}, {
         "draws": "Draws of each method in the first repeat; the contours hold 10, 50 and 90 % of the density."
     }
+
+
+def pages(target: Density | Distribution, reference: Tensor) -> dict[str, Page]:
+    """Return a page to play with, of a density of one number or of two."""
+    return playing.of_density(_density(target), reference)
 
 
 def _density(target: Density | Distribution) -> Density:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 
 from probgen import recipes
+from probgen.cli import draws
 from probgen.core import Objective
-from probgen.recipes import Task
 from probgen.recipes.run_folder import (
     DEFAULTS,
     KINDS,
@@ -91,7 +90,10 @@ def train(
         own = recipes.stage_folder(recipe, folder, number)
         history.frame.to_csv(own / "history.csv", index=False)
         history.plot().savefig(own / "history.png")
-    for split in ("train", "validation"):
+    if not histories:  # of a recipe without stages, as one that counts
+        folder.mkdir(parents=True, exist_ok=True)
+        write_about(folder, about)
+    for split in ("train", "validation") if histories else ():
         values = histories[-1].values(split=split)
         if values:
             print(f"{split} loss {values[-1]:.4g} per datum")
@@ -122,37 +124,24 @@ def sample(
 ) -> None:
     """Draw n points from a run's best weights into a file, with a picture beside it.
 
-    Rows of a table are a CSV in the columns and units of the user's own, all else a NumPy file.
+    Rows of a table are a CSV in the columns and units of the user's own, all else a NumPy file: of sequences
+    with lengths an archive of both.
     """
     recipe, task, step, about = restored(folder, device=device)
-    suffixes = (".npy",) if task.table is None else (".csv", ".npy")
+    suffixes = draws.suffixes(task)
     out = folder / f"samples{suffixes[0]}" if out is None else out
     if out.suffix not in suffixes:
         raise ValueError(f"--out should be a {' or '.join(suffixes)} file but got {str(out)!r}")
-    draws = recipe.sample(n, seed=seed, label=label)
+    x, lengths = recipe.sample(n, seed=seed, label=label), None
+    if task.train.lengths is not None:
+        lengths = recipe.contexts_of(n, seed=seed, label=label)
+    drawn = recipes.Rows(x, lengths=lengths)
     part = out.with_name(f".{out.stem}.part{out.suffix}")
-    if task.table is not None and out.suffix == ".csv":
-        task.table.frame(task.to_codes(draws)).to_csv(part, index=False)
-    else:
-        np.save(part, draws.cpu().numpy())
+    draws.write(task, drawn, part)
     part.replace(out)
-    picture = _picture(task, draws.cpu())
+    picture = draws.picture(task, drawn)
     shown = ""
     if picture is not None:
         picture.savefig(out.with_suffix(".png"))
         shown = f" and {out.with_suffix('.png')}"
     print(f"{n} draws of {about['model']} on {about['data']}, trained for {step} steps: {out}{shown}")
-
-
-def _picture(task: Task, draws: torch.Tensor) -> Any:
-    """Return draws beside real data, where these can be shown."""
-    from probgen import plots
-
-    if task.image_shape is not None:
-        return plots.image_grid({"real": task.test.x.cpu(), "model": draws}, image_shape=task.image_shape)
-    if task.table is not None:
-        real, drawn = (task.table.frame(task.to_codes(x.cpu())) for x in (task.test.x, draws))
-        return plots.table_columns({"real, held out": real, "model": drawn})
-    if task.kind == "plane":
-        return plots.scatter({"exact draws": task.test.x[:2000].cpu(), "model": draws})
-    return None

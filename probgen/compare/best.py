@@ -13,10 +13,10 @@ def not_told_apart_from_the_best(
     r"""Return the methods of which none is told to be better, from their values over repeats.
 
     The loss of a method is the distance of its mean from the target, so that noise about the target is none,
-    or the mean itself where the target is −∞. A method is left out where some other has a smaller loss by
-    Welch's one-sided t-test at level α / (M − 1), of M methods: the best is then left out with probability
-    at most α, and one that is better by no more than noise is not alone. Values of one repeat tell nothing
-    apart, and a single method has no rival.
+    or the mean itself where the target is −∞, and less it where it is ∞. A method is left out where some
+    other has a smaller loss by Welch's one-sided t-test at level α / (M − 1), of M methods: the best is then
+    left out with probability at most α, and one that is better by no more than noise is not alone. Values of
+    one repeat tell nothing apart, and a single method has no rival.
 
     Source: Gupta (1965), selection of a subset that holds the best; Welch (1947).
 
@@ -24,7 +24,7 @@ def not_told_apart_from_the_best(
     >>> sorted(not_told_apart_from_the_best(values, target=0.0))
     ['a', 'b']
     """
-    losses = {name: _losses(own, target) for name, own in values.items() if len(own) > 1}
+    losses = {name: losses_of(own, target) for name, own in values.items() if len(own) > 1}
     if len(losses) < 2:
         return set()
     share = level / (len(losses) - 1)
@@ -35,10 +35,10 @@ def not_told_apart_from_the_best(
     }
 
 
-def _losses(values: Sequence[float], target: float) -> list[float]:
+def losses_of(values: Sequence[float], target: float) -> list[float]:
     """Return values whose mean is the loss: how far they lie from the target on the side of their mean."""
-    if target == -math.inf:
-        return list(values)
+    if math.isinf(target):
+        return list(values) if target < 0 else [-value for value in values]
     side = 1 if fmean(values) >= target else -1
     return [side * (value - target) for value in values]
 

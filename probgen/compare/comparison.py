@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import re
@@ -16,17 +15,21 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from probgen.compare.best import not_told_apart_from_the_best
+from probgen.compare.columns import over_repeats
+from probgen.compare.html_page import png
 from probgen.compare.methods import Fitted
 from probgen.compare.metrics import COLUMNS
 from probgen.compare.protocol import plain
 from probgen.compare.questions import Question, answers, text
 from probgen.compare.report import page
 from probgen.compare.table import text_table
-from probgen.core.intervals import Interval, combined_p_value, mean_interval
+from probgen.core.intervals import Interval
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from probgen.plots import Page
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Comparison:
         found = {key: own["value"].tolist() for key, own in self.frame.groupby(["method", "metric"])}
         table = {
             (metric, part): [
-                getattr(_over_repeats(metric, found.get((row, metric), [])), part) for row in rows
+                getattr(over_repeats(COLUMNS[metric], found.get((row, metric), [])), part) for row in rows
             ]
             for metric in metrics
             for part in Interval._fields
@@ -94,7 +97,7 @@ class Comparison:
                 return set()
             target = sum(floor) / len(floor)
         else:
-            target = float("-inf") if goal == "lower" else float(goal)
+            target = {"lower": -math.inf, "higher": math.inf}[goal] if isinstance(goal, str) else goal
         sound = {
             name: values[name]
             for name in self.protocol["methods"]
@@ -114,6 +117,11 @@ class Comparison:
 
     def __str__(self) -> str:
         return self.table()
+
+    def __repr__(self) -> str:
+        metrics, repeats = self.frame["metric"].nunique(), self.protocol["repeats"]
+        counts = f"{metrics} metrics, {repeats} repeats"
+        return f"Comparison({', '.join(self.protocol['methods'])}; {counts}; print it for the table)"
 
     def plot(self) -> Figure:
         """Draw every metric but the standard errors, repeats and intervals, against the floor."""
@@ -141,18 +149,20 @@ class Comparison:
         figures: Mapping[str, Figure] | None = None,
         captions: Mapping[str, str] | None = None,
         questions: Sequence[Question] = (),
+        pages: Mapping[str, Page] | None = None,
     ) -> Path:
         """Write metrics.csv, protocol.json, report.html and every figure as NAME.png to a new folder.
 
-        The figure of the metrics comes first, as ``metrics``, unless one is given by that name. The folder
-        appears whole or not at all. Where there are questions, the report begins with their answers, which
-        are in answers.csv too.
+        The figure of the metrics comes first, as ``metrics``, unless one is given by that name. Pages to play
+        with are in the report and, each alone, in NAME.html. The folder appears whole or not at all. Where
+        there are questions, the report begins with their answers, which are in answers.csv too.
 
         Args:
             out: a folder that does not exist, or is empty.
             figures: name -> figure, in the order of the report.
             captions: name -> one line below the figure in the report.
             questions: rows of the table at the head of the report.
+            pages: name -> page, as :func:`probgen.plots.explorer` makes one.
 
         Raises:
             ValueError: ``out`` is there and not empty, or a figure's name is no plain word.
@@ -165,11 +175,14 @@ class Comparison:
         drawn = dict(figures or {})
         if "metrics" not in drawn:
             drawn = {"metrics": self.plot(), **drawn}
-        for name in drawn:
+        played = dict(pages or {})
+        if "report" in played:
+            raise ValueError("a page should have another name than 'report', which is the report's own")
+        for name in (*drawn, *played):
             if not re.fullmatch(r"[\w-]+", name):
                 raise ValueError(f"a figure's name should be letters, digits, - and _ but got {name!r}")
-        images = {name: _png(figure) for name, figure in drawn.items()}
-        html = page(self, images, {"metrics": _METRICS_CAPTION, **(captions or {})}, questions)
+        images = {name: png(figure) for name, figure in drawn.items()}
+        html = page(self, images, {"metrics": _METRICS_CAPTION, **(captions or {})}, questions, played)
         part = out.with_name(f".{out.name}.{uuid.uuid4().hex}.part")
         part.mkdir(parents=True)
         try:
@@ -180,6 +193,8 @@ class Comparison:
                 found = pd.DataFrame(answers(self, questions)).T.rename_axis("question")
                 found.to_csv(part / "answers.csv")
             (part / "report.html").write_text(html, encoding="utf-8")
+            for name, own in played.items():
+                own.save(part / f"{name}.html")
             for name, image in images.items():
                 (part / f"{name}.png").write_bytes(image)
             if out.exists():
@@ -200,18 +215,3 @@ _METRICS_CAPTION = (
 
 def _width() -> int:
     return min(160, max(80, shutil.get_terminal_size((160, 24)).columns))
-
-
-def _over_repeats(metric: str, values: list[float]) -> Interval:
-    column, nothing = COLUMNS[metric], float("nan")
-    if not values:
-        return Interval(nothing, nothing, nothing)
-    if column.p_value:
-        return Interval(combined_p_value(values), nothing, nothing)
-    return mean_interval(values, bounds=column.bounds)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=150)
-    return buffer.getvalue()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -28,7 +29,7 @@ class Trial(NamedTuple):
     standard deviation, ``features`` what maps data to features, and ``labels`` the classes of training data
     and reference, −1 where missing, where these are known. ``coded`` encodes data and decodes codes, of a
     method that can; real data are their own codes. ``of_class(n, seed=seed, label=label)`` draws of one
-    class, of a method that can.
+    class, of a method that can. ``of_sequences`` is what a method has said of the likelihood a step.
     """
 
     draws: Tensor
@@ -47,6 +48,7 @@ class Trial(NamedTuple):
     labels: tuple[Tensor, Tensor] | None = None
     coded: Coded | None = None
     of_class: Callable[..., Tensor] | None = None
+    of_sequences: Mapping[str, float] = MappingProxyType({})
 
 
 SOME = 1000
@@ -88,6 +90,10 @@ def nll(trial: Trial) -> dict[str, float]:
     # A point to which the method gives no mass at all: an infinite loss, of which no error can be estimated.
     stderr = float(values.std()) / math.sqrt(len(values)) if math.isfinite(mean) else math.inf
     return {"nll": mean, "nll_stderr": stderr}
+
+
+def sequences(trial: Trial) -> dict[str, float]:
+    return dict(trial.of_sequences)
 
 
 def ksd(trial: Trial) -> dict[str, float]:

@@ -30,6 +30,8 @@ class Fitted(NamedTuple):
     method draws from, where that is known: draws are tested against it, and its evaluations are counted.
     ``coded`` is what encodes data and decodes codes, where the metrics of codes should judge it: often the
     model. ``of_class(n, seed=seed, label=label)`` returns draws of one class, of a method that is told it.
+    ``of_sequences`` maps data of sequences to their likelihood a step, by the columns of the metric
+    "sequences".
     """
 
     sample: Sampler
@@ -40,6 +42,17 @@ class Fitted(NamedTuple):
     density: Density | None = None
     coded: Coded | None = None
     of_class: Sampler | None = None
+    of_sequences: Callable[[Any], Mapping[str, float]] | None = None
+
+    def __repr__(self) -> str:
+        words = ["log_prob"] if self.log_prob is not None else []
+        words += [
+            f"{name}: {type(part).__name__}"
+            for name, part in {"model": self.model, "density": self.density}.items()
+            if part is not None
+        ]
+        told = f"; finding: {self.findings[0]}" if self.findings else ""
+        return f"Fitted({', '.join(words) or 'draws alone'}{told})"
 
 
 @dataclass(frozen=True)
@@ -53,6 +66,9 @@ class Method:
     fit: Callable[[Any, int], Fitted]
     about: str = ""
     needs_data: bool = True
+
+    def __repr__(self) -> str:
+        return f"Method({self.about!r})"
 
     @classmethod
     def from_density(

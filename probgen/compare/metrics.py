@@ -135,6 +135,28 @@ METRICS: dict[str, Metric] = {
         },
         measurements.nll,
     ),
+    "sequences": Metric(
+        {
+            "nats_per_step": Column(
+                "−log p(x) a step",
+                "Minus the log-likelihood of held-out sequences, in nats a step: their sum over the sum of "
+                "steps. Exact, or an upper bound by particles: the methods' notes say which. Lower is "
+                "better.",
+                "lower",
+            ),
+            "nats_per_step_stderr": Column(
+                "its SE", "Standard error of that over held-out sequences.", bounds=POSITIVE
+            ),
+            "elbo_per_step": Column(
+                "−ELBO a step",
+                "Minus the evidence lower bound of held-out sequences, in nats a step, of methods with a "
+                "guide. What lies between it and the likelihood is the guide's.",
+                "lower",
+            ),
+        },
+        measurements.sequences,
+        asked=True,
+    ),
     "nn_ratio": Metric(
         {
             "nn_ratio": Column(

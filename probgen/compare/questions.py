@@ -117,7 +117,7 @@ def best_answers(comparison: Comparison, question: Question) -> set[str]:
 
 def best_value(question: Question) -> str:
     """Return the best answer to a question in words."""
-    return ideal(question.column) if question.ranked and question.column is not None else ""
+    return ideal(COLUMNS[question.column]) if question.ranked and question.column is not None else ""
 
 
 def text(comparison: Comparison, questions: Sequence[Question], width: int) -> str:

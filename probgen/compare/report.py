@@ -2,58 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from html import escape
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from probgen.compare.html_page import cell, figure_of, page_of, table_of_facts, term
 from probgen.compare.metrics import COLUMNS
 from probgen.compare.questions import Question, answers, best_answers, best_value
 from probgen.compare.table import BEST_MEANS, MARK, cells, ideal
 
 if TYPE_CHECKING:
     from probgen.compare.comparison import Comparison
-
-_CSS = """
-:root { --ink: #1c1f23; --soft: #5d6670; --line: #d9dde2; --band: #f1f3f5;
-  --accent: #0072b2; --doubt: #b3261e; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 68rem; color: var(--ink); background: #fff;
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .6rem; }
-h2 { font-size: 1.25rem; margin: 2.6rem 0 .7rem; padding-top: .8rem; border-top: 1px solid var(--line); }
-h3 { font-size: 1rem; margin: 1.2rem 0 .2rem; }
-p, dd, li { max-width: 46rem; }
-p { margin: .5rem 0; }
-.soft { color: var(--soft); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .875rem; }
-th, td { padding: .34rem .75rem; text-align: right; white-space: nowrap;
-  border-bottom: 1px solid var(--line); }
-th, td { vertical-align: top; }
-thead th { white-space: normal; border-bottom: 2px solid var(--ink); }
-th:first-child { text-align: left; position: sticky; left: 0; background: #fff; white-space: nowrap; }
-.base { background: var(--band); }
-.best { font-weight: 700; color: var(--accent); }
-.doubt, .doubt small { color: var(--doubt); }
-tr.minor th, tr.minor td { color: var(--soft); font-size: .92em; font-weight: 400; }
-.ideal { color: var(--soft); font-weight: 400; }
-.answers td { white-space: normal; min-width: 6rem; }
-td small { display: block; color: var(--soft); font-weight: 400; }
-figure { margin: 1.6rem 0 2.2rem; }
-figure img { max-width: 100%; height: auto; display: block; }
-figcaption { margin-top: .5rem; max-width: 46rem; color: var(--soft); font-size: .93rem; }
-dl { margin: .5rem 0; }
-dt { font-weight: 600; margin-top: .7rem; }
-dd { margin: 0; }
-.facts th, .facts td { text-align: left; white-space: normal; vertical-align: top; overflow-wrap: anywhere; }
-.facts th { font-weight: 600; width: 12rem; }
-@media print {
-  body { max-width: none; padding: 0; font-size: 10pt; }
-  table { font-size: 7.5pt; } th, td { padding: .15rem .3rem; }
-  .scroll { overflow: visible; } figure, tr { break-inside: avoid; } h2, h3, dt { break-after: avoid; }
-}
-"""
+    from probgen.plots import Page
 
 
 def page(
@@ -61,6 +22,7 @@ def page(
     images: Mapping[str, bytes],
     captions: Mapping[str, str],
     questions: Sequence[Question] = (),
+    pages: Mapping[str, Page] = MappingProxyType({}),
 ) -> str:
     """Return the page: the table against the floor, the figures, the methods, the metrics and the protocol.
 
@@ -69,16 +31,14 @@ def page(
         images: name -> a PNG, put into the page itself.
         captions: name -> the text below the figure.
         questions: rows of a table that comes first, each with its sentence.
+        pages: name -> a page to play with, in a frame of its own.
     """
     record = comparison.protocol
     title = str(record["facts"].get("title", "Generative models compared"))
-    return "\n".join(
+    return page_of(
+        title,
+        _what(comparison),
         [
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title>\n<style>{_CSS}</style>\n</head>\n<body>",
-            f"<header>\n<h1>{escape(title)}</h1>",
-            f"<p>{_what(comparison)}</p>\n</header>\n<main>",
             *_questions(comparison, questions),
             f"<h2>{'All numbers' if questions else 'Results'}</h2>\n<p>{_how_to_read(comparison)}</p>",
             _table(comparison),
@@ -89,18 +49,19 @@ def page(
             ),
             f'<p class="soft">{_table_notes(record["repeats"])}</p>',
             "<h2>Figures</h2>",
-            *(_figure(name, image, captions.get(name, "")) for name, image in images.items()),
+            *(figure_of(name, image, captions.get(name, "")) for name, image in images.items()),
+            *(["<h2>To play with</h2>"] if pages else []),
+            *(_frame(name, own) for name, own in pages.items()),
             "<h2>The methods</h2>",
             *(
                 _method(name, about, record["notes"][name], comparison.findings().get(name))
                 for name, about in record["methods"].items()
             ),
             "<h2>What each number means</h2>\n<dl>",
-            *(_term(COLUMNS[name].label, name, about) for name, about in record["metrics"].items()),
+            *(term(COLUMNS[name].label, name, about) for name, about in record["metrics"].items()),
             "</dl>\n<h2>Protocol</h2>",
             _facts(record),
-            "</main>\n</body>\n</html>\n",
-        ]
+        ],
     )
 
 
@@ -159,14 +120,14 @@ def _table(comparison: Comparison) -> str:
     rows = []
     for metric in next(iter(written.values())):
         best = comparison.best(metric)
-        cell = "".join(
-            _cell(written[name][metric], f"{kind} best" if name in best else kind)
+        values = "".join(
+            cell(written[name][metric], f"{kind} best" if name in best else kind)
             for name, kind in kinds.items()
         )
         minor = ' class="minor"' if metric.endswith("_stderr") else ""
         rows.append(
             f'<tr{minor}><th scope="row">{escape(COLUMNS[metric].label)}</th>'
-            f'<td class="ideal">{escape(ideal(metric))}</td>{cell}</tr>'
+            f'<td class="ideal">{escape(ideal(COLUMNS[metric]))}</td>{values}</tr>'
         )
     body = "\n".join(rows)
     return (
@@ -191,7 +152,7 @@ def _questions(comparison: Comparison, questions: Sequence[Question]) -> list[st
     for question in questions:
         best = best_answers(comparison, question)
         own = "".join(
-            _cell(found[question.name][name], f"{kind} best" if name in best else kind)
+            cell(found[question.name][name], f"{kind} best" if name in best else kind)
             for name, kind in kinds.items()
         )
         rows.append(
@@ -216,18 +177,10 @@ _SPREAD = (
 )
 
 
-def _cell(text: str, kind: str) -> str:
-    split = text[:1] in "0123456789−∞" and ("±" in text or "[" in text)
-    mean, _, rest = text.partition(" ") if split else (text, "", "")
-    return f'<td class="{kind}">{escape(mean)}{f"<small>{escape(rest)}</small>" if rest else ""}</td>'
-
-
-def _figure(name: str, image: bytes, caption: str) -> str:
-    source = base64.b64encode(image).decode("ascii")
-    heading = name.replace("_", " ").replace("-", " ").capitalize()
+def _frame(name: str, own: Page) -> str:
     return (
-        f'<figure>\n<h3>{escape(heading)}</h3>\n<img alt="{escape(caption or heading)}" '
-        f'src="data:image/png;base64,{source}">\n<figcaption>{escape(caption)}</figcaption>\n</figure>'
+        f"<figure>\n{own.frame()}\n"
+        f"<figcaption>The same page alone is {escape(name)}.html, beside this one.</figcaption>\n</figure>"
     )
 
 
@@ -237,7 +190,7 @@ def _method(name: str, about: str, notes: Sequence[Mapping[str, str | float]], w
     told = f"<p>{escape(about)}</p>\n" if about else ""
     if wrong:
         told += f'<p class="doubt">{MARK} {escape(wrong[0].upper() + wrong[1:])}</p>\n'
-    return f"<h3>{escape(name)}</h3>\n{told}{_rows(rows)}"
+    return f"<h3>{escape(name)}</h3>\n{told}{table_of_facts(rows)}"
 
 
 def _over_repeats(values: Sequence[str | float]) -> str:
@@ -247,10 +200,6 @@ def _over_repeats(values: Sequence[str | float]) -> str:
         return f"{min(numbers):.4g} to {max(numbers):.4g}"
     texts = [value if isinstance(value, str) else f"{value:.4g}" for value in values]
     return "; ".join(dict.fromkeys(texts))
-
-
-def _term(label: str, name: str, about: str) -> str:
-    return f'<dt>{escape(label)} <code class="soft">{escape(name)}</code></dt>\n<dd>{escape(about)}</dd>'
 
 
 def _facts(record: Mapping[str, Any]) -> str:
@@ -266,11 +215,4 @@ def _facts(record: Mapping[str, Any]) -> str:
         "numbers": record["dtype"],
         "versions": versions,
     }
-    return _rows([(key, str(value)) for key, value in {**facts, **own}.items()])
-
-
-def _rows(rows: Sequence[tuple[str, str]]) -> str:
-    if not rows:
-        return ""
-    body = "\n".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in rows)
-    return f'<table class="facts">\n{body}\n</table>'
+    return table_of_facts([(key, str(value)) for key, value in {**facts, **own}.items()])

@@ -6,7 +6,9 @@ import math
 import textwrap
 from typing import TYPE_CHECKING
 
+from probgen.compare.columns import Column
 from probgen.compare.metrics import COLUMNS
+from probgen.core.intervals import Interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,24 +65,31 @@ def cells(summary: pd.DataFrame) -> dict[str, dict[str, str]]:
     for method, row in summary.iterrows():
         own = table.setdefault(str(method), {})
         for metric in metrics:
-            mean, low, high = (float(row[metric, part]) for part in ("mean", "low", "high"))
-            if math.isnan(mean):
-                own[metric] = NOTHING
-            elif metric.endswith("_stderr") or COLUMNS[metric].p_value:
-                own[metric] = number(mean, digits=2)
-            elif COLUMNS[metric].bounds[0] == -math.inf:
-                own[metric] = number(mean, (high - low) / 2)
-            else:
-                own[metric] = between(mean, low, high)
+            ends = (float(row[metric, part]) for part in Interval._fields)
+            own[metric] = written(metric, COLUMNS[metric], Interval(*ends))
     return table
 
 
-def ideal(metric: str) -> str:
+def written(metric: str, column: Column, interval: Interval) -> str:
+    """Return a mean with its interval as it stands in a table."""
+    mean, low, high = interval
+    if math.isnan(mean):
+        return NOTHING
+    if metric.endswith("_stderr") or column.p_value:
+        return number(mean, digits=2)
+    if column.bounds[0] == -math.inf:
+        return number(mean, (high - low) / 2)
+    return between(mean, low, high)
+
+
+def ideal(column: Column) -> str:
     """Return the best value of a metric in words."""
-    best = COLUMNS[metric].best
+    best = column.best
     if best is None:
         return ""
-    return {"floor": "floor", "lower": "low"}[best] if isinstance(best, str) else f"{best:g}"
+    return (
+        {"floor": "floor", "lower": "low", "higher": "high"}[best] if isinstance(best, str) else f"{best:g}"
+    )
 
 
 def marked_cells(comparison: Comparison) -> dict[str, dict[str, str]]:
@@ -114,7 +123,7 @@ def text_table(comparison: Comparison, width: int) -> str:
     metrics = list(next(iter(written.values())))
     stub = max(len(name) for name in [*written, "method"])
     wide = {
-        metric: max(len(metric), len(ideal(metric)), *(len(row[metric]) for row in written.values()))
+        metric: max(len(metric), len(ideal(COLUMNS[metric])), *(len(row[metric]) for row in written.values()))
         for metric in metrics
     }
     blocks: list[list[str]] = []
@@ -144,7 +153,7 @@ def _block(
     lines = [line("method", {metric: metric for metric in metrics}), rule]
     lines += [line(name, row) for name, row in written.items() if name not in baselines]
     lines += [rule, *(line(name, written[name]) for name in baselines)]
-    lines.append(line("best value", {metric: ideal(metric) for metric in metrics}))
+    lines.append(line("best value", {metric: ideal(COLUMNS[metric]) for metric in metrics}))
     return "\n".join(lines)
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import pandas as pd
 import torch
 from torch import Tensor
 
 from probgen import sampling
 from probgen.core import Density, Transition
 from probgen.sampling.markov.sample import METHODS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CHAINS = 256
 """Chains that warm up, are diagnosed, and then go on, so far between draws that these are independent."""

@@ -125,7 +125,7 @@ def outcome(
     with naming(name):
         if method is None:
             return Outcome(baseline(name, reference, train, n, seeds, units, chosen, known))
-        fitted, trial = attempt(method, reference, train, n, seeds, units, given, known, nll="nll" in chosen)
+        fitted, trial = attempt(method, reference, train, n, seeds, units, given, known, chosen=chosen)
         values = measure(trial, chosen)
         found = Outcome(values, dict(fitted.notes), list(fitted.findings))
         return found._replace(fitted=fitted, draws=trial.draws) if kept else found
@@ -141,9 +141,9 @@ def attempt(
     given: tuple[Parts, Parts],
     known: Known,
     *,
-    nll: bool,
+    chosen: Mapping[str, Sequence[str]],
 ) -> tuple[Fitted, Trial]:
-    """Fit a method, draw from it and, for ``nll``, score the reference; each under its own seed and timed.
+    """Fit a method, draw from it and score the reference where asked, each under its own seed and timed.
 
     ``given`` are the training data and the reference where they have several parts.
 
@@ -170,10 +170,11 @@ def attempt(
         if len(draws) != n:
             raise ValueError(f"draws should be {n} points but are {len(draws)}")
         # A likelihood of the reference, where the method has one and a metric asks for it.
-        log_probs = None
-        if nll and fitted.log_prob is not None:
+        log_probs, of_sequences = None, {}
+        held_out = reference if given[1] is None else given[1]
+        if "nll" in chosen and fitted.log_prob is not None:
             with seeded(seeds["measure"]), torch.no_grad():
-                log_probs = fitted.log_prob(reference if given[1] is None else given[1])
+                log_probs = fitted.log_prob(held_out)
             if log_probs.shape != reference.shape[:1]:
                 raise ValueError(
                     f"log_prob should return shape {tuple(reference.shape[:1])} "
@@ -183,6 +184,9 @@ def attempt(
                 raise ValueError(
                     "log_prob should be below infinity everywhere but is NaN or infinite somewhere"
                 )
+        if "sequences" in chosen and fitted.of_sequences is not None:
+            with seeded(seeds["measure"]), torch.no_grad():
+                of_sequences = dict(fitted.of_sequences(held_out))
         own = units.of(draws, reference)
         seed = seeds["measure"]
         trial = Trial(
@@ -200,6 +204,7 @@ def attempt(
             *known,
             coded=fitted.coded,
             of_class=fitted.of_class,
+            of_sequences=of_sequences,
         )
     return fitted._replace(findings=tuple(dict.fromkeys([*fitted.findings, *said]))), trial
 

@@ -1,25 +1,44 @@
-"""Data: real pictures, two-dimensional targets with a known law, and batches of whatever holds data."""
+"""Data: real pictures, two-dimensional targets with a known law, and batches of whatever holds data.
+
+``digits``, ``mnist``, ``sprites``, ``diabetes``, ``chorales`` and others are fetched once and verified;
+``listing`` says what there is, ``where`` in which folder. ``target`` has laws on the plane with exact draws.
+``read`` and ``table`` take files of your own; ``Corrupted``, ``Binarised``, ``PartlyHidden`` change data as
+they are looked at. Read first ``listing``, ``read`` and ``Data``, which says what a training takes.
+"""
 
 from probgen.data.batches import Data, Indexable, batches, check_data
 from probgen.data.catalogue import Entry, fetch, listing, where
 from probgen.data.chorales import Chorales, chorales
 from probgen.data.corruptions import Corrupted, GaussianNoise, Masking, Pooling, SaltAndPepper
 from probgen.data.distortions import Blur, Rotation, Scaling
+from probgen.data.exchange_rates_and_vix import Prices, exchange_rates, log_returns, vix
 from probgen.data.files import digest_of, suggest
+from probgen.data.graphs import LES_MISERABLES, Graph, graph
+from probgen.data.held_out_links import HeldOut, LinkSplit, split_links
 from probgen.data.images import Images, digits, mnist
 from probgen.data.kidiq import kidiq
 from probgen.data.levels import Binarised, Dequantised, binarise, dequantise, quantise
 from probgen.data.memory_mapped import MemoryMapped
+from probgen.data.midi import write_midi
 from probgen.data.missing import PartlyHidden, few_labels, filled, observed
+from probgen.data.movielens import Ratings, ratings
+from probgen.data.moving_digits import moving_digits
 from probgen.data.nonlinear_mixing import NonlinearICA, nonlinear_ica
-from probgen.data.own_files import Sequences, Text, read
+from probgen.data.own_files import Sequences, read
 from probgen.data.ragged import Ragged
+from probgen.data.smiles import smiles
 from probgen.data.sources import Source, source
 from probgen.data.sprites import DSprites, Factored, Sprites, split_of_sprites, sprites
 from probgen.data.tables import Table, diabetes, table
 from probgen.data.targets import TARGETS, Target, target
+from probgen.data.text import Sentences, Text, text, verse_lines
+from probgen.data.transposed import Transposed
+from probgen.data.vocabulary import END, PAD, Vocabulary, lengths_of
 
 __all__ = [
+    "END",
+    "LES_MISERABLES",
+    "PAD",
     "TARGETS",
     "Binarised",
     "Blur",
@@ -31,23 +50,31 @@ __all__ = [
     "Entry",
     "Factored",
     "GaussianNoise",
+    "Graph",
+    "HeldOut",
     "Images",
     "Indexable",
+    "LinkSplit",
     "Masking",
     "MemoryMapped",
     "NonlinearICA",
     "PartlyHidden",
     "Pooling",
+    "Prices",
     "Ragged",
+    "Ratings",
     "Rotation",
     "SaltAndPepper",
     "Scaling",
+    "Sentences",
     "Sequences",
     "Source",
     "Sprites",
     "Table",
     "Target",
     "Text",
+    "Transposed",
+    "Vocabulary",
     "batches",
     "binarise",
     "check_data",
@@ -56,23 +83,35 @@ __all__ = [
     "diabetes",
     "digest_of",
     "digits",
+    "exchange_rates",
     "fetch",
     "few_labels",
     "filled",
+    "graph",
     "kidiq",
+    "lengths_of",
     "listing",
+    "log_returns",
     "mnist",
+    "moving_digits",
     "nonlinear_ica",
     "observed",
     "quantise",
+    "ratings",
     "read",
+    "smiles",
     "source",
+    "split_links",
     "split_of_sprites",
     "sprites",
     "suggest",
     "table",
     "target",
+    "text",
+    "verse_lines",
+    "vix",
     "where",
+    "write_midi",
 ]
 
 

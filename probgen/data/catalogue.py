@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from probgen.data.files import SOURCES, cache, find, read, suggest
+from probgen.data.graphs import LES_MISERABLES
 from probgen.data.targets import TARGETS
 
 
@@ -37,6 +38,13 @@ def listing() -> list[Entry]:
         "computed, no file",
         "none needed",
     )
+    graph = Entry(
+        LES_MISERABLES,
+        "1",
+        "77 persons of a novel, and the 254 pairs of them who meet in a chapter",
+        "inside networkx",
+        "BSD-3-Clause",
+    )
     real = [
         Entry(name, source.version, source.what, _place(name), source.licence)
         for name, source in SOURCES.items()
@@ -45,7 +53,7 @@ def listing() -> list[Entry]:
         Entry(target.name, target.version, target.what, "computed, no file", "none needed")
         for target in TARGETS.values()
     ]
-    return [digits, *real, diabetes, sprites, *targets]
+    return [digits, *real, diabetes, sprites, graph, *targets]
 
 
 def where(name: str) -> str:

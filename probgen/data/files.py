@@ -79,6 +79,64 @@ SOURCES = {
         ),
         folder="jsb",
     ),
+    "shakespeare": Source(
+        what="1,115,394 characters of nine plays by Shakespeare, with who speaks",
+        version="2015",
+        licence="public domain",
+        files=(
+            File(
+                "input.txt",
+                "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+                (
+                    "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/"
+                    "input.txt",
+                ),
+            ),
+        ),
+    ),
+    "zinc": Source(
+        what="20,000 drug-like molecules as SMILES, with logP, qed and SAS",
+        version="2018",
+        licence="free to use, as ZINC is",
+        files=(
+            File(
+                "20k_rndm_zinc_drugs_clean_3.csv",
+                "c57b87b2d1524f71e9e4fa577a3361612848af2f30d0e993f62436097ac56904",
+                (),
+            ),
+        ),
+    ),
+    "movielens": Source(
+        what="100,836 ratings of 9,724 films by 610 users, with titles",
+        version="2018",
+        licence="free for research, as README.txt beside it says",
+        files=(
+            File("ratings.csv", "aa289ca83157595d0df6aea1be6a4ded676ddc4385472e8313a8ed9805352646", ()),
+            File("movies.csv", "cddfafac1788a3ac13ce32f6e4ca53b8fa1444a2ad9ae2fd8a7cce8625253679", ()),
+        ),
+    ),
+    "vix": Source(
+        what="the volatility index VIX, open, high, low and close of 9,235 days since 1990",
+        version="2026-07-23",
+        licence="PDDL",
+        files=(
+            File("vix-daily.csv", "fa8f8119bb2fa785bb408bcae541a1e630fef97f3acb160b94ed3115c1318db5", ()),
+        ),
+        folder="finance",
+    ),
+    "exchange-rates": Source(
+        what="34 currencies per US dollar, means of 666 months since 1971",
+        version="2026-06",
+        licence="PDDL",
+        files=(
+            File(
+                "exchange-rates-monthly.csv",
+                "c2b361928844addcbfe07d2cdd99bc0168062e33f40abebcf80a91d12c258c70",
+                (),
+            ),
+        ),
+        folder="finance",
+    ),
     "posteriordb/kidiq-kidscore_interaction": Source(
         what="test scores of 434 children, their mothers' IQ and schooling",
         version="1",
@@ -185,6 +243,11 @@ def _content(path: Path, file: File) -> bytes:
 def _download(file: File, folder: Path) -> bytes:
     import pooch
 
+    if not file.urls:
+        raise ConnectionError(
+            f"{file.name} has no address here from which it could be downloaded: put it into {folder}, or "
+            "under PROBGEN_DATA"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     failures = []
     for url in file.urls:

@@ -13,6 +13,7 @@ from probgen.data.levels import Binarised, Dequantised
 from probgen.data.memory_mapped import MemoryMapped
 from probgen.data.ragged import Ragged
 from probgen.data.sources import Source
+from probgen.data.transposed import Transposed
 
 ROWS = 64
 """Rows of a file that are looked at, spread over the data; fewer where they are large."""
@@ -79,6 +80,8 @@ def _still(part: Indexable) -> Indexable | None:
         return part.x
     if isinstance(part, Corrupted):
         return _still(part.x)
+    if isinstance(part, Transposed):
+        return part.pieces
     return part if isinstance(part, Tensor | MemoryMapped | Ragged) else None
 
 

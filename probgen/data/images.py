@@ -28,6 +28,11 @@ class Images(NamedTuple):
     name: str
     version: str
 
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.image_shape))
+        counts = f"{len(self.train)} and {len(self.test)}"
+        return f"Images({self.name!r}, {counts} pictures of {size} in {self.levels} grey levels)"
+
 
 def digits() -> Images:
     """Return scikit-learn's 1,797 digits (Alpaydin and Kaynak, 1998), 8x8, in 17 grey levels.

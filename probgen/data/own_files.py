@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from probgen.core.kinds import Kind
 from probgen.data.csv_files import encoding_of, read_csv
@@ -18,6 +17,8 @@ from probgen.data.pictures import images_of, read_folder
 from probgen.data.ragged import Ragged
 from probgen.data.split import shuffled
 from probgen.data.tables import Table, table
+from probgen.data.text import Text
+from probgen.data.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,26 +26,6 @@ if TYPE_CHECKING:
 SUFFIXES = (".csv", ".tsv", ".npy", ".npz", ".txt")
 TEST = 0.25
 """The share of rows, pictures or sequences that are test."""
-
-
-class Text(NamedTuple):
-    """A text as numbers, int64 of shape (n,): each the place of a character in the vocabulary.
-
-    The last tenth is test, as it follows the other; so the two are not exchangeable.
-    """
-
-    train: Tensor
-    test: Tensor
-    vocabulary: str
-    name: str
-
-    def string(self, tokens: Tensor) -> str:
-        """Return numbers as characters.
-
-        >>> Text(torch.tensor([0, 1]), torch.tensor([1]), "ab", "x").string(torch.tensor([1, 0]))
-        'ba'
-        """
-        return "".join(self.vocabulary[place] for place in tokens.tolist())
 
 
 class Sequences(NamedTuple):
@@ -152,11 +133,10 @@ def _text(path: Path) -> Text:
     content = path.read_text(encoding=encoding_of(path))
     if len(content) < 10:
         raise ValueError(f"{path} should hold a text of at least 10 characters but holds {len(content)}")
-    points = np.frombuffer(content.encode("utf-32-le"), np.uint32)
-    seen, places = np.unique(points, return_inverse=True)
-    tokens = torch.from_numpy(places.astype(np.int64))
+    vocabulary = Vocabulary.of([content])
+    tokens = vocabulary.encode(content, end=False)
     cut = len(tokens) * 9 // 10
-    return Text(tokens[:cut], tokens[cut:], "".join(map(chr, seen.tolist())), path.stem)
+    return Text(tokens[:cut], tokens[cut:], vocabulary, path.stem)
 
 
 def _sequences(path: Path, by: str | None, time: str | None) -> Sequences:

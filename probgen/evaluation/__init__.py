@@ -1,4 +1,11 @@
-"""Judging models: samples, likelihoods, guides, calibration of a sampler, codes, anomalies, robustness."""
+"""Judging models: samples, likelihoods, guides, calibration of a sampler, codes, anomalies, robustness.
+
+Of draws: precision, recall, neighbours, modes, classifiers that tell them from data. Of likelihoods:
+``log_likelihoods`` by importance, annealing, bridges. Of a guide: against chains, by Pareto's k, by
+calibration. Of codes: clusters, classes read off, disentanglement. Anomalies by scores, conformal; forecasts
+by scores. Each names its source and says what it cannot see. Read first ``log_likelihoods`` and
+``classifier_two_sample``.
+"""
 
 from probgen.evaluation.anomaly.anomaly_scores import anomaly_scores
 from probgen.evaluation.anomaly.compression import compressed_bits
@@ -6,6 +13,7 @@ from probgen.evaluation.anomaly.conformal import conformal_p_values, conformal_t
 from probgen.evaluation.anomaly.contamination import contamination
 from probgen.evaluation.anomaly.detection import Detection, detection, detection_table
 from probgen.evaluation.anomaly.regret import likelihood_regret
+from probgen.evaluation.codes.between import interpolate, step_between
 from probgen.evaluation.codes.clustering import Clustering, clustering, clustering_accuracy
 from probgen.evaluation.codes.disentanglement.beta_vae_score import beta_vae_score
 from probgen.evaluation.codes.disentanglement.dci import DCI, dci
@@ -44,6 +52,31 @@ from probgen.evaluation.draws.neighbours import (
     nearest_neighbour_ratio,
     precision_recall,
 )
+from probgen.evaluation.forecasts.calibration_of_forecasts import (
+    Uniformity,
+    interval_coverage,
+    pit,
+    pit_test,
+)
+from probgen.evaluation.forecasts.diebold_mariano import DieboldMariano, diebold_mariano
+from probgen.evaluation.forecasts.predictive import forecast, forecast_log_prob
+from probgen.evaluation.forecasts.risk import (
+    AcerbiSzekely,
+    Christoffersen,
+    LikelihoodRatio,
+    TailRisk,
+    acerbi_szekely,
+    christoffersen,
+    kupiec,
+    tail_risk,
+)
+from probgen.evaluation.forecasts.scores import crps, energy_score, pinball
+from probgen.evaluation.forecasts.stylised_facts import (
+    autocorrelation,
+    excess_kurtosis,
+    hill,
+    leverage,
+)
 from probgen.evaluation.likelihood.annealed import (
     AnnealedLikelihood,
     Bracket,
@@ -55,6 +88,8 @@ from probgen.evaluation.likelihood.importance import log_likelihood, log_likelih
 from probgen.evaluation.likelihood.inference_gaps import InferenceGaps, inference_gaps
 from probgen.evaluation.likelihood.particle_filter import filtered_log_likelihood, filtered_log_likelihoods
 from probgen.evaluation.likelihood.parzen import ParzenWindow, parzen_log_likelihood
+from probgen.evaluation.links.link_baselines import adamic_adar, degree_product, low_rank
+from probgen.evaluation.links.link_prediction import LinkScores, link_prediction
 from probgen.evaluation.posterior.active_units import active_units
 from probgen.evaluation.posterior.calibration import (
     Calibration,
@@ -68,10 +103,12 @@ from probgen.evaluation.posterior.pareto import pareto_k
 __all__ = [
     "C2ST",
     "DCI",
+    "AcerbiSzekely",
     "AnnealedLikelihood",
     "Bracket",
     "Calibration",
     "ChanceLevel",
+    "Christoffersen",
     "ClassifierFeatures",
     "Clustering",
     "CodeSpread",
@@ -79,6 +116,7 @@ __all__ = [
     "DataCopying",
     "DensityCoverage",
     "Detection",
+    "DieboldMariano",
     "FactorVAEScore",
     "FrechetDistance",
     "GuideAgainstChains",
@@ -86,21 +124,29 @@ __all__ = [
     "InfoMEC",
     "InputUse",
     "JointTest",
+    "LikelihoodRatio",
+    "LinkScores",
     "MeanCorrelation",
     "ModeCoverage",
     "MutualInformationGap",
     "ParzenWindow",
     "PrecisionRecall",
     "SeparatedAttributes",
+    "TailRisk",
+    "Uniformity",
+    "acerbi_szekely",
     "active_units",
+    "adamic_adar",
     "annealed_log_likelihood",
     "anomaly_scores",
     "authenticity",
+    "autocorrelation",
     "beta_vae_score",
     "binned_mutual_information_gap",
     "bits_per_dimension",
     "bracketed_log_likelihood",
     "chance_correlation",
+    "christoffersen",
     "classifier_features",
     "classifier_two_sample",
     "clustering",
@@ -112,33 +158,50 @@ __all__ = [
     "conformal_p_values",
     "conformal_threshold",
     "contamination",
+    "crps",
     "data_copying_test",
     "dci",
+    "degree_product",
     "density_coverage",
     "detection",
     "detection_table",
+    "diebold_mariano",
     "distortions",
     "embedding",
     "encoded",
+    "energy_score",
+    "excess_kurtosis",
     "factor_vae_score",
     "filtered_log_likelihood",
     "filtered_log_likelihoods",
+    "forecast",
+    "forecast_log_prob",
     "frechet_distance",
     "geweke_test",
     "guide_against_chains",
+    "hill",
     "inference_gaps",
     "infomec",
     "input_use",
+    "interpolate",
+    "interval_coverage",
     "kernel_distance",
+    "kupiec",
+    "leverage",
     "likelihood_regret",
+    "link_prediction",
     "log_likelihood",
     "log_likelihoods",
+    "low_rank",
     "mean_correlation",
     "mode_coverage",
     "mutual_information_gap",
     "nearest_neighbour_ratio",
     "pareto_k",
     "parzen_log_likelihood",
+    "pinball",
+    "pit",
+    "pit_test",
     "precision_recall",
     "principal_components",
     "psnr",
@@ -146,6 +209,8 @@ __all__ = [
     "robustness",
     "sap_score",
     "simulation_based_calibration",
+    "step_between",
+    "tail_risk",
     "transfer",
 ]
 

@@ -1,4 +1,10 @@
-"""Maximum mean discrepancy: distances between laws known from samples only, and tests built on them."""
+"""Maximum mean discrepancy: distances between laws known from samples only, and tests built on them.
+
+Estimators (``mmd2``, ``energy_distance``, cheaper ones with ``_blocks``, ``_fourier``, ``_nystrom``), the
+loss ``mmd2_loss``, kernels, which add and multiply (``Gaussian(1.0) + Laplace(2.0)``), tests: ``mmd_test``
+of two samples, ``relative_mmd_test`` of two models, ``ksd_test`` of a sample against a density. ``witness``
+and ``most_different`` say where samples differ. Read first ``mmd_test``.
+"""
 
 from probgen.mmd.algebra import Kernel, PairKernel, Radial
 from probgen.mmd.approximations import mmd2_blocks, mmd2_fourier, mmd2_incomplete, mmd2_nystrom

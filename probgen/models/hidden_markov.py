@@ -10,6 +10,8 @@ Source: Rabiner (1989), A tutorial on hidden Markov models; Baum and others (197
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
 import pyro.distributions as dist
 import torch
@@ -17,7 +19,8 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, one_hot
 
 from probgen.core import GenerativeModel, check_count, seeded
-from probgen.nets import inside
+from probgen.nets import inside, told_steps
+from probgen.objectives.forward_algorithm import emitted_counts, forward_algorithm
 
 
 class HiddenMarkov(GenerativeModel):
@@ -28,8 +31,9 @@ class HiddenMarkov(GenerativeModel):
         size: numbers in a step or, of tokens, how many different ones there are.
         emission: "bernoulli" or "categorical".
 
-    The sequences' ``lengths``, int64 (n,), are the model's context; without them all steps are data. The sum
-    over states is done in float64, so a state should have at least e^−700 of the mass of the likeliest.
+    The context is the sequences' lengths, int64 (n,); without it all steps are data. A second, bool (n, T),
+    says which steps were seen: others are summed out, whatever is written there. States are summed in
+    float64, so one should have at least e^−700 of the mass of the likeliest.
 
     >>> hmm = HiddenMarkov(8, 88)
     >>> hmm.sample(2, torch.tensor([5, 3]), seed=0).shape, hmm.log_prob(torch.zeros(2, 5, 88)).shape
@@ -50,17 +54,15 @@ class HiddenMarkov(GenerativeModel):
         """Draw states one after the other, then what each emits; steps outside are 0."""
         if x is not None:
             with pyro.plate("data", len(x)):
-                pyro.factor("x", self.log_prob(x, *context[:1]))
+                pyro.factor("x", self.log_prob(x, *context[:2]))
             return x
         if not context:
             raise ValueError("the lengths of the sequences to be drawn should be given, whole numbers (n,)")
-        (lengths, *_) = context
         states = [dist.Categorical(logits=self.start.expand(n, -1)).sample()]
-        for _ in range(int(lengths.max()) - 1):
+        for _ in range(int(context[0].max()) - 1):
             states.append(dist.Categorical(logits=self.transition[states[-1]]).sample())
-        logits = self.emission[torch.stack(states, 1)]
-        x = (dist.Categorical if self.tokens else dist.Bernoulli)(logits=logits).sample()
-        steps = inside(lengths.to(x.device), x.shape[1])
+        x = self._law(torch.stack(states, 1)).sample()
+        steps = inside(context[0].to(x.device), x.shape[1])
         return torch.where(steps if self.tokens else steps.unsqueeze(-1), x, 0)
 
     def steps_of(self, x: Tensor, *context: Tensor) -> Tensor:
@@ -69,12 +71,20 @@ class HiddenMarkov(GenerativeModel):
 
     def log_prob(self, x: Tensor, *lengths: Tensor) -> Tensor:
         """Return log p(x) = log Σ_s p(x, s) of each sequence, in nats, shape (n,); −inf off 0 and 1."""
-        self._check(x)
-        parts = (self.start.log_softmax(-1), self.transition.log_softmax(-1), self._emitted(x))
-        found = self._forward(*parts, self.steps_of(x, *lengths))
-        return (
-            found if self.tokens else torch.where(((x == 0) | (x == 1)).flatten(1).all(1), found, -torch.inf)
-        )
+        found = forward_algorithm(*self._parts(x, *lengths), self.steps_of(x, *lengths)).logsumexp(-1)
+        seen = told_steps(x, *lengths)[0]
+        off = ((seen != 0) & (seen != 1)).flatten(1).any(1) & (not self.tokens)
+        return torch.where(off, -torch.inf, found)
+
+    def states_after(self, x: Tensor, *context: Tensor, n: int) -> Tensor:
+        """Draw the state of the last step given all steps, shape (n, rows), of the law that it has."""
+        last = forward_algorithm(*self._parts(x, *context), self.steps_of(x, *context))
+        return dist.Categorical(logits=last).sample((n,))
+
+    def ahead(self, x: Tensor, lengths: Tensor, z: Tensor) -> tuple[Tensor, dist.TorchDistribution]:
+        """Draw the states after z, and return them and the law of what they emit."""
+        z = dist.Categorical(logits=self.transition[z]).sample()
+        return z, self._law(z) if self.tokens else self._law(z).to_event(1)
 
     @torch.no_grad()
     def start_at(self, x: Tensor, *lengths: Tensor, seed: int | None = None) -> None:
@@ -95,16 +105,18 @@ class HiddenMarkov(GenerativeModel):
         if not pseudo_count > 0:
             raise ValueError(f"pseudo_count should be above 0 but got {pseudo_count}")
         (_, mean), steps, found = self._rows(x, *lengths), self.steps_of(x, *lengths), []
+        known, _, shown = told_steps(x, *lengths)
         for _ in range(check_count("iterations", iterations)):
             # E: the expected counts are the gradient of log p(x) by the logarithms of the probabilities.
             with torch.no_grad():
-                parts = [self.start.log_softmax(-1), self.transition.log_softmax(-1), self._emitted(x)]
+                parts = self._parts(x, *lengths)
             first, after, seen = (part.double().requires_grad_() for part in parts)
-            evidence = self._forward(first, after, seen, steps).sum()
+            evidence = forward_algorithm(first, after, seen, steps).logsumexp(-1).sum()
             start, transition, emitted = torch.autograd.grad(evidence, (first, after, seen))
+            emitted = emitted if shown is None else torch.where(shown.unsqueeze(-1), emitted, 0.0)
             found.append(float(evidence.detach()))
             # M: probabilities are the shares of the counts; a state that none enters keeps its old ones.
-            weight, counts = emitted.sum((0, 1)), self._counts(emitted, x)
+            weight, counts = emitted.sum((0, 1)), emitted_counts(emitted, known, self.emission.shape[1])
             emission = (counts + pseudo_count * mean) / (weight + pseudo_count).unsqueeze(-1)
             left = transition.sum(-1, keepdim=True)
             with torch.no_grad():
@@ -116,7 +128,7 @@ class HiddenMarkov(GenerativeModel):
     def _rows(self, x: Tensor, *lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Return all steps, and their law, in which nothing has probability 0 or 1."""
         self._check(x)
-        rows = x[inside(self.steps_of(x, *lengths), x.shape[1])]
+        rows = x[told_steps(x, self.steps_of(x, *lengths), *lengths[1:])[2]]
         total = (rows.bincount(minlength=self.emission.shape[1]) if self.tokens else rows.sum(0)).double()
         return rows, (total + 0.5) / (len(rows) + (0.5 * len(total) if self.tokens else 1.0))
 
@@ -125,25 +137,14 @@ class HiddenMarkov(GenerativeModel):
             wanted = "(n, T)" if self.tokens else f"(n, T, {self.emission.shape[1]})"
             raise ValueError(f"x should have shape {wanted} but has {tuple(x.shape)}")
 
-    def _emitted(self, x: Tensor) -> Tensor:
-        """Return log p(x_t | state), shape (n, T, K)."""
-        if self.tokens:
-            return self.emission.log_softmax(-1).T[x]
-        return x @ self.emission.T + logsigmoid(-self.emission).sum(-1)
+    def _law(self, states: Tensor) -> Any:
+        return (dist.Categorical if self.tokens else dist.Bernoulli)(logits=self.emission[states])
 
-    def _counts(self, weights: Tensor, x: Tensor) -> Tensor:
-        """Return Σ_t p(state | x) of each token, or Σ_t p(state | x) x_t, shape (K, size)."""
-        if not self.tokens:
-            return torch.einsum("ntk,ntd->kd", weights, x.double())
-        counts = weights.new_zeros(self.emission.shape[::-1])
-        return counts.index_add_(0, x.flatten(), weights.flatten(0, 1)).T
-
-    def _forward(self, start: Tensor, transition: Tensor, emitted: Tensor, lengths: Tensor) -> Tensor:
-        """Return log p(x): α_t(j) = p(x_t | j) Σ_i α_{t−1}(i) p(j | i), kept as logarithms."""
-        alpha, matrix = (start + emitted[:, 0]).double(), transition.double().exp()
-        for t in range(1, emitted.shape[1]):
-            most = alpha.detach().amax(-1, keepdim=True)
-            mass = (alpha - most).exp() @ matrix  # 0 where no state leads to j: its logarithm has no slope
-            after = torch.where(mass > 0, torch.where(mass > 0, mass, 1.0).log() + most, -torch.inf)
-            alpha = torch.where((t < lengths).unsqueeze(-1), after + emitted[:, t], alpha)
-        return alpha.logsumexp(-1)
+    def _parts(self, x: Tensor, *context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return log p(s_1), log p(s_t | s_{t−1}) and log p(x_t | s_t), (n, T, K), 0 where x_t is missing."""
+        self._check(x)
+        x, _, shown = told_steps(x, *context)
+        odds = self.emission
+        emitted = odds.log_softmax(-1).T[x] if self.tokens else x @ odds.T + logsigmoid(-odds).sum(-1)
+        emitted = emitted if shown is None else torch.where(shown.unsqueeze(-1), emitted, 0.0)
+        return self.start.log_softmax(-1), self.transition.log_softmax(-1), emitted

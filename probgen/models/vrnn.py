@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from probgen.core import Pair
-from probgen.nets import inside
+from probgen.nets import inside, known_after
 
 
 class VRNN(Pair):
@@ -93,8 +93,19 @@ class VRNN(Pair):
 
         return step
 
+    def ahead(self, x: Tensor, lengths: Tensor, z: Tensor) -> tuple[Tensor, Any]:
+        """Draw the codes after z, (particles, n, d), and return them and the law of the next step of x."""
+        h = known_after(self.history, x, lengths).expand(*z.shape[:-1], -1)
+        z = self.prior(h).sample()
+        return z, self.decoder(z, h)
+
     def _read(self, x: Tensor, *context: Tensor) -> tuple[Tensor | None, Tensor]:
         """Return which steps are data, and what is known before each."""
+        if len(context) > 1:
+            raise ValueError(
+                "a VRNN reads x itself, so that steps that are missing leave no density of the others: use "
+                "DeepMarkov"
+            )
         steps = inside(context[0], x.shape[1]) if context else None
         return steps, self.shared("history", lambda: self.history(x, steps))
 

@@ -16,7 +16,8 @@ class GatedTransition(nn.Module):
     r"""States z to the law of the next, N((1 − g) (Az + b) + g m(z), s(m(z))²), between linear and not.
 
     The gate g, in (0, 1) for each coordinate, and m are networks of z; A is the identity at the start. The
-    scale depends on m through a linear map.
+    scale depends on tanh m through a linear map (in the source on max(m, 0)): one that grew with the state
+    would let a path run away, a state a step.
 
     Args:
         size: numbers in a state.
@@ -47,4 +48,4 @@ class GatedTransition(nn.Module):
         """Return the law of the next state."""
         gate, proposal = self.gate(z, *context).sigmoid(), self.proposal(z, *context)
         mean = (1 - gate) * self.linear(z) + gate * proposal
-        return dist.Normal(mean, log_scale(self.scale(proposal.relu())).exp()).to_event(1)
+        return dist.Normal(mean, log_scale(self.scale(proposal.tanh())).exp()).to_event(1)

@@ -22,6 +22,41 @@ def inside(lengths: Tensor, steps: int) -> Tensor:
     return torch.arange(steps, device=lengths.device) < lengths.unsqueeze(-1)
 
 
+def told_steps(x: Tensor, *context: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    r"""Return sequences, 0 at steps that are missing, which steps are data, and which of them were seen.
+
+    The two masks, (n, T), are one where no step is missing, and None without lengths.
+
+    Args:
+        x: (n, T, \*event), padded.
+        context: of the sequences, lengths, int64 (n,), and which steps were seen, bool (n, T), or the first
+            alone, or none.
+    """
+    if not context:
+        return x, None, None
+    steps = inside(context[0], x.shape[1])
+    if len(context) == 1:
+        return x, steps, steps
+    seen = context[1]
+    if seen.dtype != torch.bool or seen.shape != steps.shape:
+        raise ValueError(
+            f"the steps that were seen should be bool of shape {tuple(steps.shape)} but are {seen.dtype} of "
+            f"shape {tuple(seen.shape)}"
+        )
+    return torch.where(seen.reshape(*seen.shape, *[1] * (x.dim() - 2)), x, 0), steps, steps & seen
+
+
+def known_after(history: nn.Module, x: Tensor, lengths: Tensor) -> Tensor:
+    r"""Return what a history such as :class:`History` knows after so many steps, shape (\*batch, n, h).
+
+    Args:
+        x: the steps, and at least one place more, which is not read, (\*batch, n, T, size).
+        lengths: how many steps there are, (n,).
+    """
+    h = history(x)
+    return h.gather(-2, lengths[:, None, None].expand(*h.shape[:-2], 1, h.shape[-1])).squeeze(-2)
+
+
 class GRU(nn.Module):
     r"""Gated recurrent units: sequences (\*batch, T, inputs) to their states (\*batch, T, outputs).
 
@@ -33,9 +68,11 @@ class GRU(nn.Module):
         inputs: numbers in a step.
         outputs: numbers in a state.
         backward: read from the end of each sequence to its start.
+        missing: whether steps may be missing; the units then read one number more, 1 at a step that is.
 
     Raises:
-        ValueError: where a size is below 1, or the last dimension of x is not ``inputs``.
+        ValueError: where a size is below 1, the last dimension of x is not ``inputs``, or steps are missing
+            and ``missing`` is not said.
 
     Source: Cho and others (2014), Learning phrase representations using RNN encoder-decoder.
 
@@ -43,22 +80,30 @@ class GRU(nn.Module):
     torch.Size([5, 20, 32])
     """
 
-    def __init__(self, inputs: int, outputs: int, *, backward: bool = False) -> None:
+    def __init__(self, inputs: int, outputs: int, *, backward: bool = False, missing: bool = False) -> None:
         super().__init__()
         check_sizes(inputs=inputs, outputs=outputs)
-        self.inputs, self.outputs, self.backward = inputs, outputs, backward
-        self.units = nn.GRU(inputs, outputs, batch_first=True)
+        self.inputs, self.outputs, self.backward, self.missing = inputs, outputs, backward, missing
+        self.units = nn.GRU(inputs + missing, outputs, batch_first=True)
         self.start = nn.Parameter(torch.zeros(outputs))
 
-    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
-        r"""Return the states; ``inside`` (\*batch, T) says which steps are data, from the first one on."""
+    def forward(self, x: Tensor, inside: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
+        r"""Return the states; ``inside`` (\*batch, T) says which steps are data, from the first one on.
+
+        ``seen`` (\*batch, T) says which steps are not missing, all where not given.
+        """
         check_last(self, x)
         *batch, steps, _ = x.shape
+        if seen is not None and not self.missing:
+            raise ValueError("a GRU that reads sequences with missing steps should be made with missing=True")
+        if self.missing:
+            hole = x.new_zeros(*batch, steps, 1) if seen is None else (~seen).unsqueeze(-1).to(x)
+            x = torch.cat([torch.where(hole > 0, 0.0, x), hole], -1)
         order = None
         if self.backward:
             order = self._reversed(steps, inside, x)
             x = _in_order(x, order)
-        x = x.reshape(-1, steps, self.inputs)
+        x = x.reshape(-1, steps, self.inputs + self.missing)
         start = self.start.expand(1, len(x), -1).contiguous()
         states = self.units(x, start)[0].reshape(*batch, steps, self.outputs)
         if order is not None:
@@ -106,6 +151,41 @@ class History(nn.Module):
         start = self.reader.start.expand(*x.shape[:-2], 1, -1)
         states = torch.cat([start, self.reader(x, inside)[..., :-1, :]], -2)
         return self.dropout(states)
+
+
+class Recent(nn.Module):
+    r"""A history and, beside it, the last steps as they are: (\*batch, T, inputs) to (…, T, h + k · inputs).
+
+    What a network must else learn to keep, it is told, as held notes. Steps before the first are 0.
+
+    Args:
+        history: such as :class:`History`.
+        steps: k.
+
+    >>> Recent(History(GRU(88, 32)), steps=2)(torch.zeros(5, 20, 88)).shape
+    torch.Size([5, 20, 208])
+    """
+
+    def __init__(self, history: History, *, steps: int) -> None:
+        super().__init__()
+        check_sizes(steps=steps)
+        self.history, self.steps = history, steps
+
+    @property
+    def reader(self) -> GRU:
+        """What reads the sequence."""
+        return self.history.reader
+
+    @property
+    def outputs(self) -> int:
+        """The numbers that are known before a step."""
+        return self.history.outputs + self.steps * self.reader.inputs
+
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        """Return what is known before each step; ``inside`` as for :class:`GRU`."""
+        shifted = torch.cat([torch.zeros_like(x[..., :1, :]).expand(*x.shape[:-2], self.steps, -1), x], -2)
+        recent = [shifted[..., self.steps - k : shifted.shape[-2] - k, :] for k in range(1, self.steps + 1)]
+        return torch.cat([self.history(x, inside), *recent], -1)
 
 
 def _in_order(x: Tensor, order: Tensor) -> Tensor:

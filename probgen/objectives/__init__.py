@@ -1,4 +1,10 @@
-"""Objectives: what ``fit`` minimises."""
+"""Objectives: what ``fit`` minimises.
+
+``SVI(pair, bound)`` with a bound (``ELBO``, ``BetaELBO``, ``IWAE``, ...) for pairs; ``MaximumLikelihood``,
+``Reconstruction`` and penalties on codes; ``MomentMatching`` and ``MMDGAN`` without a likelihood;
+``Contest`` and other games; ``Sum`` of several with weights. Each returns a loss per datum, in nats, and
+named terms. Read first ``SVI`` and ``ELBO``; then :class:`probgen.Objective`, to write one.
+"""
 
 from probgen.objectives.adversarial import adam_of_players, adversarial_loss, lazy_turns
 from probgen.objectives.aggregate_posterior import CodeGAN, CodeMMD
@@ -11,6 +17,7 @@ from probgen.objectives.contest import Contest
 from probgen.objectives.elbo import ELBO, BetaELBO, Bound, Capacity, FreeBits
 from probgen.objectives.factor_gan import FactorGAN
 from probgen.objectives.importance_weighted import IWAE, Renyi
+from probgen.objectives.lagging_inference import LaggingInference
 from probgen.objectives.maximum_likelihood import MaximumLikelihood
 from probgen.objectives.mmd_gan import MMDGAN
 from probgen.objectives.moment_matching import MomentMatching
@@ -49,6 +56,7 @@ __all__ = [
     "FactorGAN",
     "FreeBits",
     "KLParts",
+    "LaggingInference",
     "MaximumLikelihood",
     "MomentMatching",
     "MutualInformation",

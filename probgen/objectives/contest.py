@@ -28,6 +28,9 @@ from probgen.objectives.adversarial import (
 from probgen.objectives.gradient_penalties import between, norms, squared_slopes
 from probgen.objectives.held_out_contest import gradient_at_draws, spread
 
+DRAWS = 1024
+"""Fewest draws by which weights are judged, so many for each datum."""
+
 Side = tuple[Tensor, ...]
 """What the discriminator is given of one side, real or fake."""
 
@@ -43,11 +46,11 @@ class Contest(Objective):
     made by ``torch.nn.utils.parametrizations.spectral_norm``; in evaluation mode they stay as they are.
 
     Losses of a game do not say how good its weights are. In evaluation mode the loss, and the term
-    ``energy``, is the unbiased squared energy distance of the batch from as many draws, by which weights are
-    judged on validation data. From the other terms of held-out data, ``history.diagnose()`` tells whether the
-    game is sound: ``spread``, how varied draws are beside data, of the same label where there are labels (1
-    where they are alike), ``gradient``, the mean length of the gradient of the generator's loss at a draw,
-    and ``accuracy``.
+    ``energy``, is the unbiased squared energy distance of the batch from as many draws, 1,024 at least, by
+    which weights are judged on validation data. From the other terms of held-out data, ``history.diagnose()``
+    tells whether the game is sound: ``spread``, how varied draws are beside data, of the same label where
+    there are labels (1 where they are alike), ``gradient``, the mean length of the gradient of the
+    generator's loss at a draw, and ``accuracy``.
 
     Terms: ``discriminator``, ``generator`` and ``accuracy`` as :func:`adversarial_loss` has them; ``r1`` and
     ``r2``, the means of ‖∇d‖² without γ, and ``slope``, that of ‖∇d(t)‖.
@@ -208,7 +211,10 @@ class Contest(Objective):
         """Return the energy distance of draws to held-out data, and what tells whether the game is sound."""
         real, fake = self.model.contestants(*batch)
         x, y = real[0], fake[0]
-        distance = mmd2_loss(x.double(), y.double(), Energy()).to(y.dtype)
+        # Of few data many draws each: by as many as data the chance of a draw would choose the weights.
+        others = [self.model.contestants(*batch)[1][0] for _ in range(1, math.ceil(DRAWS / len(x)))]
+        drawn = torch.cat([y, *others])
+        distance = mmd2_loss(x.double(), drawn.double(), Energy()).to(y.dtype)
         terms = {"energy": distance.detach()}
         context = [one for one, other in zip(real, fake, strict=True) if one is other]
         varied = spread(x, y, *context)

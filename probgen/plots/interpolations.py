@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from probgen.core import check_count
+from probgen.core.between import BETWEEN
 from probgen.plots.traversals import rows_of_images
 
-PATHS = ("straight", "spherical")
+PATHS = tuple(BETWEEN)
 
 
 def interpolations(
@@ -53,38 +54,7 @@ def interpolations(
     if not paths or not set(paths) <= set(PATHS):
         raise ValueError(f"paths should be some of 'straight' and 'spherical' but are {list(paths)}")
     shares = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device)[:, None, None]
-    between = {"straight": _straight, "spherical": _spherical}
-    codes = torch.stack([between[path](start, end, shares) for path in paths])  # (paths, steps, pairs, d)
+    codes = torch.stack([BETWEEN[path](start, end, shares) for path in paths])  # (paths, steps, pairs, d)
     found = decode(codes.permute(2, 0, 1, 3).reshape(-1, start.shape[1]))
     images = found if isinstance(found, Tensor) else found.mean
     return rows_of_images(images, image_shape, [*paths] * len(start), steps, "")
-
-
-def _straight(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
-    return torch.lerp(start, end, shares)
-
-
-def _spherical(start: Tensor, end: Tensor, shares: Tensor) -> Tensor:
-    lengths = start.norm(dim=1), end.norm(dim=1)
-    for name, length in zip(("start", "end"), lengths, strict=True):
-        if bool((length == 0).any()):
-            raise ValueError(
-                f"{name} should have no code that is 0, which has no direction, but code "
-                f"{int(length.argmin())} is: take paths=['straight']"
-            )
-    # θ = 2 atan2(|u − v|, |u + v|) of the unit vectors u and v, which keeps the digits of small angles.
-    u, v = start / lengths[0][:, None], end / lengths[1][:, None]
-    angle = 2 * torch.atan2((u - v).norm(dim=1), (u + v).norm(dim=1))[:, None]
-    if bool((torch.pi - angle < 1e-3).any()):
-        raise ValueError(
-            f"start and end should not be opposite, as pair {int(angle.argmax())} is: no arc between them is "
-            "the shortest; take paths=['straight']"
-        )
-    # sin(tθ)/sin θ = t sinc(tθ)/sinc θ, which is t at the angle 0.
-    one, part = _sinc(angle), shares * _sinc(shares * angle)
-    rest = (1 - shares) * _sinc((1 - shares) * angle)
-    return start * (rest / one) + end * (part / one)
-
-
-def _sinc(angle: Tensor) -> Tensor:
-    return torch.sinc(angle / torch.pi)

@@ -23,7 +23,7 @@ _BAND, DOUBT = "0.87", "#b3261e"
 def intervals(
     frame: pd.DataFrame,
     *,
-    floor: str = "train against test",
+    floor: str | None = "train against test",
     ideal: Mapping[str, float] | None = None,
     summary: pd.DataFrame | None = None,
     logarithmic: Collection[str] = (),
@@ -36,7 +36,7 @@ def intervals(
 
     Args:
         frame: tidy, with the columns method, metric, repeat and value.
-        floor: the method drawn as a band rather than as a row.
+        floor: the method drawn as a band rather than as a row, if there is one.
         ideal: metric -> the value that a perfect method has.
         summary: means and intervals to draw, by method, with columns (metric, "mean", "low" or "high");
             t-intervals of numbers without bounds where not given.
@@ -54,14 +54,12 @@ def intervals(
     columns = min(4, len(metrics))
     with style():
         height = 0.24 * len(methods) + 0.75
-        figure, axes = panels(len(metrics), columns=columns, width=2.5, height=height)
+        width = max(2.5, 5.0 / columns)  # of a single panel the names of methods and the legend need it
+        figure, axes = panels(len(metrics), columns=columns, width=width, height=height)
         for i, (axis, metric) in enumerate(zip(axes, metrics, strict=True)):
             own = frame[frame["metric"] == metric]
-            rows = {
-                name: (_values(own, name), _interval(summary, own, name, metric))
-                for name in [*methods, floor]
-            }
-            base = rows.pop(floor)
+            rows = {name: (_values(own, name), _interval(summary, own, name, metric)) for name in methods}
+            base = None if floor is None else (_values(own, floor), _interval(summary, own, floor, metric))
             _panel(axis, rows, base, (ideal or {}).get(metric), metric in logarithmic, marked)
             axis.set_title(metric)
             labels = [f"{name} †" if name in marked else name for name in methods]
@@ -70,7 +68,10 @@ def intervals(
             ):
                 label.label1.set_color(_colour(name, marked, INK))
         figure.legend(
-            handles=_legend(floor, bool(marked)), loc="outside lower center", ncols=5, frameon=False
+            handles=_legend(floor, bool(ideal), bool(marked)),
+            loc="outside lower center",
+            ncols=5,
+            frameon=False,
         )
     return figure
 
@@ -93,7 +94,7 @@ def _colour(method: str, marked: Collection[str], colour: str) -> str:
 def _panel(
     axis: Axes,
     rows: Mapping[str, tuple[np.ndarray, Interval]],
-    base: tuple[np.ndarray, Interval],
+    base: tuple[np.ndarray, Interval] | None,
     ideal: float | None,
     logarithmic: bool,
     marked: Collection[str],
@@ -102,8 +103,8 @@ def _panel(
         axis.set_xscale("log", nonpositive="clip")
     if ideal is not None:
         axis.axvline(ideal, color=INK, linestyle=":", linewidth=1.2, zorder=1)
-    values, (mean, low, high) = base
-    if values.size and np.isfinite(values).all():
+    if base is not None and base[0].size and np.isfinite(base[0]).all():
+        mean, low, high = base[1]
         if high > low:
             axis.axvspan(low, high, color=_BAND, linewidth=0, zorder=0)
         axis.axvline(mean, color=MUTED, linewidth=1.2, zorder=1)
@@ -145,12 +146,12 @@ def _note(values: np.ndarray) -> str:
     return f"{kinds} in {lost.size} of {values.size}"
 
 
-def _legend(floor: str, doubt: bool) -> list[Line2D | Patch]:
+def _legend(floor: str | None, ideal: bool, doubt: bool) -> list[Line2D | Patch]:
     red = Line2D([], [], color=DOUBT, marker="D", markersize=4.5, label="† its own diagnosis failed")
     return [
         Line2D([], [], color=PALETTE[0], marker="D", markersize=4.5, label="mean, 95 % interval"),
         Line2D([], [], color=PALETTE[0], marker="o", linestyle="", alpha=0.4, label="one repeat"),
-        Patch(facecolor=_BAND, edgecolor=MUTED, label=f"floor: {floor}"),
-        Line2D([], [], color=INK, linestyle=":", label="ideal"),
+        *([] if floor is None else [Patch(facecolor=_BAND, edgecolor=MUTED, label=f"floor: {floor}")]),
+        *([Line2D([], [], color=INK, linestyle=":", label="ideal")] if ideal else []),
         *([red] if doubt else []),
     ]

@@ -1,4 +1,10 @@
-"""Priors: modules that return distributions, and distributions, which models take as well."""
+"""Priors: modules that return distributions, and distributions, which models take as well.
+
+What you believe: ``from_quantiles``, ``from_draws`` and ``from_table`` make a law of it. What is known:
+``Horseshoe``, ``SpikeAndSlab``, ``LogitNormal``, ``SideBySide`` for several. What is learned with the model:
+``Mixture``, ``Vamp``, ``Flow``, ``Exemplar``, ``Rejection`` (LARS). For sequences of states: ``Path``. Read
+first ``from_quantiles``, then ``Given``, by which a model holds any law of Pyro's or your own.
+"""
 
 from probgen.priors.autoregressive import Autoregressive, TokenSequence
 from probgen.priors.conditional import Conditional
@@ -14,6 +20,8 @@ from probgen.priors.normal import StandardNormal
 from probgen.priors.normal_mixture import ManyNormals, NormalMixture
 from probgen.priors.path import Path
 from probgen.priors.rejection import Rejection, Resampled
+from probgen.priors.sentence_draws import beam_search, greedy, tempered
+from probgen.priors.sentences import Sentence, Sentences
 from probgen.priors.side_by_side import SideBySide
 from probgen.priors.smoothed_marginals import SmoothedMarginals
 from probgen.priors.spike_and_slab import SpikeAndSlab
@@ -35,15 +43,20 @@ __all__ = [
     "Path",
     "Rejection",
     "Resampled",
+    "Sentence",
+    "Sentences",
     "SideBySide",
     "SmoothedMarginals",
     "SpikeAndSlab",
     "StandardNormal",
     "TokenSequence",
     "Vamp",
+    "beam_search",
     "from_draws",
     "from_quantiles",
     "from_table",
+    "greedy",
+    "tempered",
 ]
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Self
 
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import Categorical, constraints
 
-from probgen.core import check_count
+from probgen.core import check_count, evaluating
 from probgen.nets.laws import of_a_law
 
 
@@ -25,6 +26,7 @@ class TokenSequence(TorchDistribution):
         steps: T.
         size: K.
         context: c, shape (\*batch, c), or more of such; none for a law that has no context.
+        evaluation: run the net in evaluation mode, whatever mode it is in when the law is asked.
 
     >>> from probgen.nets import CausalTransformer
     >>> law = TokenSequence(CausalTransformer(10, 6), steps=6, size=10)
@@ -42,9 +44,10 @@ class TokenSequence(TorchDistribution):
         steps: int,
         size: int,
         batch_shape: Sequence[int] | None = None,
+        evaluation: bool = False,
         validate_args: bool | None = None,
     ) -> None:
-        self.net, self.context = net, context
+        self.net, self.context, self.evaluation = net, context, evaluation
         self.steps, self.size = check_count("steps", steps), check_count("size", size, least=2)
         own = torch.broadcast_shapes(*(part.shape[:-1] for part in context))
         shape = own if batch_shape is None else torch.Size(batch_shape)
@@ -54,14 +57,15 @@ class TokenSequence(TorchDistribution):
     def support(self) -> Any:
         return constraints.independent(constraints.integer_interval(0, self.size - 1), 1)
 
-    def expand(self, batch_shape: Any, _instance: Any = None) -> TokenSequence:
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
         """Return the same law on a larger batch."""
-        new = TokenSequence(
+        new = type(self)(
             self.net,
             *self.context,
             steps=self.steps,
             size=self.size,
             batch_shape=batch_shape,
+            evaluation=self.evaluation,
             validate_args=False,
         )
         new._validate_args = self._validate_args
@@ -84,13 +88,18 @@ class TokenSequence(TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         value = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape)).long()
+        return self.token_log_probs(value).sum(-1)
+
+    def token_log_probs(self, value: Tensor) -> Tensor:
+        r"""Return log p(x_t | x_1, ..., x_{t−1}, c) of each token, (\*batch, t), of any number of tokens."""
         log_probs = self._logits(value[..., :-1]).log_softmax(-1)
-        return log_probs.gather(-1, value[..., None]).squeeze(-1).sum(-1)
+        return log_probs.gather(-1, value[..., None]).squeeze(-1)
 
     def _logits(self, tokens: Tensor) -> Tensor:
         batch, length = tokens.shape[:-1], tokens.shape[-1]
         context = (part.expand(*batch, part.shape[-1]) for part in self.context)
-        logits = of_a_law(self.net(tokens, *context))
+        with self._mode():
+            logits = of_a_law(self.net(tokens, *context))
         expected = (*batch, length + 1, self.size)
         if logits.shape != expected:
             raise ValueError(
@@ -98,6 +107,11 @@ class TokenSequence(TorchDistribution):
                 f"returned {tuple(logits.shape)}"
             )
         return logits
+
+    def _mode(self) -> AbstractContextManager[object]:
+        if self.evaluation and isinstance(self.net, nn.Module) and self.net.training:
+            return evaluating(self.net)
+        return nullcontext()
 
     def _device(self) -> torch.device:
         parameters = self.net.parameters() if isinstance(self.net, nn.Module) else iter(())
@@ -107,7 +121,8 @@ class TokenSequence(TorchDistribution):
 class Autoregressive(nn.Module):
     r"""A learned law of tokens, each given those before it: a prior of codes, a decoder of sentences.
 
-    Called with a context (\*batch, c), or none, it returns a :class:`TokenSequence` of that batch shape.
+    Called with a context (\*batch, c), or none, it returns a :class:`TokenSequence` of that batch shape. One
+    that is made in evaluation mode stays in it, as that of a ``decode`` does.
 
     Args:
         net: with sizes ``size`` and ``steps``, from tokens to logits, as :class:`TokenSequence` asks it:
@@ -136,4 +151,4 @@ class Autoregressive(nn.Module):
     def forward(self, *context: Tensor) -> TokenSequence:
         """Return the law of sequences."""
         net: Any = self.net
-        return TokenSequence(net, *context, steps=net.steps, size=net.size)
+        return TokenSequence(net, *context, steps=net.steps, size=net.size, evaluation=not self.training)

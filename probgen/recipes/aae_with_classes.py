@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyro.distributions as dist
@@ -15,10 +15,12 @@ from probgen.core import Objective
 from probgen.models import AdversarialAutoencoder
 from probgen.objectives import Classification, CodeGAN, PairReconstruction, Sum, adam_of_players
 from probgen.recipes.aae import BETAS, R1, of_codes
-from probgen.recipes.gan import falling
+from probgen.recipes.gan import falling, units_of
+from probgen.recipes.infogan import MOVES
 from probgen.recipes.registry import Recipe, Stage, recipe
-from probgen.recipes.semi_supervised_vae import of_moved_pictures, with_labels
+from probgen.recipes.semi_supervised_vae import RISE, START, of_moved_pictures, with_labels
 from probgen.recipes.task import Budget, Rows, Task
+from probgen.training.schedules import Schedule, linear
 
 STYLE, HIDDEN = 8, 128
 """Coordinates of the style, and widths of the layers; the paper's nets have two of 1000."""
@@ -67,7 +69,7 @@ def semi_supervised_aae(task: Task) -> Recipe:
         "styles": CodeGAN(model, of_codes(STYLE), site="z", r1=R1),
         "classification": Classification(model),
     }
-    stage = _stage(task, model, parts, WEIGHTS, BUDGET, RATES, data_of)
+    stage = _stage(task, model, parts, WEIGHTS, BUDGET, RATES, data_of, rising=tuple(WEIGHTS)[:3])
     return Recipe(model, [stage], contexts=every, labels=every)
 
 
@@ -80,10 +82,13 @@ def semi_supervised_aae(task: Task) -> Recipe:
 def aae_clusters(task: Task) -> Recipe:
     """First clusters alone, the style drawn from its prior whatever x, then both.
 
-    Where both are learned at once the style comes first, and leaves nothing for the clusters to tell. On
-    digits k-means of the pixels still tells classes better.
+    Where both are learned at once the style comes first, and leaves nothing for the clusters to tell. The
+    classifier sees pictures moved at random, in their unit, so that a cluster is not one of places.
     """
-    classifier = nets.MLP(task.size, CLUSTERS, hidden=(HIDDEN, HIDDEN), activation=nn.ReLU)
+    assert task.image_shape is not None
+    net = nets.MLP(task.size, CLUSTERS, hidden=(HIDDEN, HIDDEN), activation=nn.ReLU)
+    moved = nn.Sequential(nets.RandomAffine(task.image_shape, **MOVES), units_of(task).inverse())
+    classifier = nets.Joined(net, moved)
     model = _model(task, classifier, STYLE_OF_CLUSTERS, temperature=TEMPERATURE)
     styleless = AdversarialAutoencoder(
         model.classifier, _OfPrior(STYLE_OF_CLUSTERS), model.decoder, temperature=TEMPERATURE
@@ -136,12 +141,24 @@ def _stage(
     budget: Budget,
     rates: Mapping[str, float],
     data: Callable[[Rows], Any] = lambda rows: rows.fresh,
+    *,
+    rising: Sequence[str] = (),
 ) -> Stage:
-    """Return the training: reconstruction, a game for each code, and other parts."""
+    """Return the training: reconstruction, a game for each code, and other parts.
+
+    Weights that are ``rising`` begin near 0, so that the classifier at first learns from labels alone.
+    """
     parts = {"reconstruction": PairReconstruction(model), **parts}
     discriminators = [part.discriminator for part in parts.values() if isinstance(part, CodeGAN)]
     objective = Sum(parts, {name: weights[name] for name in parts}).to(task.device)
     adam = adam_of_players(
         *discriminators, rate=rates["generator"], discriminator=rates["discriminator"], betas=BETAS
     )
-    return Stage(objective, data, budget, lambda steps: falling(rates, steps), adam)
+
+    def plans(steps: int) -> dict[str, Schedule]:
+        rises = {
+            f"weight_{name}": linear(START * weights[name], weights[name], steps=RISE) for name in rising
+        }
+        return falling(rates, steps) | rises
+
+    return Stage(objective, data, budget, plans, adam)

@@ -7,7 +7,7 @@ from torch import nn
 from probgen import nets
 from probgen.models import BiGAN
 from probgen.objectives import Contest
-from probgen.recipes.gan import falling, units_of
+from probgen.recipes.gan import falling, units_of, varied
 from probgen.recipes.registry import Recipe, Stage, recipe
 from probgen.recipes.task import Budget, Task
 
@@ -31,15 +31,15 @@ def bigan(task: Task) -> Recipe:
     encoder = nn.Sequential(units.inverse(), nets.MLP(task.size, latent, hidden=hidden, activation=leaky))
     pairs = nets.MLP(task.size + latent, 1, hidden=hidden, activation=leaky)
     discriminator = nets.Joined(pairs, units.inverse(), None)
-    generator = task.generator(latent, hidden=hidden)
+    generator = varied(task, latent, hidden=hidden)
     model = BiGAN(nets.PointHead(encoder), generator, discriminator, noise=latent).to(task.device)
     gamma = 0.1 * float(units.factor) ** 2
     objective = Contest(model, loss="cross-entropy", r1=gamma, average=0.995).to(task.device)
-    rates = {"generator": 1e-3, "discriminator": 1e-3}
+    rates = {"generator": 2e-3, "discriminator": 2e-3}
     stage = Stage(
         objective,
         lambda rows: rows.smooth,
-        Budget(6000, 128, rates["generator"]),
+        Budget(2000, 128, rates["generator"]),
         lambda steps: falling(rates, steps),
         objective.adam(rates["generator"], discriminator=rates["discriminator"]),
     )

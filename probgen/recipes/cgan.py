@@ -7,7 +7,7 @@ from torch import nn
 from probgen import nets
 from probgen.models import GAN
 from probgen.objectives import Contest
-from probgen.recipes.gan import falling, units_of
+from probgen.recipes.gan import falling, units_of, varied
 from probgen.recipes.registry import Recipe, Stage, recipe
 from probgen.recipes.task import Budget, Task
 
@@ -25,7 +25,7 @@ def cgan(task: Task) -> Recipe:
     """Draws of a class that is drawn from the training rows, or asked for."""
     classes = task.classes("cgan")
     units = units_of(task)
-    net = task.generator(NOISE + classes, hidden=(HIDDEN, HIDDEN))
+    net = varied(task, NOISE + classes, hidden=(HIDDEN, HIDDEN))
     generator = nets.Joined(net, None, nets.OneHot(classes, missing=False))
     features = nets.MLP(task.size, HIDDEN, hidden=HIDDEN, activation=lambda: nn.LeakyReLU(0.2))
     discriminator = nets.ProjectionDiscriminator(
@@ -34,11 +34,11 @@ def cgan(task: Task) -> Recipe:
     model = GAN(generator, discriminator, noise=NOISE).to(task.device)
     gamma = 0.1 * float(units.factor) ** 2
     objective = Contest(model, loss="cross-entropy", r1=gamma, average=0.995).to(task.device)
-    rates = {"generator": 1e-3, "discriminator": 1e-3}
+    rates = {"generator": 2e-3, "discriminator": 2e-3}
     stage = Stage(
         objective,
         lambda rows: (rows.smooth, rows.labels),
-        Budget(6000, 128, rates["generator"]),
+        Budget(2000, 128, rates["generator"]),
         lambda steps: falling(rates, steps),
         objective.adam(rates["generator"], discriminator=rates["discriminator"]),
     )

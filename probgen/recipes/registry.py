@@ -28,6 +28,7 @@ class Stage(NamedTuple):
             them, or a function from the number of steps to them.
         optimizer: what makes an optimizer of its own from the parameters, whose rates stay as they are but
             for the schedules; by default Adam, with a rate that falls by a cosine.
+        max_gradient_norm: to which a larger gradient is scaled down, as :func:`probgen.fit` takes it.
     """
 
     objective: Objective
@@ -35,6 +36,11 @@ class Stage(NamedTuple):
     budget: Budget
     schedules: Mapping[str, Schedule] | Callable[[int], Mapping[str, Schedule]] = {}  # noqa: RUF012
     optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None
+    max_gradient_norm: float | None = None
+
+    def __repr__(self) -> str:
+        name = type(self.objective).__name__
+        return f"Stage({name}, {self.budget.steps} steps of {self.budget.batch_size} rows)"
 
 
 class Recipe(NamedTuple):
@@ -46,7 +52,8 @@ class Recipe(NamedTuple):
             stages before are trained.
         finish: turns draws of the model into data of the task.
         prepare: turns data of the task into what the model's likelihood and codes are of.
-        contexts: rows of which one is drawn with replacement for each draw of the model.
+        contexts: rows of which one is drawn with replacement for each draw of the model: attributes, or the
+            lengths of sequences.
         labels: the class of each context, for draws of one class.
     """
 
@@ -57,17 +64,32 @@ class Recipe(NamedTuple):
     contexts: Tensor | None = None
     labels: Tensor | None = None
 
+    def __repr__(self) -> str:
+        stages = [
+            type(stage.objective).__name__ if isinstance(stage, Stage) else "a stage made of the ones before"
+            for stage in self.stages
+        ]
+        return f"Recipe({type(self.model).__name__}, by {', then '.join(stages)})"
+
     def sample(self, n: int, *, seed: int, label: int | None = None) -> Tensor:
         """Draw n points of the task's data, of a model with labels all of one class where it is given.
 
         Raises ValueError for a class that no context has, and where there are no labels.
         """
-        contexts = self.contexts if label is None else self._of_class(label)
         with seeded(seed):
-            if contexts is None:
-                return self.finish(self.model.sample(n))
-            which = torch.randint(len(contexts), (n,), device=contexts.device)
-            return self.finish(self.model.sample(n, contexts[which]))
+            contexts = self._drawn_contexts(n, label)
+            return self.finish(self.model.sample(n, *([] if contexts is None else [contexts])))
+
+    def contexts_of(self, n: int, *, seed: int, label: int | None = None) -> Tensor | None:
+        """Return the contexts of the draws that :meth:`sample` makes, such as how long sequences are."""
+        with seeded(seed):
+            return self._drawn_contexts(n, label)
+
+    def _drawn_contexts(self, n: int, label: int | None) -> Tensor | None:
+        contexts = self.contexts if label is None else self._of_class(label)
+        if contexts is None:
+            return None
+        return contexts[torch.randint(len(contexts), (n,), device=contexts.device)]
 
     def _of_class(self, label: int) -> Tensor:
         if self.labels is None or self.contexts is None:
@@ -112,7 +134,7 @@ def recipe(
         name: on the command line.
         what: one line for help texts and reports.
         source: authors and year.
-        tasks: the kinds of data that it suits, of "images", "plane" and "table".
+        tasks: the kinds of data that it suits, of ``probgen.recipes.task.KINDS``.
         by_default: whether ``probgen compare`` takes it without being asked.
         missing: whether it learns from rows of which some values are missing.
     """

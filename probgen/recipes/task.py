@@ -12,8 +12,13 @@ from torch import Tensor, nn
 from probgen import data, mmd, nets
 from probgen.data.targets import Target
 
-KINDS = ("images", "plane", "table")
-"""Pictures, flat, in grey levels or black and white; points of the plane; tables."""
+KINDS = ("images", "plane", "table", "music", "text", "video", "graph")
+"""Of data. Pictures, flat, in grey levels or black and white; points of the plane; tables. Sequences of
+notes, x (n, T, 88) of 0 and 1, with lengths; texts as tokens (n, T), int64, which tell their own end; films
+(n, T, 1, height, width); graphs by their adjacency (n, nodes, nodes), often a single one."""
+
+SEQUENCES = ("music", "text", "video")
+"""Kinds of which a datum goes on in time: judged by likelihood a step."""
 
 LARGE = 2000
 """Pixels from which a picture is large."""
@@ -47,7 +52,14 @@ SIZES = {
     "images": Sizes(16, (256,), Budget(2000, 128, 2e-3)),
     "binary images": Sizes(32, (400, 400), Budget(9400, 128, 1e-3)),
     "large binary images": Sizes(10, (256, 256), Budget(4000, 128, 1e-3)),
+    "music": Sizes(32, (200,), Budget(3000, 32, 3e-3)),
+    "text": Sizes(32, (256,), Budget(3000, 64, 1e-3)),
+    "video": Sizes(16, (128,), Budget(2000, 32, 1e-3)),
+    "graph": Sizes(8, (32,), Budget(1000, 1, 1e-2)),
 }
+
+MULTIPLE = 16
+"""Steps of which the padded length of a batch of sequences is a multiple, so that few shapes occur."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,8 @@ class Rows:
         labels: classes 0, 1, ..., int64, shape (n,); −1 where missing.
         codes: of a table, its rows as coded, NaN where a value is missing, as it then is in x.
         attributes: numbers that describe each datum, shape (n, k).
+        lengths: of sequences that are padded, how many steps each has, int64, shape (n,).
+        seen: of graphs, which pairs of nodes are data, boolean, shape (n, nodes, nodes).
     """
 
     x: Tensor
@@ -67,15 +81,31 @@ class Rows:
     labels: Tensor | None = None
     codes: Tensor | None = None
     attributes: Tensor | None = None
+    lengths: Tensor | None = None
+    seen: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
+    def __repr__(self) -> str:
+        others = ("grey", "labels", "codes", "attributes", "lengths", "seen")
+        words = [f"{len(self)} x {tuple(self.x.shape[1:])}"]
+        words += [name for name in others if getattr(self, name) is not None]
+        return f"Rows({', '.join(words)})"
+
     @property
     def fresh(self) -> Any:
-        """What a likelihood learns from: x, codes of a table, or pixels drawn afresh at each look."""
+        """What a likelihood learns from: x, codes of a table, or pixels drawn afresh at each look.
+
+        Of sequences with lengths batches are (padded, lengths), and those of like lengths share one; of
+        graphs they are (x, seen).
+        """
         if self.codes is not None:
             return self.codes
+        if self.lengths is not None:
+            return data.Ragged(self.sequences(), multiple=MULTIPLE)
+        if self.seen is not None:
+            return (self.x, self.seen)
         return self.x if self.grey is None else data.Binarised(self.grey)
 
     @property
@@ -88,9 +118,22 @@ class Rows:
         """x of the rows in which nothing is missing."""
         return self.x if self.codes is None else self.x[~self.codes.isnan().any(1)]
 
+    def sequences(self) -> list[Tensor]:
+        r"""Return sequences with lengths one by one, shape (steps, \*event) each."""
+        if self.lengths is None:
+            raise ValueError("sequences should have lengths but these rows have none")
+        return [row[:length] for row, length in zip(self.x, self.lengths.tolist(), strict=True)]
+
+    @property
+    def inside(self) -> Tensor:
+        """Which steps of padded sequences are data, boolean, shape (n, T)."""
+        if self.lengths is None:
+            raise ValueError("sequences should have lengths but these rows have none")
+        return nets.inside(self.lengths, self.x.shape[1])
+
     def part(self, rows: slice | Tensor) -> Rows:
         """Return some of the rows."""
-        others = (self.grey, self.labels, self.codes, self.attributes)
+        others = (self.grey, self.labels, self.codes, self.attributes, self.lengths, self.seen)
         return Rows(self.x[rows], *(None if column is None else column[rows] for column in others))
 
 
@@ -107,6 +150,7 @@ class Task:
         levels: the number of values that a pixel takes.
         target: of points in the plane, the law that they are drawn from.
         table: what the columns of a table are.
+        vocabulary: of texts, what their tokens are.
     """
 
     name: str
@@ -119,16 +163,28 @@ class Task:
     levels: int = 0
     target: Target | None = None
     table: data.Table | None = None
+    vocabulary: data.Vocabulary | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"Task({self.name!r}, {self.kind}: {len(self.train)} rows to learn from and {len(self.test)} "
+            f"that no method sees, {tuple(self.train.x.shape[1:])} each)"
+        )
 
     def holding_out(self) -> Task:
-        """Return the task with the last tenth of its training rows held out."""
+        """Return the task with the last tenth of its training rows held out, or as it is if some are.
+
+        A graph is one row and stays as it is.
+        """
+        if self.held_out is not None or self.kind == "graph":
+            return self
         rows = len(self.train) * 9 // 10
         return replace(self, train=self.train.part(slice(rows)), held_out=self.train.part(slice(rows, None)))
 
     @property
     def size(self) -> int:
-        """The number of coordinates of a datum."""
-        return self.train.x.shape[1]
+        """The number of coordinates of a datum, of music of a step; of texts the steps."""
+        return self.train.x.shape[-1 if self.kind == "music" else 1]
 
     def classes(self, recipe: str, *, missing: bool = False) -> int:
         """Return the number of classes of all rows; ``missing``: the recipe learns where some have no label.
@@ -146,6 +202,13 @@ class Task:
             )
         everywhere = (rows.labels for rows in (self.train, self.held_out, self.test) if rows is not None)
         return max(int(some.max()) for some in everywhere if some is not None) + 1
+
+    @property
+    def symbols(self) -> data.Vocabulary:
+        """The vocabulary of texts; raise ValueError where there is none."""
+        if self.vocabulary is None:
+            raise ValueError(f"{self.name!r} should have a vocabulary but is {self.kind!r} without one")
+        return self.vocabulary
 
     @property
     def missing(self) -> bool:
@@ -213,6 +276,11 @@ class Task:
         if self.levels == 2:
             return data.binarise(draws)
         return (draws * (self.levels - 1)).round() / (self.levels - 1)
+
+    def padded(self, draws: Tensor) -> Tensor:
+        """Return drawn sequences (n, t, ...) with zeros behind them, as many steps as the rows have."""
+        missing = self.train.x.shape[1] - draws.shape[1]
+        return torch.cat([draws, draws.new_zeros(len(draws), missing, *draws.shape[2:])], 1)
 
     def from_codes(self, codes: Tensor) -> Tensor:
         """Turn what a likelihood learns from, coded rows of a table or data themselves, into data."""

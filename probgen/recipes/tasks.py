@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -15,6 +15,10 @@ from probgen.recipes.task import Rows, Task
 
 TARGET_TRAIN = 10_000
 """Exact draws that methods learn a two-dimensional target from."""
+
+
+FILMS = 2000
+"""Films of moving digits to learn from; a quarter as many are test."""
 
 
 MOST_PIXELS = 64 * 64
@@ -31,9 +35,9 @@ def load(
 
     MNIST is binarised, x ~ Bernoulli(grey): the test images and the training images that are compared once,
     with the same noise each time; models learn from fresh noise. The ``seed`` is that of the exact draws of a
-    two-dimensional target; ``kinds`` names those of a table's columns where they are found wrong, as in
-    "town=categorical,visits=real,id=none". Raises ValueError for a name that is not known and no file, and
-    for data that no recipe suits.
+    two-dimensional target, and of the links of a graph that are test; ``kinds`` names those of a table's
+    columns where they are found wrong, as in "town=categorical,visits=real,id=none". Raises ValueError for a
+    name that is not known and no file, and for data that no recipe suits.
     """
     where = torch.device(device)
     if is_file(name):
@@ -43,15 +47,17 @@ def load(
     name = str(name)
     if name in data.TARGETS:
         return _plane(data.target(name), where, seed)
+    if name == data.LES_MISERABLES:
+        return _graph(data.graph(name), where, seed)
     if name not in _REAL:
-        hint = data.suggest(name, [*_REAL, *data.TARGETS])
+        hint = data.suggest(name, [*_REAL, data.LES_MISERABLES, *data.TARGETS])
         raise ValueError(f"there is no data set {name!r}: {hint}, or name a file")
     return _REAL[name](where)
 
 
 def is_file(name: str | Path) -> bool:
     """Say whether ``name`` means a file or folder of the user's own, and no data set."""
-    if str(name) in _REAL or str(name) in data.TARGETS:
+    if str(name) in (*_REAL, data.LES_MISERABLES, *data.TARGETS):
         return False
     return Path(name).suffix != "" or Path(name).name != str(name) or Path(name).exists()
 
@@ -86,9 +92,16 @@ def _own(path: Path, device: torch.device, kinds: str | None) -> Task:
         return replace(task, facts=about | task.facts)
     if kinds is not None:
         raise ValueError(f"kinds are those of columns of a table but {path} is none")
+    if isinstance(found, data.Text):
+        task = _sentences(found.lines(), device, about | {"lines": "each a sequence; the last tenth is test"})
+        if len(task.train) < 8 or len(task.test) < 8:
+            raise ValueError(
+                f"{path} should have 8 lines to learn from and 8 more, the last tenth, to test on, but has "
+                f"{len(task.train)} and {len(task.test)}"
+            )
+        return task
     if not isinstance(found, data.Images):
-        kind = "text" if isinstance(found, data.Text) else "sequences"
-        raise ValueError(f"{path} holds {kind}, which no recipe suits yet: read it with data.read")
+        raise ValueError(f"{path} holds sequences, which no recipe suits yet: read it with data.read")
     return _pictures(found, device, about)
 
 
@@ -147,12 +160,105 @@ def _diabetes(device: torch.device) -> Task:
     return _table(data.diabetes(), device)
 
 
+def _chorales(device: torch.device) -> Task:
+    """The three parts are those of the source; all are padded to the longest chorale."""
+    found = data.chorales()
+    parts = (found.train, found.valid, found.test)
+    longest = max(len(chorale) for part in parts for chorale in part)
+    train, valid, test = (_padded(part, longest, device) for part in parts)
+    facts = {
+        "data": f"{found.name}, version {found.version}",
+        "parts": f"{len(train)} chorales to learn from, {len(valid)} to choose on, {len(test)} to test on",
+        "steps": f"quarter notes, {', '.join(f'{sum(map(len, part)):,}' for part in parts)} of them",
+    }
+    return Task(found.name, "music", train, test, valid, facts)
+
+
+def _padded(sequences: list[torch.Tensor], steps: int, device: torch.device) -> Rows:
+    """Return sequences as rows of so many steps, with their lengths."""
+    x = torch.stack([torch.cat([s, s.new_zeros(steps - len(s), *s.shape[1:])]) for s in sequences])
+    return Rows(x.to(device), lengths=torch.tensor([len(s) for s in sequences], device=device))
+
+
+def _moving_digits(device: torch.device) -> Task:
+    return films(digits=1, device=device)
+
+
+def films(*, digits: int, device: torch.device | str = "cpu", redrawn: bool = False) -> Task:
+    """Return films of so many moving digits as a task: the test's are of MNIST's test pictures."""
+
+    def rows(n: int, part: Literal["train", "test"], seed: int) -> Rows:
+        generator = torch.Generator().manual_seed(seed)
+        x = data.moving_digits(n, generator=generator, part=part, digits=digits, redrawn=redrawn)
+        return Rows(x.to(device))
+
+    facts = {
+        "data": f"films of {digits} of MNIST's digits, drawn here",
+        "frames": "20 of 32x32, pixels 0 or 1",
+        "walls": "left in any direction" if redrawn else "mirrors",
+    }
+    train, test = rows(FILMS, "train", 0), rows(FILMS // 4, "test", 1)
+    return Task("moving-digits", "video", train, test, facts=facts)
+
+
+def _verse(device: torch.device) -> Task:
+    facts = {"lines": "spoken in nine plays by Shakespeare, each a sequence; two whole plays are test"}
+    return _sentences(data.verse_lines(), device, facts)
+
+
+def _molecules(device: torch.device) -> Task:
+    return _sentences(data.smiles(), device, {"attributes": "logP, qed, SAS"})
+
+
+def _sentences(found: data.Sentences, device: torch.device, facts: dict[str, Any]) -> Task:
+    """Return sequences of tokens that end as a task, in the order that they are in."""
+    train, test = (
+        Rows(
+            x.to(device),
+            labels=None if labels is None else labels.to(device),
+            attributes=None if attributes is None else attributes.to(device),
+        )
+        for x, labels, attributes in (
+            (found.train, found.train_labels, found.train_attributes),
+            (found.test, found.test_labels, found.test_attributes),
+        )
+    )
+    about = {
+        "data": f"{found.name}, version {found.version}",
+        "tokens": f"{found.vocabulary.size}, END and PAD counted; at most {found.train.shape[1]} a sequence",
+    }
+    return Task(found.name, "text", train, test, facts=about | facts, vocabulary=found.vocabulary)
+
+
 _REAL: dict[str, Callable[[torch.device], Task]] = {
     "digits": _digits,
     "mnist": _mnist,
     "sprites": _sprites,
     "diabetes": _diabetes,
+    "chorales": _chorales,
+    "moving-digits": _moving_digits,
+    "verse": _verse,
+    "zinc": _molecules,
 }
+
+
+def _graph(found: data.Graph, device: torch.device, seed: int) -> Task:
+    """Return a graph as a task: to learn from without the links of test, which are set apart as pairs."""
+    split = data.split_links(found.x, seed=seed)
+    asked = torch.zeros_like(split.seen)
+    for pairs in split.test:
+        asked[pairs[:, 0], pairs[:, 1]] = True
+    train, test = (
+        Rows(x.unsqueeze(0).to(device), seen=seen.unsqueeze(0).to(device))
+        for x, seen in ((split.x, split.seen), (found.x, asked | asked.T))
+    )
+    k, links = len(split.test.links), int(found.x.sum()) // 2
+    facts = {
+        "data": f"{found.name}, version {found.version}",
+        "graph": f"{len(found.nodes)} nodes, {links} links",
+        "test": f"{k} links, {k} pairs without one and {k} of like degrees, which are not seen in training",
+    }
+    return Task(found.name, "graph", train, test, facts=facts)
 
 
 def _table(table: data.Table, device: torch.device) -> Task:

@@ -68,6 +68,7 @@ def train(
                 batch_size=batch_size or stage.budget.batch_size,
                 optimizer=stage.optimizer or partial(torch.optim.Adam, lr=rate, fused=True),
                 schedules=plans,
+                max_gradient_norm=stage.max_gradient_norm,
                 validation=None if task.held_out is None else stage.data(task.held_out),
                 checkpoint=own,
                 resume=resume,

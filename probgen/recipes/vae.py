@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from probgen.models import VAE
-from probgen.objectives import SVI
+from probgen.objectives import SVI, BetaELBO
 from probgen.recipes.registry import Recipe, Stage, recipe
 from probgen.recipes.task import Task
+from probgen.training import schedules
 
 
 def _of_size(task: Task, latent: int) -> Recipe:
     model = VAE(decoder=task.decoder(latent), encoder=task.encoder(latent))
     stage = Stage(SVI(model), lambda rows: rows.fresh, task.sizes.budget)
+    if task.kind == "plane":  # where modes lie apart, the full KL from the start puts all codes in one place
+        stage = Stage(SVI(model, BetaELBO(1.0)), lambda rows: rows.fresh, task.sizes.budget, _growing)
     return Recipe(model, [stage], finish=task.from_codes, prepare=task.to_codes)
+
+
+def _growing(steps: int) -> dict[str, schedules.Schedule]:
+    """Let the weight of the KL grow over the first quarter."""
+    return {"elbo.beta": schedules.linear(0.0, 1.0, steps=max(1, steps // 4))}
 
 
 @recipe(

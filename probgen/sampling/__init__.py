@@ -1,4 +1,11 @@
-"""Samplers: exact laws that are Pyro distributions, Markov chains by the thousand, refined generators."""
+"""Samplers: exact laws that are Pyro distributions, Markov chains by the thousand, refined generators.
+
+Exact and independent, each a prior at once: ``InverseCDF`` (from a log-density, a CDF or a quantile
+function), ``Rejection`` and its automatic kin, ``truncate``, copulas, ``Rosenblatt``, empirical laws. By
+chains: ``sample`` draws from any density in one call and returns ``Chains``, which diagnose themselves; the
+moves (``random_walk``, ``hmc``, ...) can be run alone by ``run``. ``refine`` corrects a generator by a
+discriminator's scores. Read first ``InverseCDF`` for one number, ``sample`` for several.
+"""
 
 from probgen.sampling.discriminator.refine import Refined, Refinement, refine
 from probgen.sampling.exact.copulas import EmpiricalCopula, GaussianCopula
@@ -8,7 +15,7 @@ from probgen.sampling.exact.inverse_cdf import InverseCDF, InverseReport
 from probgen.sampling.exact.quasi_random import sample_qmc
 from probgen.sampling.exact.rejection.adaptive_rejection import AdaptiveRejection, AdaptiveReport
 from probgen.sampling.exact.rejection.ratio_of_uniforms import RatioOfUniforms
-from probgen.sampling.exact.rejection.rejection import Rejection, RejectionReport
+from probgen.sampling.exact.rejection.rejection import Rejection, RejectionReport, Trials
 from probgen.sampling.exact.rejection.transformed_rejection import (
     TransformedDensityRejection,
     TransformedReport,
@@ -65,6 +72,7 @@ __all__ = [
     "StudentT",
     "TransformedDensityRejection",
     "TransformedReport",
+    "Trials",
     "VonMises",
     "adapt",
     "adapt_component_wise",

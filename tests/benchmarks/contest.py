@@ -21,9 +21,10 @@ from probgen.models import GAN
 from probgen.objectives import Contest
 from probgen.recipes import Recipe, Rows, Stage, Task
 from probgen.recipes.gan import falling
+from probgen.recipes.training import restore
 from tests.benchmarks.results import cpu_seconds, record
 
-DRAWS = 10_000
+TRAINED, HELD_OUT, DRAWS = 100_000, 20_000, 10_000
 TRANSFER = ("grid of 16", "two-moons", "swiss-roll")
 """Laws that nothing was tuned on."""
 
@@ -46,9 +47,10 @@ def law(name: str) -> data.Target:
 
 
 def task_of(target: data.Target, seed: int) -> Task:
-    """Return a task of exact draws, as recipes.load makes it of the library's laws."""
+    """Return a task of exact draws, as recipes.load makes it of the library's laws, but with more of them."""
     generator = torch.Generator().manual_seed(seed)
-    train, test = (Rows(target.sample(n, generator=generator, dtype=torch.float32)) for n in (10_000, 20_000))
+    sizes = (TRAINED, HELD_OUT)
+    train, test = (Rows(target.sample(n, generator=generator, dtype=torch.float32)) for n in sizes)
     return Task(target.name, "plane", train, test, target=target)
 
 
@@ -76,14 +78,24 @@ def made(method: str, task: Task) -> Recipe:
     return Recipe(model, [own])
 
 
-def of_seed(target: str, method: str, seed: int, steps: int | None) -> dict[str, float]:
-    """Train with one seed, and judge draws."""
-    task, begun = task_of(law(target), seed), cpu_seconds()
+def trained(
+    target: str, method: str, seed: int, *, steps: int | None, runs: Path
+) -> tuple[Recipe, Task, dict[str, float]]:
+    """Train with one seed and judge draws, or take up what was trained before."""
+    kept = "" if steps is None else f"-{steps}"
+    run = runs / f"{target.replace(' ', '-')}-{method}{kept}-{seed}"
+    known, task, begun = run.with_suffix(".json"), task_of(law(target), seed), cpu_seconds()
     with seeded(seed):
         recipe = made(method, task)
-    recipes.train(recipe, task, seed=seed, steps=steps, progress=False)
-    seconds = cpu_seconds() - begun
-    return judged(recipe.sample(DRAWS, seed=seed + 1), task) | {"seconds": seconds}
+    if known.exists():
+        restore(recipe, run, seed=seed)
+        return recipe, task, json.loads(known.read_text())
+    recipes.train(recipe, task, seed=seed, steps=steps, folder=run, progress=False)
+    found = {"seconds": cpu_seconds() - begun}
+    found |= judged(recipe.sample(DRAWS, seed=seed + 1), task)
+    known.write_text(json.dumps(found))
+    print(known.name, known.read_text(), flush=True)
+    return recipe, task, found
 
 
 def judged(draws: Tensor, task: Task) -> dict[str, float]:
@@ -143,14 +155,8 @@ def table(target: str, given: argparse.Namespace) -> str:
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     seeds, count = range(given.first, given.first + given.seeds), 0 if modes is None else len(modes)
     for method in given.methods:
-        found = []
-        for seed in seeds:
-            steps = "" if given.steps is None else f"-{given.steps}"
-            known = given.runs / f"{target.replace(' ', '-')}-{method}{steps}-{seed}.json"
-            if not known.exists():
-                known.write_text(json.dumps(of_seed(target, method, seed, given.steps)))
-                print(known.name, known.read_text(), flush=True)
-            found.append(json.loads(known.read_text()))
+        own = seeds if method not in PLAIN or given.plain_seeds is None else seeds[: given.plain_seeds]
+        found = [trained(target, method, seed, steps=given.steps, runs=given.runs)[2] for seed in own]
         lines.append(line(NAMES.get(method, f"`{method}`"), found, count))
     for method in ("exact draws", "one Gaussian"):
         lines.append(line(method, [reference(target, method, seed) for seed in seeds], count))
@@ -160,16 +166,21 @@ def table(target: str, given: argparse.Namespace) -> str:
 def protocol(given: argparse.Namespace, targets: list[str], asked: str) -> str:
     what = "; ".join(f"{name}: {law(name).what}" for name in targets)
     budget = "as `probgen train` trains it" if given.steps is None else f"for {given.steps:,} steps"
+    options = "".join(
+        f" --{name.replace('_', '-')} {value}"
+        for name, value in (("plain_seeds", given.plain_seeds), ("steps", given.steps))
+        if value is not None
+    )
     return (
         f"`python -m tests.benchmarks.contest --target {asked} --methods {' '.join(given.methods)} --seeds "
-        f"{given.seeds} --first {given.first}{'' if given.steps is None else f' --steps {given.steps}'}`. "
-        f"{what}. Each method {budget}, on 10,000 exact draws of its own for each seed; one thread of a core "
-        "that others used too; the games without penalty have the nets, batches and steps of `r3gan`, rates "
-        f"of 1e-3 and β of .5 and .9, a single setting each. Of {DRAWS:,} draws: a mode is found with a "
-        "quarter of its mass within 3 standard deviations, 'high quality' is the share of draws within 3 "
-        "standard deviations of a mode, and KL (nats) is that of the modes' shares, of all draws; the energy "
-        "distance is the unbiased one to as many exact draws. Exact draws are the ceiling; one Gaussian of "
-        "the law's mean and covariance is the floor. "
+        f"{given.seeds} --first {given.first}{options}`. "
+        f"{what}. Each method {budget}, on {TRAINED:,} exact draws of its own for each seed; one thread of a "
+        "core that others used too; the games without penalty have the nets, noise, batches and steps of "
+        f"`r3gan`, rates of 1e-3 and β of .5 and .9, a single setting each. Of {DRAWS:,} draws: a mode is "
+        "found with a quarter of its mass within 3 standard deviations, 'high quality' is the share of draws "
+        "within 3 standard deviations of a mode, and KL (nats) is that of the modes' shares, of all draws; "
+        "the energy distance is the unbiased one to as many exact draws. Exact draws are the ceiling; one "
+        "Gaussian of the law's mean and covariance is the floor. "
     )
 
 
@@ -179,6 +190,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=["r3gan"])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first", type=int, default=1000)
+    parser.add_argument("--plain-seeds", type=int, help="of the games without penalties, if they are fewer")
     parser.add_argument("--steps", type=int, help="of each training, in the place of the recipe's own")
     parser.add_argument("--runs", type=Path, default=Path("runs/contest"))
     parser.add_argument("--note", default="", help="what else the protocol should say")

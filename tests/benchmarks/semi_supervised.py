@@ -73,7 +73,7 @@ def by_recipe(name: str, task: Task, folder: Path, *, steps: int) -> tuple[Recip
     return recipe, histories[-1].values("svi/elbo")[-1]
 
 
-def by_labels_alone(task: Task, *, moves: dict[str, float]) -> nn.Module:
+def by_labels_alone(task: Task, *, moves: dict[str, float], steps: int = 400) -> nn.Module:
     """Return the classifier of M2, trained on the pictures that have a label, moved so far."""
     assert task.train.grey is not None
     assert task.train.labels is not None
@@ -83,7 +83,7 @@ def by_labels_alone(task: Task, *, moves: dict[str, float]) -> nn.Module:
     pictures = data.Binarised(task.train.grey[known]), task.train.labels[known]
     adam = partial(torch.optim.Adam, lr=2e-3, fused=True)
     objective = objectives.Classification(recipe.model)
-    fit(objective, pictures, steps=400, batch_size=100, optimizer=adam, seed=0, progress=False)
+    fit(objective, pictures, steps=steps, batch_size=100, optimizer=adam, seed=0, progress=False)
     return recipe.model
 
 

@@ -1,9 +1,11 @@
 """Recorded and compiled log-densities: the same draws, and eager ones where a graph would be wrong."""
 
 import shutil
+from functools import partial
 
 import pytest
 import torch
+from joblib import Parallel, delayed
 from torch.distributions import Gamma, Normal
 
 from probgen.capture.recorded_function import Recorded, expect, wrapper
@@ -15,6 +17,15 @@ from tests.pairs import LinearGaussian
 @pytest.fixture
 def logged(caplog):
     return lambda: [record.getMessage() for record in caplog.records if record.name == "probgen"]
+
+
+def scaled_and_parted(scale, x):
+    return ((scale * x).view(2, 3).sum(0).exp(),)
+
+
+def called(function, x):
+    function(x)
+    return function
 
 
 def draws(density, **options):
@@ -91,6 +102,17 @@ def counted(calls, **options):
         return (2 * x,)
 
     return wrapper("auto", calls=calls, **options)(function), seen
+
+
+def test_a_recorded_function_is_sent_to_another_process_without_its_graphs():
+    function = wrapper("graph", calls=1000)(partial(scaled_and_parted, 2.0))
+    x = torch.randn(6)
+    (there,) = Parallel(n_jobs=2)([delayed(called)(function, x)])  # back with graphs of its own
+    assert function._graphs == {}
+    assert there._graphs == {}
+    (found,) = there(x)
+    assert torch.equal(found, scaled_and_parted(2.0, x)[0])
+    assert len(there._graphs) == 1
 
 
 def test_a_short_run_is_not_recorded():

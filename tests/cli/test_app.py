@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ import torch
 from probgen import recipes
 from probgen.cli import app, comparing, runs
 from probgen.evaluation import mode_coverage
+from probgen.recipes import compared
 from probgen.training import run
 from probgen.training.lock import locked
 
@@ -87,6 +89,7 @@ def test_the_exact_methods_draw_the_target(target, probgen):
     frame = pd.read_csv("here/metrics.csv").pivot_table(index="method", columns="metric", values="value")
     assert (frame.mmd2_p[["inverse", "rejection"]] > 0.002).all()
     assert (frame.mmd2.abs() < 5 * frame.mmd2_stderr)[["inverse", "rejection"]].all()
+    assert f"How draws of {target} are made" in Path("here/samplers.html").read_text(encoding="utf-8")
 
 
 def test_what_is_known_of_data_is_what_draws_are_judged_by():
@@ -103,9 +106,9 @@ def test_what_is_known_of_data_is_what_draws_are_judged_by():
 
 def test_a_vae_is_shown_with_its_codes(probgen, tmp_path, monkeypatch):
     train = recipes.train
-    monkeypatch.setattr(recipes, "train", lambda *args, **given: train(*args, **given | {"steps": 3}))
+    monkeypatch.setattr(compared, "train", lambda *args, **given: train(*args, **given | {"steps": 3}))
     options = ("--methods", "vae-2d", "--repeats", 1, "--metrics", "nll", "--out", "here")
-    monkeypatch.setattr(comparing, "PARTICLES", 2)
+    monkeypatch.setattr(compared, "PARTICLES", 2)
     status, _, _ = probgen("compare", "digits", *options)
     assert status == 0
     assert {path.stem for path in (tmp_path / "here").glob("*.png")} == {
@@ -114,6 +117,29 @@ def test_a_vae_is_shown_with_its_codes(probgen, tmp_path, monkeypatch):
         "latent",
         "manifold",
     }
+    codes = (tmp_path / "here/codes.html").read_text()
+    assert "The codes of vae-2d" in codes
+    assert "Decoded beforehand" in codes
+
+
+def test_further_coordinates_are_decoded_by_the_models_own_weights(probgen, tmp_path):
+    options = (
+        "--methods",
+        "pixels,vae",
+        "--steps",
+        3,
+        "--repeats",
+        1,
+        "--metrics",
+        "energy",
+        "--out",
+        "here",
+    )
+    status, _, err = probgen("compare", "digits", *options)
+    assert status == 0, err
+    codes = (tmp_path / "here/codes.html").read_text()
+    assert "decoder's own weights" in codes
+    assert sum(path.stat().st_size for path in (tmp_path / "here").iterdir()) < 5_000_000
 
 
 def test_train_and_sample(probgen, tmp_path):

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from probgen import recipes
-from probgen.cli import classical_tables, comparing
+from probgen.cli import classical_tables
+from probgen.recipes import compared
 from tests.cli.test_app import QUICK, probgen, refused
 
 __all__ = ["probgen"]  # a fixture
@@ -30,9 +31,9 @@ def people(n=120, missing=0):
 
 
 def short(monkeypatch, steps=3):
-    train = recipes.train
-    monkeypatch.setattr(recipes, "train", lambda *args, **given: train(*args, **given | {"steps": steps}))
-    monkeypatch.setattr(comparing, "PARTICLES", 2)
+    train = compared.train
+    monkeypatch.setattr(compared, "train", lambda *args, **given: train(*args, **given | {"steps": steps}))
+    monkeypatch.setattr(compared, "PARTICLES", 2)
 
 
 def test_a_table_is_compared_by_every_method_that_suits_it(probgen, tmp_path, monkeypatch):
@@ -167,7 +168,7 @@ def test_arrays_of_pictures_are_compared(probgen, tmp_path):
         (
             "text.txt",
             b"some words " * 9,
-            "text.txt holds text, which no recipe suits yet: read it with data.read",
+            "text.txt should have 8 lines to learn from and 8 more, the last tenth, to test on, but has ",
         ),
         (
             "short.csv",

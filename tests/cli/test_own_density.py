@@ -36,12 +36,15 @@ def test_a_density_on_a_line_is_drawn_by_all_that_suits_it(probgen) -> None:
     for method in ("inverse", "rejection", "hmc", "random_walk"):
         assert method in out
     folder = Path("results/my")
-    assert {path.name for path in folder.iterdir()} >= {"draws.png", "report.html", "metrics.csv"}
+    names = {path.name for path in folder.iterdir()}
+    assert names >= {"draws.png", "report.html", "metrics.csv", "samplers.html"}
     protocol = json.loads((folder / "protocol.json").read_text())
     assert "exact draws by inversion" in protocol["facts"]["draws to compare with"]
     html = (folder / "report.html").read_text()
     assert "Hamiltonian Monte Carlo, the length of its trajectories tuned" in html
     assert "effective draws a gradient" in html
+    for part in ("inverse", "rejection", "walk"):
+        assert f'"{part}":{{"' in (folder / "samplers.html").read_text()
 
 
 def test_methods_at_once_know_the_users_own_function(probgen) -> None:
@@ -60,6 +63,7 @@ def test_a_density_in_the_plane_and_its_options(probgen) -> None:
     outcome = probgen("compare", "plane.py", "--dim", 2, "--methods", "random_walk", *QUICK, "--out", "here")
     assert outcome[0] == 0, outcome[2]
     assert Path("here/draws.png").exists()
+    assert '"walk":{"' in Path("here/samplers.html").read_text()
     assert "a run of hmc of its own" in json.loads(Path("here/protocol.json").read_text())["facts"][
         "draws to compare with"
     ]  # fmt: skip

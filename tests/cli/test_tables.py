@@ -10,6 +10,7 @@ from probgen import recipes
 from probgen.cli import classical, comparing, principal_components, tables
 from probgen.compare import thinned_chains
 from probgen.compare.metrics import COLUMNS, select
+from probgen.recipes import compared
 from tests.cli.test_app import probgen, refused
 
 __all__ = ["probgen"]  # the fixture
@@ -31,7 +32,7 @@ def test_methods_are_known_and_what_is_asked_is_measured(table):
 
 
 def test_a_table_of_pictures_is_answered(probgen, monkeypatch):
-    monkeypatch.setattr(comparing, "PARTICLES", 2)
+    monkeypatch.setattr(compared, "PARTICLES", 2)
     options = ("--table", "ae-vae", "--methods", "principal-components,autoencoder,vae", "--steps", 3)
     status, out, err = probgen("compare", *options, "--repeats", 1, "--n", 200, "--out", "here")
     assert status == 0, err
@@ -92,7 +93,7 @@ def test_codes_of_a_recipe_are_of_the_data_as_they_are_compared():
     for name, data in (("super-resolution", "digits"), ("vae", "diabetes"), ("vae", "banana")):
         task = recipes.load(data)
         torch.manual_seed(0)
-        coded = comparing.Codes(recipes.make(name, task), task)
+        coded = compared.Codes(recipes.make(name, task), task)
         x = task.test.complete[:20]
         assert coded.decode(coded.encode(x).mean).mean.shape == x.shape
 

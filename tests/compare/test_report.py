@@ -13,6 +13,7 @@ from torch import Tensor
 
 from probgen.compare import Comparison, Fitted, Method, compare
 from probgen.compare.table import number
+from probgen.plots import Page as Played
 
 
 def draw(n: int, *, seed: int) -> Tensor:
@@ -140,12 +141,14 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.tags: list[str] = []
         self.links: list[str] = []
+        self.frames: list[str] = []
         self.text = ""
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+        self.frames += [value or "" for name, value in attrs if name == "srcdoc"]
         if tag not in self.void:
             self.open.append(tag)
 
@@ -175,6 +178,24 @@ def test_report_is_one_sound_self_contained_page(result: Comparison, tmp_path: P
     for metric, about in result.protocol["metrics"].items():
         assert metric in page.text
         assert about in page.text
+
+
+def test_pages_to_play_with_are_in_the_report_and_beside_it(result: Comparison, tmp_path: Path) -> None:
+    own = Played('<!DOCTYPE html>\n<p title="x">1 < 2</p><script>alert("no")</script>', "Two & one")
+    out = result.save(tmp_path / "run", pages={"played": own})
+    assert (out / "played.html").read_text(encoding="utf-8") == own.html
+    page = Page((out / "report.html").read_text(encoding="utf-8"))
+    assert page.open == []
+    assert "script" not in page.tags, "it is text of an attribute, and runs in a frame of its own"
+    assert page.frames == [own.html]
+    assert "played.html" in page.text
+    for name, words in {
+        "../up": "a plain word|letters, digits",
+        "report": "another name than 'report'",
+    }.items():
+        with pytest.raises(ValueError, match=words):
+            result.save(tmp_path / "again", pages={name: own})
+    assert not (tmp_path / "again").exists()
 
 
 def test_report_shows_notes_over_all_repeats(result: Comparison, tmp_path: Path) -> None:

@@ -156,7 +156,8 @@ def test_listing_names_everything_once(places):
     entries = {entry.name: entry for entry in listing()}
     planes = ["banana", "funnel", "ring", "grid", "checkerboard", "two-moons", "swiss-roll"]
     kidiq = "posteriordb/kidiq-kidscore_interaction"
-    names = ["digits", "mnist", "chorales", kidiq, "diabetes", "sprites", *planes]
+    files = ["mnist", "chorales", "shakespeare", "zinc", "movielens", "vix", "exchange-rates", kidiq]
+    names = ["digits", *files, "diabetes", "sprites", "les-miserables", *planes]
     assert list(entries) == names == [entry.name for entry in listing()]
     assert entries["mnist"].where == f"not here yet (would be downloaded to {places[1]})"
     assert all(all(entry) for entry in entries.values())

@@ -1,5 +1,7 @@
 """Pairs of sequences: padding, company in a batch, exact evidence, draws, graphs."""
 
+from functools import partial
+
 import pyro.distributions as dist
 import pytest
 import torch
@@ -38,7 +40,24 @@ def deep_markov(size=3, *, residual=False):
     )
 
 
-PAIRS = {"vrnn": vrnn, "dmm": deep_markov, "residual dmm": lambda: deep_markov(residual=True)}
+def srnn(size=3, *, residual=True):
+    return DeepMarkov(
+        NormalHead(Joined(MLP(2 + 5, 2, hidden=8))),
+        BernoulliHead(Joined(MLP(2 + 5, size, hidden=8))),
+        reader=GRU(size + 5, 4, backward=True),
+        guide_step=NormalHead(Joined(MLP(2 + 4, 2, hidden=8))),
+        latent=2,
+        history=History(GRU(size, 5)),
+        residual=residual,
+    )
+
+
+PAIRS = {
+    "vrnn": vrnn,
+    "dmm": deep_markov,
+    "residual dmm": lambda: deep_markov(residual=True),
+    "srnn": srnn,
+}
 
 
 @pytest.fixture(params=PAIRS)
@@ -198,10 +217,11 @@ def test_the_evidence_of_a_linear_vrnn_is_exact():
     torch.testing.assert_close(log_likelihoods(pair, x, LENGTHS, particles=1, seed=0), exact)
 
 
-@pytest.mark.parametrize("name", ["vrnn", "residual dmm"])  # the guides here are as wide as the priors
+@pytest.mark.parametrize("name", ["vrnn", "residual dmm", "srnn"])  # guides as wide as the priors
 def test_draws_are_as_frequent_as_their_evidence(name):
     torch.manual_seed(4)
-    pair = (vrnn(size=1) if name == "vrnn" else deep_markov(size=1, residual=True)).double().eval()
+    made = {"vrnn": vrnn, "residual dmm": partial(deep_markov, residual=True), "srnn": srnn}[name]
+    pair = made(size=1).double().eval()
     with torch.no_grad():
         for weight in (pair.decoder if isinstance(pair, VRNN) else pair.emission).parameters():
             weight.mul_(3.0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from probgen.nets import GRU, History, inside
+from probgen.nets import GRU, History, Recent, inside
 
 LENGTHS = torch.tensor([3, 1, 5, 4])
 
@@ -83,6 +83,20 @@ def test_a_history_knows_what_came_before_and_no_more():
     assert history(x[:, :1]).shape == (4, 1, 4)  # before the first step there is nothing to read
     dropped = History(net, dropout=0.5)(x)
     assert 0.2 < float((dropped == 0).double().mean()) < 0.8
+
+
+def test_the_last_steps_are_told_beside_the_history():
+    torch.manual_seed(0)
+    history = History(GRU(3, 4))
+    x = torch.randn(2, 5, 3)
+    both = Recent(history, steps=2)
+    known = both(x)
+    assert known.shape == (2, 5, both.outputs) == (2, 5, 10)
+    torch.testing.assert_close(known[..., :4], history(x))
+    for t in range(5):
+        for k in (1, 2):
+            expected = x[:, t - k] if t >= k else torch.zeros(2, 3)
+            torch.testing.assert_close(known[:, t, 4 + 3 * (k - 1) : 4 + 3 * k], expected)
 
 
 def test_what_is_wrong_is_said():

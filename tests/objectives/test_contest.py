@@ -277,13 +277,13 @@ def test_normalised_spectra_are_right_in_evaluation_mode():
     assert torch.equal(contest.model.discriminator(x), contest.model.discriminator(x))
 
 
-def test_weights_are_judged_by_the_energy_distance_of_draws():
+def test_weights_are_judged_by_the_energy_distance_of_a_thousand_draws_and_more():
     contest, x = single(average=0.9).eval(), torch.randn(50, 3)
     torch.manual_seed(1)
     loss, terms = contest(x)
     torch.manual_seed(1)
     with torch.no_grad():
-        y = contest.model.model(n=50)
+        y = torch.cat([contest.model.model(n=50) for _ in range(21)])  # 1,050
     assert float(loss) == pytest.approx(energy_distance(x, y), abs=1e-5)
     assert contest.judge({"loss": 0.0, **{name: float(value) for name, value in terms.items()}}) == float(
         loss

@@ -80,6 +80,12 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         image_shape=(2, 3),
         draws=2,
     ),
+    "piano_rolls": lambda: plots.piano_rolls(
+        {"real": [(torch.rand(9, 88) < 0.05).float() for _ in range(2)]}
+    ),
+    "fan_chart": lambda: plots.fan_chart(torch.randn(20), torch.randn(200, 5), truth=torch.randn(5)),
+    "frames": lambda: plots.frames({"real": torch.rand(5, 1, 4, 4), "made": torch.rand(5, 4, 4)}),
+    "pit_histogram": lambda: plots.pit_histogram(torch.rand(100)),
     "table_columns": lambda: plots.table_columns({"real": people(50), "made": people(60)}),
     "correlations": lambda: plots.correlations({"real": people(50), "made": people(60)}),
     "history": lambda: plots.history(history_frame([3.0, 2.0, 1.0])),
@@ -89,7 +95,11 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 }
 
 
-@pytest.mark.parametrize("name", sorted({*plots.__all__} - {"contest_animation"}))
+NO_FIGURES = {"contest_animation", "NotPlain", "Page", "explorer", "sampler_page"}
+"""An animation, and pages, which are tested where they are made."""
+
+
+@pytest.mark.parametrize("name", sorted({*plots.__all__} - NO_FIGURES))
 def test_every_figure_renders_and_leaves_no_global_state(name: str) -> None:
     before = dict(matplotlib.rcParams)
     figure = FIGURES[name]()

@@ -30,3 +30,37 @@ def test_data_that_do_not_vary_are_refused_in_words(name, change):
         ValueError, match=r"a contest needs training data that vary, .* the variance of 'grid' is 0"
     ):
         recipes.make(name, replace(task, train=Rows(change(task.train.x))))
+
+
+@pytest.mark.parametrize("name", ["gan", "r3gan", "wgan-gp", "cgan", "bigan", "infogan"])
+def test_first_draws_of_pictures_are_as_varied_as_data(name):
+    task = recipes.load("digits")
+    torch.manual_seed(0)
+    recipe = recipes.make(name, task)
+    varied = torch.pdist(recipe.sample(500, seed=0)).mean() / torch.pdist(task.train.x[:500]).mean()
+    assert 0.6 < varied < 1.4
+
+
+@pytest.mark.parametrize(("name", "net"), [("infogan", "recogniser"), ("aae-clusters", "classifier")])
+def test_what_finds_classes_sees_moved_pictures_as_it_learns(name, net):
+    task = recipes.load("digits")
+    torch.manual_seed(0)
+    net, x = recipes.make(name, task).model.get_submodule(net), task.train.x[:50]
+
+    def odds():
+        law = net(x)
+        return (law.parts[0] if name == "infogan" else law).logits
+
+    assert not torch.allclose(odds(), odds(), atol=1e-3)
+    net.eval()
+    assert torch.equal(odds(), odds())
+
+
+def test_a_classifier_of_few_labels_learns_from_them_alone_at_first():
+    (stage,) = recipes.make("semi-supervised-aae", recipes.load("digits")).stages
+    plans, objective = stage.schedules(1000), stage.objective
+    for name in ("reconstruction", "classes", "styles"):
+        end = float(objective.get_buffer(f"weight_{name}"))
+        weights = [plans[f"weight_{name}"](step) / end for step in (0, 250, 500, 999)]
+        assert weights == pytest.approx([0.01, 0.505, 1.0, 1.0])
+    assert "weight_classification" not in plans

@@ -60,3 +60,24 @@ def test_the_schedules_of_a_stage_reach_its_objective():
     (stage,) = recipe.stages
     recipes.train(recipe, task, seed=0, steps=4, batch_size=32, progress=False)
     assert float(stage.objective.elbo.capacity) == pytest.approx(25 * 3 / (stage.budget.steps // 2))
+
+
+def test_the_gradients_of_a_stage_are_cut():
+    task = recipes.load("banana")
+    plain = recipes.make("vae", task)
+    (stage,) = plain.stages
+    assert isinstance(stage, recipes.Stage)
+    free, cut = (
+        recipes.Recipe(plain.model, [stage]),
+        recipes.Recipe(plain.model, [stage._replace(max_gradient_norm=1e-3)]),
+    )
+    for recipe, told in ((free, False), (cut, True)):
+        (history,) = recipes.train(recipe, task, seed=0, steps=3, batch_size=32, progress=False)
+        assert ("gradient_norm" in set(history.frame["term"])) is told
+
+
+def test_a_vae_of_separate_modes_does_not_collapse():
+    task = recipes.load("ring")
+    recipe = recipes.make("vae", task)
+    (history,) = recipes.train(recipe, task, seed=0, steps=800, progress=False)
+    assert not any("collapse" in said for said in history.diagnose())

@@ -193,7 +193,7 @@ def test_a_game_of_too_large_steps_is_unsteady():
     torch.manual_seed(0)
     x = target("ring").sample(1000, seed=0)
     gan = models.GAN(nets.MLP(4, 2, hidden=(48, 48)), nets.MLP(2, 1, hidden=(48, 48)), noise=4)
-    history = trained(gan, x, x[:100] + 1e-3, rate=1e-2, discriminator=1e-3, steps=300, loss="cross-entropy")
+    history = trained(gan, x, x[:100] + 1e-3, rate=2e-2, discriminator=1e-3, steps=300, loss="cross-entropy")
     assert any(finding.startswith("The game is unsteady") for finding in history.diagnose())
 
 

@@ -37,6 +37,9 @@ class Target:
     modes: Tensor | None = None
     mode_scale: float | None = None
 
+    def __repr__(self) -> str:
+        return f"Target({self.name!r}, {self.what})"
+
     def sample(
         self,
         n: int,

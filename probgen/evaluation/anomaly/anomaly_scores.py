@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -30,6 +29,9 @@ from probgen.evaluation.likelihood.importance import (
     weighted_draws,
 )
 from probgen.objectives.particles import forget
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 REGRET = "likelihood regret"
 
@@ -101,6 +103,9 @@ def anomaly_scores(
     >>> anomaly_scores(None, x, train=train, scores=["neighbours"]).columns.tolist()
     ['neighbours']
     """
+
+    import pandas as pd
+
     dtype = weights_dtype(model) if isinstance(model, torch.nn.Module) else None
     x, train = (tensor_of(part, name, dtype=dtype) for part, name in ((x, "x"), (train, "train")))
     _check_rows(x, train)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from probgen.core import check_count, seed_of, tensor_of
 from probgen.evaluation.anomaly.detection import detection
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Scores = Callable[[Tensor], Any]
 """From rows, (n, \\*event), to scores, (n,), the higher the more anomalous."""
@@ -61,6 +63,9 @@ def contamination(
     >>> bool(found.auc[0] > found.auc[1])
     True
     """
+
+    import pandas as pd
+
     parts = (("normal", normal), ("anomalies", anomalies), ("test", test), ("test_anomalies", test_anomalies))
     clean, wrong, mine, theirs = (_rows(part, name) for name, part in parts)
     for part, (name, _) in zip((wrong, mine, theirs), parts[1:], strict=True):

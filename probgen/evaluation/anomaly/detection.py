@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import torch
-from scipy.stats import rankdata
 
 from probgen.core import Estimate, seed_of
 from probgen.evaluation.anomaly.given_scores import scores_of
 from probgen.evaluation.codes.labelled_codes import Array, labels_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RESAMPLES = 500
 CAUGHT = 0.95
@@ -110,6 +111,9 @@ def detection_table(
     0     a      5  1.00
     1     a      7  0.25
     """
+
+    import pandas as pd
+
     names = [str(name) for name in normal]
     if not names or names != [str(name) for name in anomalous]:
         raise ValueError(
@@ -134,6 +138,9 @@ def detection_table(
 
 def _area(normal: Array, anomalous: Array) -> Estimate:
     """Return the area under the curve and its standard error, of ranks with ties in the middle."""
+
+    from scipy.stats import rankdata
+
     n, m = len(normal), len(anomalous)
     ranks = rankdata(np.concatenate([normal, anomalous]))
     # Of each anomaly the share of normal rows below it, and of each normal row that of anomalies above it.

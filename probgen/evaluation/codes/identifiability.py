@@ -6,8 +6,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import rankdata
 from torch import Tensor
 
 from probgen.core import check_count, seed_of
@@ -131,6 +129,8 @@ def _checked(sources: Any, codes: Any, method: str) -> tuple[np.ndarray, np.ndar
 
 
 def _ranked(x: np.ndarray, method: str) -> np.ndarray:
+    from scipy.stats import rankdata
+
     return rankdata(x, axis=0) if method == "spearman" else x
 
 
@@ -151,5 +151,8 @@ def _unit_length(x: np.ndarray) -> np.ndarray:
 
 def _assigned(correlations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the correlation of each source with its coordinate, and which that is."""
+
+    from scipy.optimize import linear_sum_assignment
+
     rows, columns = linear_sum_assignment(correlations, maximize=True)
     return correlations[rows, columns], columns

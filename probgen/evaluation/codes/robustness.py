@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -17,6 +16,9 @@ from probgen.data.corruptions import Corruption
 from probgen.evaluation.codes.encoded import encoded, reconstructed
 from probgen.evaluation.codes.labelled_codes import Array, codes_of, labels_of
 from probgen.evaluation.codes.transfer import principal_axes
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Levels = Mapping[float, Corruption | None]
 """Levels of a distortion with what it does to rows; None at the level at which it does nothing."""
@@ -93,6 +95,9 @@ def robustness(
     >>> found.distortion.unique().tolist(), found.codes.unique().tolist(), len(found)
     (['noise', 'missing'], ['raw', 'principal components', 'vae'], 24)
     """
+
+    import pandas as pd
+
     train, test = _rows(train, "train"), _rows(test, "test")
     if train.shape[1:] != test.shape[1:]:
         shapes = f"{tuple(train.shape)} and {tuple(test.shape)}"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
 from probgen.core import check_count, seed_of, tensor_of
 from probgen.evaluation.codes.labelled_codes import Array, codes_of, labels_of, one_unit
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NEIGHBOURS = 5
 PROBES = ("linear", "neighbours")
@@ -67,6 +69,9 @@ def transfer(
     >>> table.columns.tolist()[3:]
     ['accuracy', 'stderr', 'difference', 'difference_stderr']
     """
+
+    import pandas as pd
+
     if not isinstance(codes, Mapping) or not all(
         isinstance(p, tuple) and len(p) == 2 for p in codes.values()
     ):

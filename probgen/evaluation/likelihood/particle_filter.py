@@ -107,8 +107,20 @@ def filtered_log_likelihoods(
     return values
 
 
+def filtered_states(pair: Filtered, batch: tuple[Tensor, ...], particles: int) -> tuple[Tensor, Tensor]:
+    """Draw the last states of sequences given all of their steps, (particles, n, d), and log p(x), (n,)."""
+    found = _filtered(pair, batch, particles, 0.5)
+    return _resampled(found, 1.0).z, found.log_evidence + _log_mean(found.log_weights)
+
+
 def _evidence(pair: Filtered, batch: tuple[Tensor, ...], particles: int, below: float) -> Tensor:
     """Estimate log p(x) of the sequences of a batch."""
+    found = _filtered(pair, batch, particles, below)
+    return found.log_evidence + _log_mean(found.log_weights)
+
+
+def _filtered(pair: Filtered, batch: tuple[Tensor, ...], particles: int, below: float) -> _Particles:
+    """Lead particles along the sequences of a batch; each stays where its sequence ends."""
     step, lengths = pair.filtering(*batch), pair.steps_of(*batch)
     found: _Particles | None = None
     for t in range(int(lengths.max())):
@@ -119,10 +131,11 @@ def _evidence(pair: Filtered, batch: tuple[Tensor, ...], particles: int, below: 
         if found is None:
             found = _Particles(z, ratio, torch.zeros_like(ratio[0]))
         else:
+            z = torch.where((t < lengths).reshape(-1, *[1] * (z.dim() - 2)), z, found.z)
             found = found._replace(z=z, log_weights=found.log_weights + ratio)
         found = _resampled(found, below)
     assert found is not None
-    return found.log_evidence + _log_mean(found.log_weights)
+    return found
 
 
 def _resampled(found: _Particles, below: float) -> _Particles:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -13,6 +12,9 @@ from probgen.data import source
 from probgen.evaluation.likelihood.importance import batches_in_order, check_pair
 from probgen.evaluation.posterior.independent_draws import numbers
 from probgen.objectives.particles import forget, traces_of
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @torch.no_grad()
@@ -47,6 +49,9 @@ def active_units(
 
     Source: Burda, Grosse and Salakhutdinov (2016), Importance weighted autoencoders.
     """
+
+    import pandas as pd
+
     check_pair(pair)
     check_count("draws", draws)
     if draws < 2:

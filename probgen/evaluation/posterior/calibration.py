@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
-import scipy.stats
 import torch
 from pyro import poutine
 from torch import Tensor
@@ -16,6 +14,9 @@ from torch import Tensor
 from probgen.core import Density, ModelDensity, Transition, check_count, seed_of, seeded
 from probgen.evaluation.posterior.independent_draws import integrated_time, numbers, thinned
 from probgen.sampling import Chains
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _NULL = 20_000
 """Simulated ranks by which a p-value is found: its least value is one over this."""
@@ -83,6 +84,9 @@ def simulation_based_calibration(
     See Talts et al. (2018), Validating Bayesian inference algorithms with simulation-based calibration;
     Modrák et al. (2023) for the log joint density; Säilynoja et al. (2022) for the test.
     """
+
+    import pandas as pd
+
     simulations, seed = check_count("simulations", simulations, least=20), seed_of(seed, generator, default=0)
     density = _observing(model, args, kwargs, observed, seed)
     truths, data = density.simulate(simulations, seed=seed)
@@ -157,6 +161,10 @@ def geweke_test(
 
     See Geweke (2004), Getting it right: joint distribution tests of posterior simulators.
     """
+
+    import pandas as pd
+    import scipy.stats
+
     for name, value in {"chains": chains, "rounds": rounds, "steps": steps}.items():
         check_count(name, value)
     seed = seed_of(seed, generator, default=0)
@@ -269,6 +277,8 @@ class _Null(NamedTuple):
 
 
 def _null(simulations: int, draws: int, seed: int) -> _Null:
+    import scipy.stats
+
     levels = np.arange(1, draws + 1) / (draws + 1)
     counts = np.arange(simulations + 1)[:, None]
     law = scipy.stats.binom(simulations, levels)

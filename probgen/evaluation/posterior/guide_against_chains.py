@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import pandas as pd
-import scipy.stats
 import torch
 from torch import Tensor
 
@@ -18,6 +16,9 @@ from probgen.evaluation.posterior.pareto import pareto_k
 from probgen.evaluation.posterior.shared_draws import jointly_weighted_draws, shares_sites
 from probgen.mmd import mmd_test
 from probgen.sampling import Chains
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 POINTS = 250
 """Draws of a posterior, and of the guide, that a test compares: its cost grows with their square."""
@@ -51,6 +52,9 @@ class GuideAgainstChains(NamedTuple):
         Where guide and chains have the same laws, a difference is found with probability ``alpha`` at most;
         where they have not, ``alpha`` bounds the expected share of rows named wrongly (Benjamini–Hochberg).
         """
+
+        import scipy.stats
+
         if not 0 < alpha < 1:
             raise ValueError(f"alpha should be between 0 and 1 but got {alpha}")
         found = [f"The chains are to be looked at first. {finding}" for finding in self.of_chains]
@@ -115,6 +119,9 @@ def guide_against_chains(
     See Yao, Vehtari, Simpson and Gelman (2018), Yes, but did it work? Evaluating variational inference;
     Gretton et al. (2012), A kernel two-sample test.
     """
+
+    import pandas as pd
+
     check_pair(pair)
     particles, seed = check_count("particles", particles), seed_of(seed, generator, default=0)
     if not isinstance(chains, Chains):
@@ -222,6 +229,8 @@ def _standardised(posterior: dict[str, Tensor], guide: dict[str, Tensor], row: i
 
 
 def _moments(chains: Chains, guide: dict[str, Tensor], *, shared: bool) -> pd.DataFrame:
+    import pandas as pd
+
     table = chains.summary().to_dict("index")
     found = {}
     for name, value in guide.items():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from scipy.stats import beta
 from torch import Tensor
 
 from probgen.sampling.discriminator.calibration import ScoreCalibration
@@ -93,6 +92,8 @@ def _of_calibration(calibration: ScoreCalibration) -> list[str]:
 
 
 def _of_missed(real: Tensor, maximum: float) -> list[str]:
+    from scipy.stats import beta
+
     beyond, n = int((real > maximum).sum()), len(real)
     at_least = float(beta.ppf(ALARM, beyond, n - beyond + 1)) if beyond else 0.0  # Clopper and Pearson's
     if at_least <= _MISSED:

@@ -2,6 +2,7 @@ import math
 
 import pyro
 import pytest
+import scipy.stats
 import torch
 from torch.distributions import Beta, Cauchy, Independent, MultivariateNormal, Normal, Uniform
 
@@ -204,3 +205,26 @@ def test_what_is_not_known_is_not_told():
         law.log_prob(torch.tensor(0.5))
     with pytest.raises(ValueError, match="needs draws of every law of the batch but has none yet"):
         law.report()
+
+
+def test_trials_are_proposals_and_what_became_of_them(dtype, generator):
+    wide = Normal(torch.tensor([0.0, 1.0], dtype=dtype, device=generator.device), 2.0)
+    law = Rejection(lambda x: -0.5 * x**2, proposal=wide, log_bound=2.0)
+    n = 4000
+    tried = law.trials(n, generator=generator)
+    assert tried.x.shape == tried.ratio.shape == tried.accepted.shape == (n, 2)
+    log_hat = law.log_envelope(tried.x)
+    torch.testing.assert_close(log_hat, 2.0 + wide.log_prob(tried.x).double())
+    ratio = (-0.5 * tried.x**2 - log_hat).exp().double()
+    torch.testing.assert_close(tried.ratio, ratio, rtol=1e-4, atol=1e-6)
+    assert torch.equal(tried.accepted, tried.u < tried.ratio)
+    # The share accepted is ∫ p / M = √(2π) / e²; six standard errors.
+    share, expected = tried.accepted.double().mean(0).cpu(), math.sqrt(2 * math.pi) * math.exp(-2.0)
+    assert (share - expected).abs().max() < 6 * math.sqrt(expected * (1 - expected) / n)
+    # Those accepted are standard normal: Kolmogorov's test at a false-alarm rate of 1e-6.
+    for column, kept in zip(tried.x.T, tried.accepted.T, strict=True):
+        assert scipy.stats.kstest(column[kept].double().cpu().numpy(), "norm").pvalue > 1e-6
+    before = generator.get_state()
+    again = law.trials(n, generator=torch.Generator(generator.device).manual_seed(20240901))
+    assert torch.equal(again.x, tried.x)
+    assert torch.equal(generator.get_state(), before)

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from probgen.core import seeded
+from probgen.core import check_count, seeded
 from probgen.core.density.mapped import is_mapped
 from probgen.core.descriptions import described
+from probgen.core.randomness import seed_of
 from probgen.sampling.exact.rejection.proposal_rounds import AcceptReject, RejectionReport
 
-__all__ = ["Rejection", "RejectionReport"]
+__all__ = ["Rejection", "RejectionReport", "Trials"]
 
 _SEARCH = 1024
+
+
+class Trials(NamedTuple):
+    r"""Proposals of a rejection law, and what became of them, each (n, \*batch) but ``x``.
+
+    ``x`` are the proposals, (n, \*batch, \*event). ``u`` is uniform, the height under the envelope as a share
+    of it; ``ratio`` is p(x) / (M q(x)), and a proposal is ``accepted`` where u < ratio.
+    """
+
+    x: Tensor
+    u: Tensor
+    ratio: Tensor
+    accepted: Tensor
 
 
 class Rejection(AcceptReject):
@@ -99,17 +113,30 @@ class Rejection(AcceptReject):
         return self.proposal.support
 
     def _draw(self, n: int, generator: torch.Generator | None) -> Tensor:
-        seed = None
-        if generator is not None:
-            seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-        with seeded(seed):
+        with seeded(seed_of(None, generator)):
             return self._filled(n, self._propose)
 
+    @torch.no_grad()
+    def trials(self, n: int, *, generator: torch.Generator | None = None) -> Trials:
+        """Propose n times, and say what is accepted: what :meth:`sample` does until it has enough."""
+        with seeded(seed_of(None, generator)):
+            return self._tried(check_count("n", n))
+
+    def log_envelope(self, x: Tensor) -> Tensor:
+        """Return log M + log q(x), which lies nowhere below log p(x)."""
+        proposed = self.proposal.log_prob(x)
+        return self._log_bound.to(proposed.device) + proposed
+
+    def _tried(self, n: int) -> Trials:
+        x = self.proposal.sample((n,))
+        ratio = self._log_ratio(x).exp()
+        u = torch.rand(n, self._rows, dtype=torch.float64, device=x.device).reshape(ratio.shape)
+        return Trials(x, u, ratio, u < ratio)
+
     def _propose(self, m: int) -> tuple[Tensor, Tensor, Tensor]:
-        x = self.proposal.sample((m,))
-        log_ratio = self._log_ratio(x).reshape(m, self._rows)
-        u = torch.rand(m, self._rows, dtype=torch.float64, device=x.device)
-        return x.reshape(m, self._rows, *self.event_shape), u < log_ratio.exp(), self._log_bound.reshape(-1)
+        tried = self._tried(m)
+        x = tried.x.reshape(m, self._rows, *self.event_shape)
+        return x, tried.accepted.reshape(m, self._rows), self._log_bound.reshape(-1)
 
     def _log_ratio(self, x: Tensor) -> Tensor:
         """Return log p(x) − log (M q(x)) in float64; raise where it is above 0 or not a number."""

@@ -1,0 +1,1 @@
+"""Judging scores of links of a graph, and the scores that a model has to beat."""

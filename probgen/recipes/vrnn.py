@@ -1,0 +1,48 @@
+"""The variational recurrent network."""
+
+from __future__ import annotations
+
+from probgen import nets
+from probgen.core import Pair
+from probgen.models import VRNN
+from probgen.objectives import SVI, BetaELBO
+from probgen.recipes.registry import Recipe, Stage, recipe
+from probgen.recipes.task import Task
+from probgen.training import schedules
+
+WIDTH = 200
+"""Of the states of a recurrence, and of hidden layers."""
+
+
+@recipe(
+    "vrnn",
+    "variational recurrent network: a code at each step, given all that came before",
+    source="Chung and others (2015)",
+    tasks=("music",),
+    by_default=True,
+)
+def vrnn(task: Task) -> Recipe:
+    """A recurrence over x alone; half of what it remembers is left out in training."""
+    latent, size = task.sizes.latent, task.size
+    model = VRNN(
+        nets.History(nets.GRU(size, WIDTH), dropout=0.5),
+        prior=nets.NormalHead(nets.MLP(WIDTH, latent, hidden=WIDTH)),
+        encoder=nets.NormalHead(nets.Joined(nets.MLP(size + WIDTH, latent, hidden=WIDTH))),
+        decoder=nets.BernoulliHead(nets.Joined(nets.MLP(latent + WIDTH, size, hidden=WIDTH))),
+    )
+    return annealed(model, task)
+
+
+def annealed(pair: Pair, task: Task) -> Recipe:
+    """Return a recipe of a pair of sequences, the KL's weight rising from 0.3 to 1 in the first quarter.
+
+    Gradients are cut: along a path of states they, and then the states, can grow from step to step.
+    """
+    stage = Stage(
+        SVI(pair.to(task.device), BetaELBO()),
+        lambda rows: rows.fresh,
+        task.sizes.budget,
+        lambda steps: {"elbo.beta": schedules.linear(0.3, 1.0, steps=max(1, steps // 4))},
+        max_gradient_norm=20.0,
+    )
+    return Recipe(pair, [stage], finish=task.padded, contexts=task.train.lengths)

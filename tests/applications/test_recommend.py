@@ -1,0 +1,91 @@
+"""Recommendation: measures counted by hand, EASE against its definition, and the smallest path."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from probgen import applications, data
+from probgen.applications.recommenders import ease, item_neighbours, ranking
+
+
+def test_ranking_is_as_counted_by_hand():
+    scores = torch.tensor([[5.0, 4.0, 3.0, 2.0], [-math.inf, 1.0, 2.0, 3.0]])
+    held_out = torch.tensor([[0.0, 1.0, 0.0, 1.0], [0.0, 0.0, 0.0, 1.0]])
+    found = ranking(scores, held_out, recalls=(1, 2, 3), depth=3)
+    first = (1 / math.log2(3)) / (
+        1 + 1 / math.log2(3)
+    )  # its second relevant item is fourth, beyond the depth
+    assert found["ndcg"] == pytest.approx((first + 1) / 2)
+    assert found["recall_1"] == pytest.approx((0 + 1) / 2)
+    assert found["recall_2"] == pytest.approx((1 / 2 + 1) / 2)
+    assert found["recall_3"] == pytest.approx((1 / 2 + 1) / 2)
+    both = ranking(scores[:1], torch.tensor([[1.0, 1.0, 0.0, 0.0]]), recalls=(1,), depth=3)
+    assert both["recall_1"] == 1, "of one place no more than one can be hit"
+
+
+def test_users_without_held_out_items_and_nan_are_refused():
+    with pytest.raises(ValueError, match="should have an item of each user"):
+        ranking(torch.rand(2, 3), torch.tensor([[1.0, 0, 0], [0, 0, 0]]))
+    with pytest.raises(ValueError, match="some are NaN"):
+        ranking(torch.full((1, 3), math.nan), torch.tensor([[1.0, 0, 0]]))
+
+
+def test_ease_is_its_definition_by_items():
+    torch.manual_seed(0)
+    x, seen = (torch.rand(20, 30) < 0.3).double(), (torch.rand(4, 30) < 0.3).double()
+    p = torch.linalg.inv(x.T @ x + 7.0 * torch.eye(30, dtype=x.dtype))
+    b = torch.eye(30, dtype=x.dtype) - p / p.diagonal()
+    assert b.diagonal().abs().max() < 1e-12
+    torch.testing.assert_close(ease(x, seen, weight=7.0), seen @ b)
+
+
+def test_item_neighbours_are_cosines_of_the_nearest():
+    x = torch.tensor([[1.0, 1, 0], [1, 1, 1], [0, 0, 1]])
+    seen = torch.tensor([[1.0, 0, 0]])
+    torch.testing.assert_close(item_neighbours(x, seen), torch.tensor([[0.0, 1.0, 0.5]]))
+    torch.testing.assert_close(item_neighbours(x, seen, neighbours=1), torch.tensor([[0.0, 1.0, 0.0]]))
+
+
+def made(path, **columns):
+    """Write likes of 100 users in two groups that like items of their own."""
+    source = np.random.default_rng(0)
+    rows = [
+        (user, 20 * (user % 2) + item, 5.0)
+        for user in range(100)
+        for item in source.choice(20, 10, replace=False)
+    ]
+    frame = pd.DataFrame(rows, columns=["user", "item", "rating"]).assign(**columns)
+    frame.to_csv(path, index=False)
+    return path
+
+
+def test_groups_that_like_their_own_items_are_told_by_ease_and_not_by_popularity(tmp_path):
+    own = made(tmp_path / "own.csv")
+    folder = applications.apply("recommend", data=own, out=tmp_path / "here", size="tiny", progress=False)
+    found = pd.read_csv(folder / "metrics.csv").pivot_table(index="method", columns="metric", values="value")
+    assert found.loc["EASE", "recall_20"] == 1, "ten items of the own group are not seen, and come first"
+    assert found.loc["ItemKNN", "recall_20"] == 1
+    assert found.loc["popularity", "ndcg"] < found.loc["EASE", "ndcg"]
+    assert "recommendations.csv" in {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"rating": 1.0}, "should have a user with 5 liked items at least but has none"),
+        ({"rating": "good"}, "should hold numbers but holds"),
+        ({"user": None}, "should have a value in each place of 'user' but line 2 has none"),
+    ],
+)
+def test_files_that_do_not_suit_are_refused(tmp_path, columns, said):
+    with pytest.raises(ValueError, match=said):
+        data.ratings(made(tmp_path / "own.csv", **columns))
+
+
+def test_a_file_without_items_is_refused(tmp_path):
+    (tmp_path / "own.csv").write_text("user,stars\na,1\n")
+    with pytest.raises(ValueError, match="should have a column 'movieid' or 'itemid' but has"):
+        data.ratings(tmp_path / "own.csv")

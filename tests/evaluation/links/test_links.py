@@ -1,0 +1,46 @@
+"""Scores of links on graphs of which they are known, and their judge."""
+
+import networkx
+import pytest
+import torch
+
+from probgen.data import graph
+from probgen.evaluation import adamic_adar, degree_product, link_prediction, low_rank
+
+
+def test_baselines_are_those_of_networkx():
+    x = graph("les-miserables").x
+    other = networkx.from_numpy_array(x.numpy())
+    pairs = [(0, 5), (3, 70), (10, 11), (40, 76), (20, 61)]
+    found = adamic_adar(x)
+    for i, j, score in networkx.adamic_adar_index(other, pairs):
+        assert float(found[i, j]) == pytest.approx(score)
+    assert (found > 0).any()
+    found = degree_product(x)
+    for i, j, score in networkx.preferential_attachment(other, pairs):
+        assert float(found[i, j]) == score
+
+
+def test_the_nearest_matrix_of_a_rank():
+    x = graph("les-miserables").x.double()
+    values = torch.linalg.eigvalsh(x).abs().sort(descending=True).values
+    error = (x - low_rank(x, 5)).square().sum()
+    torch.testing.assert_close(error, values[5:].square().sum())
+    torch.testing.assert_close(low_rank(x, 77), x)
+    with pytest.raises(ValueError, match="rank should be at most the 77 nodes but is 78"):
+        low_rank(x, 78)
+
+
+def test_area_and_precision_by_counting():
+    scores = torch.tensor([[0.0, 3.0, 1.0, 2.0], [0.0] * 4, [0.0] * 4, [0.0] * 4])
+    found = link_prediction(scores, torch.tensor([[0, 1], [0, 2]]), torch.tensor([[0, 3], [1, 2]]))
+    assert found.auc == pytest.approx(3 / 4)  # of four comparisons one is lost
+    assert found.average_precision == pytest.approx((1 / 1 + 2 / 3) / 2)
+
+
+def test_what_cannot_be_judged_is_refused():
+    scores, pairs = torch.zeros(3, 3), torch.tensor([[0, 1]])
+    with pytest.raises(ValueError, match="links and others but there are 1 and 0"):
+        link_prediction(scores, pairs, pairs[:0])
+    with pytest.raises(ValueError, match="should be finite"):
+        link_prediction(scores.fill_(torch.nan), pairs, torch.tensor([[1, 2]]))

@@ -1,0 +1,82 @@
+"""The pages of the site beside the tutorials: their code runs, and the generated pages are whole."""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import pytest
+
+from probgen import recipes
+
+SITE = Path(__file__).parents[1] / "tutorials"
+PAGES = sorted((SITE / "how_to").glob("*.md"))
+sys.path.insert(0, str(SITE))
+generated = importlib.import_module("generated_pages")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_the_code_of_a_page_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for cell in jupytext.read(path).cells:
+        if cell.cell_type == "code":
+            exec(compile(cell.source, path.name, "exec"), names)
+
+
+def test_a_pages_statements_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for cell in jupytext.read(SITE / "how_to" / "new_sampler.md").cells:
+        if cell.cell_type == "code":
+            exec(compile(cell.source, "new_sampler.md", "exec"), names)
+    spread = names["chains"]["x"][:, 100:].std(dim=(0, 1))
+    assert ((spread - 1).abs() < 0.03).all()  # 40,000 draws worth some 4,000: a standard error of .011
+
+
+def test_every_page_is_in_the_contents() -> None:
+    for path in PAGES:
+        assert path.stem == "index" or path.stem in (SITE / "how_to" / "index.md").read_text()
+    for path in SITE.glob("[0-9]*.md"):
+        assert (SITE / "learn.md").read_text().count(path.stem) == 2
+
+
+def test_every_section_of_the_results_answers_a_question() -> None:
+    pages = generated.results.pages()
+    titles = re.findall(r"^## (.*)$", generated.results.RESULTS.read_text(), re.MULTILINE)
+    shown = [t for page in pages.values() for t in re.findall(r"^## (.*)$", page, re.MULTILINE)]
+    assert sorted(shown) == sorted(titles)
+    with pytest.raises(ValueError, match="the section 'Weather'"):
+        generated.results.question("Weather")
+
+
+def test_the_reference_has_every_public_name() -> None:
+    pages = generated.reference.pages()
+    for room in generated.reference.ROOMS:
+        for name in importlib.import_module(f"probgen.{room}").__all__:
+            assert re.search(
+                rf"(probgen\.{room}\.{name}|automodule:: .*\.{name})$",
+                pages[f"reference/{room}"],
+                re.MULTILINE,
+            )
+
+
+def test_signs_of_mathematics_are_kept() -> None:
+    lines = ["|x| of ``a | b``, R_ and a * b, shape (n, \\*event)::", "    |x|", "done |y|", ">>> 1 | 2"]
+    generated.reference.as_meant(None, "", "", None, None, lines)
+    expected = [
+        "\\|x\\| of ``a | b``, R\\_ and a \\* b, shape (n, \\*event)::",
+        "    |x|",
+        "done \\|y\\|",
+        ">>> 1 | 2",
+    ]
+    assert lines == expected
+
+
+def test_the_gallery_has_a_card_for_every_recipe() -> None:
+    (page,) = generated.gallery.pages().values()
+    for name in recipes.entries():
+        assert page.count(f"{{grid-item-card}} `{name}`\n") == 1
+    assert "*Graph:* z, z → x; guide z\n" in page
