@@ -10,9 +10,11 @@ import jupytext
 import pytest
 
 from probgen import recipes
+from probgen.applications import applications
 
 SITE = Path(__file__).parents[1] / "tutorials"
 PAGES = sorted((SITE / "how_to").glob("*.md"))
+OF_APPLICATIONS = sorted(p for p in (SITE / "applications").glob("*.md") if p.stem != "index")
 sys.path.insert(0, str(SITE))
 generated = importlib.import_module("generated_pages")
 
@@ -24,6 +26,25 @@ def test_the_code_of_a_page_runs(path: Path, tmp_path: Path, monkeypatch: pytest
     for cell in jupytext.read(path).cells:
         if cell.cell_type == "code":
             exec(compile(cell.source, path.name, "exec"), names)
+
+
+@pytest.mark.parametrize("path", OF_APPLICATIONS, ids=lambda path: path.stem)
+def test_the_page_of_an_application_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The site runs what a page shows, at the size quick; here it is tiny, for the sake of the minutes."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    assert f"probgen apply {path.stem}" in path.read_text(encoding="utf-8")
+    for cell in jupytext.read(path).cells:
+        if cell.cell_type == "code":
+            try:
+                exec(compile(cell.source.replace('size="quick"', 'size="tiny"'), path.name, "exec"), names)
+            except ConnectionError as error:
+                pytest.skip(str(error))
+            except ValueError as error:
+                if "which is not here: pip install" not in str(error):
+                    raise
+                pytest.skip(str(error))
+    assert (names["folder"] / "report.html").exists()
 
 
 def test_a_pages_statements_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,6 +60,8 @@ def test_a_pages_statements_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_every_page_is_in_the_contents() -> None:
     for path in PAGES:
         assert path.stem == "index" or path.stem in (SITE / "how_to" / "index.md").read_text()
+    for path in OF_APPLICATIONS:
+        assert (SITE / "applications" / "index.md").read_text().count(path.stem) >= 3
     for path in SITE.glob("[0-9]*.md"):
         assert (SITE / "learn.md").read_text().count(path.stem) == 2
 
@@ -80,3 +103,11 @@ def test_the_gallery_has_a_card_for_every_recipe() -> None:
     for name in recipes.entries():
         assert page.count(f"{{grid-item-card}} `{name}`\n") == 1
     assert "*Graph:* z, z → x; guide z\n" in page
+
+
+def test_the_gallery_has_a_card_for_every_application_and_what_was_found() -> None:
+    (page,) = generated.gallery.pages().values()
+    for name in applications():
+        assert page.count(f"{{grid-item-card}} `apply {name}`\n") == 1
+    text = "## Weather\n\n- no.\n\n## Application rain, Paris\n\nHow.\n\n| a |\n\n- It rains.\n- Often.\n"
+    assert generated.gallery.found_by_applications(text) == {"rain": {"Paris": "It rains."}}

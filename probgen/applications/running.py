@@ -108,7 +108,15 @@ def _write(study: Study, about: Mapping[str, Any]) -> None:
         **{key: value for key, value in machine.items() if key != "versions"},
         "versions": ", ".join(f"{key} {value}" for key, value in machine["versions"].items()),
     }
-    own = {"study": dict(about), "findings": study.findings, "methods": study.methods, "facts": record}
+    own = {
+        "study": dict(about),
+        "findings": study.findings,
+        "methods": study.methods,
+        "baselines": [name for name in study.methods if name in study.baselines],
+        "floor": study.floor,
+        "said": study.said,
+        "facts": record,
+    }
     contents = {
         PROTOCOL: json.dumps(plain(own), indent=2, ensure_ascii=False, allow_nan=False) + "\n",
         "report.html": page(study, frame, record),

@@ -12,6 +12,7 @@ from probgen.applications import registry
 from probgen.compare.columns import SHARE, Column
 from probgen.objectives import SVI
 from probgen.plots import image_grid
+from tests.benchmarks.applications import section
 
 MEASURES = {"hits": Column("hits", "Share of hits.", 1.0, SHARE), "cost": Column("cost", "In s.", "lower")}
 TOLD = {"data": "Numbers that a test makes up", "shipped": ["numbers"], "measures": MEASURES}
@@ -71,6 +72,23 @@ def test_the_folder_holds_report_metrics_protocol_and_figures(register, tmp_path
         "report.html", "metrics.csv", "protocol.json", "metrics.png", "shown.png", "best-films.csv",
         "draws.txt", ".lock",
     }  # fmt: skip
+
+
+def test_a_finished_study_is_a_section_of_the_results(register, tmp_path):
+    register(plain)
+    folder = applications.apply("pretend", out=tmp_path / "here", progress=False)
+    title, protocol, body = section(applications.applications()["pretend"], folder)
+    assert title == "Application pretend, numbers"
+    assert protocol.startswith("`probgen apply pretend --data numbers --seed 0`, 3 repeats. Rows: 3.")
+    head, _, ours, base = body.split("\n\n")[0].splitlines()
+    assert head == "| method (best value) | hits (1) | cost (low) |"
+    frame = pd.read_csv(folder / "metrics.csv")
+    for row, name in ((ours, "vae"), (base, "knn <b>")):
+        mean = frame.loc[(frame["method"] == name) & (frame["metric"] == "hits"), "value"].mean()
+        assert float(row.split("|")[2].strip(" \\*").split()[0]) == pytest.approx(mean, abs=6e-4)
+    assert base.startswith("| *knn <b>* | \\*0.6"), "a baseline, and the best"
+    assert "hits: a baseline wins. knn <b> is better than vae by 0." in body
+    assert body.endswith("- A sentence of its own.")
 
 
 def test_an_interrupted_study_goes_on_to_the_same_numbers(register, tmp_path):

@@ -1,4 +1,4 @@
-"""The gallery: a card a recipe, from the registry, with its picture and its row of the results."""
+"""The gallery: a card an application and a recipe, from the registries, with pictures and results."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from pyro.infer.inspect import get_dependencies
 
 from probgen import recipes
+from probgen.applications import Application, applications
 from probgen.core import Objective, Pair, seeded
 from probgen.core.traces import sample_sites
 from probgen.objectives import Sum
@@ -44,11 +45,24 @@ def pages() -> dict[str, str]:
     tasks = {kind: recipes.load(name) for kind, name in EXAMPLES.items()}
     by_kind: dict[str, list[str]] = {}
     rows = measured()
+    found = found_by_applications(RESULTS.read_text(encoding="utf-8"))
     for entry in recipes.entries().values():
         kind = next((kind for kind in tasks if kind in entry.tasks), entry.tasks[0])
         by_kind.setdefault(kind, []).append(card(entry, tasks.get(kind), rows))
     lines = [
         "# Gallery",
+        "",
+        "## Applications",
+        "",
+        "Real data or a file of yours, beside the baselines of the field: `probgen apply NAME --data FILE`.",
+        "",
+        "::::{grid} 1 2 2 3",
+        ":gutter: 2",
+        "",
+        *(card_of_application(entry, found.get(entry.name, {})) for entry in applications().values()),
+        "::::",
+        "",
+        "## Recipes",
         "",
         f"The {sum(map(len, by_kind.values()))} recipes, a file each in `probgen/recipes`. "
         "`probgen train NAME --data FILE` trains one on data of yours, `probgen compare --methods A,B` "
@@ -56,7 +70,7 @@ def pages() -> dict[str, str]:
         "",
     ]
     for kind, cards in sorted(by_kind.items(), key=lambda pair: list(KINDS).index(pair[0])):
-        lines += [f"## {KINDS[kind]}", "", "::::{grid} 1 2 2 3", ":gutter: 2", "", *cards, "::::", ""]
+        lines += [f"### {KINDS[kind]}", "", "::::{grid} 1 2 2 3", ":gutter: 2", "", *cards, "::::", ""]
     return {"gallery": "\n".join(lines)}
 
 
@@ -74,6 +88,29 @@ def card(entry: Entry, task: Task | None, rows: dict[str, str]) -> str:
     if entry.name in rows:
         lines += [f"*Measured:* {rows[entry.name]}", ""]
     return "\n".join([*lines, f"*Source:* {entry.source}", ":::", ""])
+
+
+def card_of_application(entry: Application, found: dict[str, str]) -> str:
+    """Return the card of an application; ``found`` has a sentence for each data set that was measured."""
+    lines = [f":::{{grid-item-card}} `apply {entry.name}`"]
+    if (HERE / "gallery" / f"apply-{entry.name}.png").exists():
+        lines += [f":img-top: ../gallery/apply-{entry.name}.png", f":img-alt: Of the report of {entry.name}"]
+    if (HERE / "applications" / f"{entry.name}.md").exists():
+        lines += [f":link: ../applications/{entry.name}", ":link-type: doc"]
+    lines += ["", entry.title + ".", "", f"*Takes:* {entry.data}", ""]
+    for data, sentence in found.items():
+        lines += [f"*{data}:* {sentence}", ""]
+    return "\n".join([*lines, ":::", ""])
+
+
+def found_by_applications(results: str) -> dict[str, dict[str, str]]:
+    """Return what was found first by each application on each data set, from the sections of RESULTS.md."""
+    sections = re.findall(r"^## Application (\S+), (.*)\n((?:(?!## ).*\n?)*)", results, re.MULTILINE)
+    found: dict[str, dict[str, str]] = {}
+    for name, data, text in sections:
+        for sentence in re.findall(r"^- (.*)$", text, re.MULTILINE)[:1]:
+            found.setdefault(name, {})[data] = sentence
+    return found
 
 
 def losses(recipe: Recipe) -> str:
