@@ -26,6 +26,7 @@ from probgen.data.moving_digits import moving_digits
 from probgen.data.nonlinear_mixing import NonlinearICA, nonlinear_ica
 from probgen.data.own_files import Sequences, read
 from probgen.data.ragged import Ragged
+from probgen.data.share_prices import share_prices, sp500
 from probgen.data.smiles import smiles
 from probgen.data.sources import Source, source
 from probgen.data.sprites import DSprites, Factored, Sprites, split_of_sprites, sprites
@@ -99,8 +100,10 @@ __all__ = [
     "quantise",
     "ratings",
     "read",
+    "share_prices",
     "smiles",
     "source",
+    "sp500",
     "split_links",
     "split_of_sprites",
     "sprites",

@@ -59,6 +59,14 @@ from probgen.evaluation.forecasts.calibration_of_forecasts import (
     pit_test,
 )
 from probgen.evaluation.forecasts.diebold_mariano import DieboldMariano, diebold_mariano
+from probgen.evaluation.forecasts.options import (
+    OptionPrices,
+    as_martingale,
+    black_scholes,
+    implied_volatility,
+    martingale_gap,
+    option_prices,
+)
 from probgen.evaluation.forecasts.predictive import forecast, forecast_log_prob
 from probgen.evaluation.forecasts.risk import (
     AcerbiSzekely,
@@ -129,6 +137,7 @@ __all__ = [
     "MeanCorrelation",
     "ModeCoverage",
     "MutualInformationGap",
+    "OptionPrices",
     "ParzenWindow",
     "PrecisionRecall",
     "SeparatedAttributes",
@@ -139,11 +148,13 @@ __all__ = [
     "adamic_adar",
     "annealed_log_likelihood",
     "anomaly_scores",
+    "as_martingale",
     "authenticity",
     "autocorrelation",
     "beta_vae_score",
     "binned_mutual_information_gap",
     "bits_per_dimension",
+    "black_scholes",
     "bracketed_log_likelihood",
     "chance_correlation",
     "christoffersen",
@@ -180,6 +191,7 @@ __all__ = [
     "geweke_test",
     "guide_against_chains",
     "hill",
+    "implied_volatility",
     "inference_gaps",
     "infomec",
     "input_use",
@@ -193,10 +205,12 @@ __all__ = [
     "log_likelihood",
     "log_likelihoods",
     "low_rank",
+    "martingale_gap",
     "mean_correlation",
     "mode_coverage",
     "mutual_information_gap",
     "nearest_neighbour_ratio",
+    "option_prices",
     "pareto_k",
     "parzen_log_likelihood",
     "pinball",

@@ -110,6 +110,12 @@ class GRU(nn.Module):
             states = _in_order(states, order)
         return states if inside is None else torch.where(inside.unsqueeze(-1), states, 0.0)
 
+    def step(self, state: Tensor, x: Tensor) -> Tensor:
+        """Return the states (n, outputs) after one step x (n, inputs) more, of a GRU that reads forward."""
+        if self.backward or self.missing:
+            raise ValueError("a GRU that goes on should read forward, and no step should be missing")
+        return self.units(x.unsqueeze(1), state.unsqueeze(0).contiguous())[1].squeeze(0)
+
     @staticmethod
     def _reversed(steps: int, inside: Tensor | None, x: Tensor) -> Tensor:
         """Return the order of steps that turns each sequence round within its length; it is its inverse."""

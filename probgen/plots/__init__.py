@@ -20,6 +20,7 @@ from probgen.plots.levels import levels
 from probgen.plots.metrics import intervals
 from probgen.plots.page import Page
 from probgen.plots.piano_rolls import piano_rolls
+from probgen.plots.returns import lasting_volatility, value_at_risk, volatility_smiles
 from probgen.plots.robustness import robustness_curves
 from probgen.plots.sampler_page import sampler_page
 from probgen.plots.samples import image_grid, reconstructions, scatter
@@ -45,6 +46,7 @@ __all__ = [
     "image_grid",
     "interpolations",
     "intervals",
+    "lasting_volatility",
     "latent_map",
     "levels",
     "manifold",
@@ -59,6 +61,8 @@ __all__ = [
     "table_columns",
     "trajectories",
     "traversals",
+    "value_at_risk",
+    "volatility_smiles",
 ]
 
 

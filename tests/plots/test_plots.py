@@ -86,6 +86,11 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "fan_chart": lambda: plots.fan_chart(torch.randn(20), torch.randn(200, 5), truth=torch.randn(5)),
     "frames": lambda: plots.frames({"real": torch.rand(5, 1, 4, 4), "made": torch.rand(5, 4, 4)}),
     "pit_histogram": lambda: plots.pit_histogram(torch.rand(100)),
+    "value_at_risk": lambda: plots.value_at_risk(torch.randn(30), {"a": torch.ones(30)}),
+    "volatility_smiles": lambda: plots.volatility_smiles([0.9, 1.1], {"a": [0.2, float("nan")]}),
+    "lasting_volatility": lambda: plots.lasting_volatility(
+        {"ACF": {"real": torch.rand(9), "a": torch.rand(9)}}, real="real"
+    ),
     "table_columns": lambda: plots.table_columns({"real": people(50), "made": people(60)}),
     "correlations": lambda: plots.correlations({"real": people(50), "made": people(60)}),
     "history": lambda: plots.history(history_frame([3.0, 2.0, 1.0])),

@@ -1,0 +1,128 @@
+"""Finance: tomorrow's return and paths of a month, by networks with and without GARCH beneath."""
+
+from __future__ import annotations
+
+import functools
+
+from probgen import data
+from probgen.applications import finance_report, return_training
+from probgen.applications.finance_measures import HORIZON, MEASURES, Block, judged_ahead, judged_month
+from probgen.applications.registry import application
+from probgen.applications.return_forecasters import Ahead, Bootstrap, Forecaster, Garch, learned_garch
+from probgen.applications.study import Study
+
+LEAST = 600
+"""Returns that there should be: half of them to learn from."""
+
+BLOCK = 125
+"""Days of a repeat, half a year, in a series of 5,000 or more."""
+
+TOGETHER = 2
+"""Blocks that are forecast by what was learned before the first of them."""
+
+OURS = {
+    "GJR-VRNN": "Volatility by GJR; what is left of a return, its innovation, by a recurrent network with a "
+    "code a day and Student-t noise, so that skewness and what GJR misses are learned: prior knowledge of "
+    "statisticians put into the story.",
+    "GJR-GMMN": "Volatility by GJR; innovations by moment matching, given the last ones.",
+    "GJR-GAN": "Volatility by GJR; innovations by a contest, given the last ones.",
+    "VRNN": "As GJR-VRNN without GJR: the network has volatility to learn too.",
+    "deep Markov": "Learned stochastic volatility: a path of states behind Student-t noise, without GJR; "
+    "forecasts by a particle filter.",
+}
+BASELINES = {
+    "GJR-t": "GARCH(1,1) with a leverage term and Student-t innovations, by maximum likelihood.",
+    "filtered simulation": "Volatility by GJR; innovations are residuals drawn again "
+    "(filtered historical simulation).",
+    "block bootstrap": "A day of the last 500 drawn again (historical simulation); for paths blocks of 20 "
+    "days.",
+}
+
+
+@application(
+    "finance",
+    "Tomorrow's return, and paths of returns",
+    data="prices in the order of time: a CSV with columns date and close (or adj close, price)",
+    shipped=("sp500", "vix", "exchange-rates"),
+    measures=MEASURES,
+)
+def finance(study: Study) -> None:
+    """Judge forecasts of blocks of days, by what is learned from the days before them."""
+    prices = _prices(study)
+    series = prices.prices[:, 0].to(study.device)
+    returns = 100 * data.log_returns(series)
+    if len(returns) < LEAST:
+        raise ValueError(f"{prices.name} should have {LEAST + 1} prices at least but has {len(series)}")
+    repeats = study.pick(full=16, quick=6, tiny=2)
+    length = min(study.pick(full=BLOCK, quick=BLOCK, tiny=20), len(returns) // 40)
+    study.fact(
+        "series", f"{len(series):,} prices, {prices.days[0]} to {prices.days[-1]}, {prices.columns[0]}"
+    )
+    study.fact("returns", "differences of log prices, in percent")
+    study.fact(
+        "repeats are",
+        f"blocks of {length} days, the last ones; all methods learn anew for each {TOGETHER} of them, "
+        "from all days before",
+    )
+    for name, about in OURS.items():
+        study.ours(name, about)
+    for name, about in BASELINES.items():
+        study.baseline(name, about)
+    blocks = [
+        Block(len(returns) - length * (repeats - k), len(returns) - length * (repeats - k - 1))
+        for k in range(repeats)
+    ]
+    draws = study.pick(full=2000, quick=1000, tiny=200)
+    garch = functools.cache(lambda start: learned_garch(returns[:start]))
+
+    @functools.cache
+    def learned(method: str, start: int) -> Forecaster:
+        if method == "block bootstrap":
+            return Bootstrap(returns[:start])
+        if method in BASELINES:
+            return Garch(garch(start), returns[:start], filtered=method != "GJR-t")
+        return return_training.learned(study, method, garch(start), returns[:start])
+
+    def forecaster(method: str, repeat: int) -> Forecaster:
+        return learned(method, blocks[repeat - repeat % TOGETHER].start)
+
+    @functools.cache
+    def ahead(method: str, repeat: int) -> Ahead:
+        block = blocks[repeat]
+        seed = study.seed_of(f"{method} ahead", repeat)
+        return forecaster(method, repeat).ahead(returns[: block.end], block.start, n=draws, seed=seed)
+
+    def judged(method: str, repeat: int) -> dict[str, float]:
+        block = blocks[repeat]
+        month = judged_month(forecaster(method, repeat), returns, block, draws, study.seed_of(method, repeat))
+        return judged_ahead(ahead(method, repeat), returns[block.start : block.end]) | month
+
+    for repeat in range(repeats):
+        for method in study.methods:
+            study.measure(method, repeat, functools.partial(judged, method, repeat))
+    found = finance_report.Found(
+        prices,
+        returns,
+        blocks[0].start,
+        {name: [ahead(name, repeat) for repeat in range(repeats)] for name in study.methods},
+        {name: forecaster(name, repeats - 1) for name in study.methods},
+        blocks[(repeats - 1) // TOGETHER * TOGETHER].start,
+    )
+    finance_report.show(study, found, best="GJR-VRNN", baseline="GJR-t", horizon=HORIZON)
+
+
+def _prices(study: Study) -> data.Prices:
+    """Return the prices of the study, one column."""
+    if str(study.source) == "sp500":
+        return data.sp500()
+    if str(study.source) == "vix":
+        vix = data.vix()
+        return vix._replace(prices=vix.prices[:, 3:], columns=["close of the VIX, which is not traded"])
+    if str(study.source) == "exchange-rates":
+        rates = data.exchange_rates()
+        japan = rates.columns.index("Japan")
+        known = rates.prices[:, japan].isfinite()
+        days = [day for day, here in zip(rates.days, known.tolist(), strict=True) if here]
+        said = "yen for a dollar, means over months, whose returns follow one another by their making"
+        return rates._replace(prices=rates.prices[known][:, japan, None], days=days, columns=[said])
+    return data.share_prices(study.source)
