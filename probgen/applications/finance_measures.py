@@ -52,9 +52,13 @@ def judged_ahead(found: Ahead, came: Tensor) -> dict[str, float]:
 def judged_month(
     forecaster: Forecaster, returns: Tensor, block: Block, draws: int, seed: int
 ) -> dict[str, float]:
-    """Return the CRPS of sums over a month, of months one after the other from the block's start."""
+    """Return the CRPS of sums over a month, of months one after the other from the block's start.
+
+    Where the series ends before a month is over, the last month there is stands for them.
+    """
+    last = len(returns) - HORIZON
     scores = []
-    for origin in range(block.start, min(block.end, len(returns) - HORIZON + 1), HORIZON):
+    for origin in range(min(block.start, last), min(block.end, last + 1), HORIZON):
         paths = forecaster.paths(returns[:origin], horizon=HORIZON, n=draws, seed=seed + origin)
         came = returns[origin : origin + HORIZON].sum()
         scores.append(evaluation.crps(paths.sum(1)[:, None], came[None]))

@@ -45,6 +45,13 @@ def listing() -> list[Entry]:
         "inside networkx",
         "BSD-3-Clause",
     )
+    shares = Entry(
+        "sp500",
+        "arch 8.0.0",
+        "the S&P 500 on 5,031 days, 1999 to 2018",
+        "inside arch, the extra finance",
+        "of Yahoo! Finance, by arch (NCSA)",
+    )
     real = [
         Entry(name, source.version, source.what, _place(name), source.licence)
         for name, source in SOURCES.items()
@@ -53,7 +60,7 @@ def listing() -> list[Entry]:
         Entry(target.name, target.version, target.what, "computed, no file", "none needed")
         for target in TARGETS.values()
     ]
-    return [digits, *real, diabetes, sprites, graph, *targets]
+    return [digits, *real, diabetes, sprites, graph, shares, *targets]
 
 
 def where(name: str) -> str:

@@ -87,7 +87,7 @@ def share_prices(path: str | Path) -> Prices:
         raise ValueError(f"the column {price!r} of {name} should hold prices but is empty")
     wrong = ~((frame[price] > 0) & (frame[price] < float("inf")))
     if wrong.any():
-        line = int(wrong.idxmax()) + 2  # type: ignore[arg-type]
+        line = int(frame.index.to_numpy()[wrong.to_numpy().argmax()]) + 2
         raise ValueError(
             f"prices should be above 0 and finite but line {line} of {name} has {frame[price][wrong].iloc[0]}"
         )

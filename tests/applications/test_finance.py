@@ -189,7 +189,7 @@ def test_prices_of_the_users_own_are_forecast_and_backtested(tmp_path):
     assert found["log_score"].notna().sum() == 4, "draws have no density"
     tests = pd.read_csv(folder / "backtests.csv")
     assert set(tests["level"]) == {0.01, 0.025}
-    assert tests["days"].unique().tolist() == [32]
+    assert tests["days"].unique().tolist() == [30]
     options = pd.read_csv(folder / "options.csv").set_index("method")
     assert options.loc["Brownian, by Monte Carlo", "call, strike 1"] == pytest.approx(
         options.loc["Black-Scholes", "call, strike 1"], rel=0.1

@@ -26,6 +26,14 @@ def step(net, state, x):
     return (1 - update) * (new_x + reset * new_s).tanh() + update * state
 
 
+def test_a_step_goes_on_from_a_state():
+    net, x = made()
+    states = net(x)
+    torch.testing.assert_close(net.step(states[:, 2], x[:, 3]), states[:, 3])
+    with pytest.raises(ValueError, match="should read forward"):
+        made(backward=True)[0].step(states[:, 2], x[:, 3])
+
+
 @pytest.mark.parametrize("backward", [False, True])
 def test_states_are_those_of_steps_written_out(backward):
     net, x = made(backward=backward)
