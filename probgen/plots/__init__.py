@@ -15,6 +15,7 @@ from probgen.plots.explorer import explorer
 from probgen.plots.forecasts import fan_chart, pit_histogram
 from probgen.plots.frames import frames
 from probgen.plots.interpolations import interpolations
+from probgen.plots.label_curves import label_curves
 from probgen.plots.latent import latent_map, manifold
 from probgen.plots.levels import levels
 from probgen.plots.metrics import intervals
@@ -46,6 +47,7 @@ __all__ = [
     "image_grid",
     "interpolations",
     "intervals",
+    "label_curves",
     "lasting_volatility",
     "latent_map",
     "levels",
