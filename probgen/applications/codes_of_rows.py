@@ -1,4 +1,4 @@
-"""What codes are judged on: pictures or rows of a CSV, with classes where they are known; and what encodes."""
+"""What codes are judged on: pictures or rows of a CSV, with classes where they are known."""
 
 from __future__ import annotations
 
@@ -10,18 +10,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from probgen import data, evaluation, models, nets, recipes
+from probgen import data, recipes
 from probgen.applications.study import Study
-from probgen.core import Objective
 from probgen.data.csv_files import read_csv
 from probgen.data.split import shuffled
 from probgen.data.tables import split_table
-from probgen.evaluation.codes.transfer import principal_axes
-from probgen.objectives import SVI, Reconstruction, Sum, TotalCorrelation
-from probgen.recipes import Recipe, Rows, Stage, Task
-from probgen.recipes.compared import Codes
+from probgen.recipes import Rows, Task
 
 LABEL = "label"
 """The column of a CSV that has the classes."""
@@ -31,15 +27,6 @@ MOST_ROWS, FEWEST_ROWS, RARE = 100_000, 100, 20
 
 COORDINATES = 16
 """Of a code; where there are fewer than 64 numbers in a row a quarter as many, at least two."""
-
-RATE = 2e-3
-"""The learning rate at the start."""
-
-BETA = 4.0
-"""The weight of the total correlation in β-TCVAE."""
-
-MOVES = {"rotation": 15.0, "shear": 0.25, "scale": 0.12, "shift": 0.08}
-"""How far a picture may be moved and keep its code: degrees, a slope, shares of its size."""
 
 
 class Case(NamedTuple):
@@ -82,7 +69,10 @@ def of_pictures(study: Study) -> Callable[[int], Case]:
         torch.full((len(rows),), -1, device=study.device) if rows.labels is None else rows.labels
         for rows in (task.train, task.test)
     )
-    most, tested = study.pick(full=10_000, quick=2000, tiny=300), study.pick(full=10_000, quick=1000, tiny=200)
+    most, tested = (
+        study.pick(full=10_000, quick=2000, tiny=300),
+        study.pick(full=10_000, quick=1000, tiny=200),
+    )
     study.fact("learned from", f"{len(labels):,} pictures, without their labels")
     study.fact("probes", f"learn from some of the first {most:,} of these, and see {tested:,} held-out ones")
     study.fact("repeats are", "trainings, and draws of the rows whose labels a probe is given")
@@ -95,7 +85,7 @@ def of_pictures(study: Study) -> Callable[[int], Case]:
 
 
 def of_table(study: Study) -> Callable[[int], Case]:
-    """Return what gives the case of a repeat: a split of the rows of a CSV; a column ``label`` is no input."""
+    """Return what gives the case of a repeat: a split of the rows of a CSV, without its labels."""
     frame, read = read_csv(Path(str(study.source)))
     study.fact("read", read)
     frame["line"] = np.arange(2, len(frame) + 2)
@@ -104,7 +94,8 @@ def of_table(study: Study) -> Callable[[int], Case]:
         frame = frame.sample(MOST_ROWS, random_state=0).sort_index().reset_index(drop=True)
     if len(frame) < FEWEST_ROWS:
         raise ValueError(
-            f"{study.source} should have {FEWEST_ROWS} rows at least, to learn codes from, but has {len(frame)}"
+            f"{study.source} should have {FEWEST_ROWS} rows at least, to learn codes from, but has "
+            f"{len(frame)}"
         )
     lines = torch.from_numpy(frame.pop("line").to_numpy(copy=True))
     labels, classes = _classes(study, frame)
@@ -118,8 +109,8 @@ def of_table(study: Study) -> Callable[[int], Case]:
         train, test = (table.distances(codes).to(study.device) for codes in (table.train, table.test))
         if train.shape[1] < 3:
             raise ValueError(
-                f"{study.source} should have columns of 3 numbers at least, a number for each category, but has "
-                f"{train.shape[1]}"
+                f"{study.source} should have columns of 3 numbers at least, a number for each category, but "
+                f"has {train.shape[1]}"
             )
         rows = Rows(train, codes=table.train.to(study.device))
         task = Task(table.name, "table", rows, Rows(test, codes=table.test.to(study.device)), table=table)
@@ -138,62 +129,11 @@ def _classes(study: Study, frame: pd.DataFrame) -> tuple[Tensor, list[str]]:
     counts = labels.value_counts().sort_index()
     if len(counts) > len(frame) / RARE or (counts >= RARE).sum() < 2:
         raise ValueError(
-            f"the column {LABEL!r} of {study.source} should hold classes, two at least with {RARE} rows each, "
-            f"but holds {len(counts)} different values in {len(frame)} rows"
+            f"the column {LABEL!r} of {study.source} should hold classes, two at least with {RARE} rows "
+            f"each, but holds {len(counts)} different values in {len(frame)} rows"
         )
     kept = counts.index[counts >= RARE]
     if rare := len(counts) - len(kept):
         study.fact("not judged by", f"{rare} classes of fewer than {RARE} rows, which are learned from")
     places = {label: place for place, label in enumerate(kept)}
     return torch.tensor([places.get(label, -1) for label in labels]), [str(label) for label in kept]
-
-
-def encoder_of(method: str, task: Task, coordinates: int) -> Recipe:
-    """Return a method of ours put together for a task, with a code of so many coordinates."""
-    point = method == "autoencoder"
-    encoder = task.encoder(coordinates, nets.PointHead if point else nets.NormalHead)
-    decoder = task.decoder(coordinates)
-    if method == "moved VAE":
-        assert task.image_shape is not None
-        seen = nets.MLP(task.size, coordinates, hidden=task.sizes.hidden)
-        encoder = nets.NormalHead(nets.Joined(seen, nets.RandomAffine(task.image_shape, **MOVES)))
-        encoder = encoder.to(task.device)
-    if point:
-        autoencoder = models.Autoencoder(encoder, decoder)
-        return _in_one_stage(autoencoder, Reconstruction(autoencoder), task)
-    vae = models.VAE(encoder, decoder)
-    objective: Objective = SVI(vae)
-    if method == "β-TCVAE":
-        objective = Sum({"svi": objective, "tc": TotalCorrelation(vae)}, {"tc": BETA - 1}).to(task.device)
-    return _in_one_stage(vae, objective, task)
-
-
-def _in_one_stage(model: nn.Module, objective: Objective, task: Task) -> Recipe:
-    budget = task.sizes.budget._replace(learning_rate=RATE)
-    stage = Stage(objective, lambda rows: rows.fresh, budget)
-    return Recipe(model, [stage], finish=task.from_codes, prepare=task.to_codes)  # type: ignore[arg-type]
-
-
-class Coding(NamedTuple):
-    """Codes of the rows to judge by, and what is made of those of the test rows again, if anything is."""
-
-    train: Tensor
-    test: Tensor
-    restored: Tensor | None = None
-
-
-def by_model(recipe: Recipe, case: Case) -> Coding:
-    """Return the mean codes of a trained recipe, and what it decodes from them."""
-    codes = Codes(recipe, case.task)
-    train, test = (evaluation.encoded(codes, x) for x in (case.train, case.test))
-    return Coding(train, test, evaluation.reconstructed(codes, case.test))
-
-
-def by_components(case: Case, size: int) -> Coding:
-    """Return principal components of the rows to learn from, at most 20,000 of them, and their plane."""
-    fitted, train, test = (
-        x.nan_to_num(0.0).double() for x in (case.task.train.smooth[:20_000], case.train, case.test)
-    )
-    centre, axes = principal_axes(fitted, min(size, len(fitted), fitted.shape[1]))
-    codes = ((x - centre) @ axes for x in (train, test))
-    return Coding(*codes, centre + (test - centre) @ axes @ axes.T)

@@ -1,24 +1,14 @@
-"""Features: what codes learned without labels are worth to probes of few labels, to clusters and to the eye."""
+"""Features: what codes learned without labels are worth to few labels, to clusters and to the eye."""
 
 from __future__ import annotations
 
 import functools
 
-import pandas as pd
 import torch
 
 from probgen import evaluation, plots
-from probgen.applications.codes_of_rows import (
-    LABEL,
-    Case,
-    Coding,
-    by_components,
-    by_model,
-    encoder_of,
-    is_table,
-    of_pictures,
-    of_table,
-)
+from probgen.applications.codes_of_rows import Case, is_table, of_pictures, of_table
+from probgen.applications.codings import Coding, by_components, by_model, encoder_of, written_down
 from probgen.applications.registry import application
 from probgen.applications.study import Study
 from probgen.applications.worth_of_codes import by_clusters, by_labels, by_rows, correlations, nearest
@@ -94,7 +84,8 @@ def features(study: Study) -> None:
         if case.classes:
             draws = study.pick(full=5, quick=3, tiny=1)
             frame = by_labels(case, {name: codes}, each=EACH, draws=draws, seed=seed)
-            found |= {f"{row.probe}_{row.each}": row.accuracy for row in frame.itertuples()}
+            names = frame["probe"] + "_" + frame["each"].astype(str)
+            found |= dict(zip(names, frame["accuracy"], strict=True))
             found |= by_clusters(case, codes, rows=study.pick(full=4000, quick=1000, tiny=200), seed=seed)
         return found
 
@@ -123,30 +114,13 @@ def _show(study: Study, case: Case, codes: dict[str, Coding]) -> None:
         for name, own in codes.items()
     }
     caption = (
-        f"{len(shown)} test rows by t-SNE, which keeps near ones together: how far groups lie apart there, and "
-        "how large they are, says nothing."
+        f"{len(shown)} test rows by t-SNE, which keeps near ones together: how far groups lie apart there, "
+        "and how large they are, says nothing."
     )
     study.figure("maps", plots.latent_map(points, labels, axes=("t-SNE 1", "t-SNE 2")), caption)
     for name in study.methods.keys() - study.baselines:
-        content = _written(case, codes[name]).to_csv(index=False, float_format="%.6g").encode()
+        content = written_down(case, codes[name]).to_csv(index=False, float_format="%.6g").encode()
         study.output(f"codes-{name.replace(' ', '-')}.csv", content, f"the codes of rows by {name}")
-
-
-def _written(case: Case, codes: Coding) -> pd.DataFrame:
-    """Return codes as a table: the part that a row is in, its line in the file, its class, its code."""
-    parts = []
-    for place, (part, z, labels) in enumerate(
-        [("train", codes.train, case.labels), ("test", codes.test, case.test_labels)]
-    ):
-        frame = pd.DataFrame(z.cpu().numpy(), columns=[f"z{i}" for i in range(1, z.shape[1] + 1)])
-        frame.insert(0, "part", part)
-        where = range(len(z)) if case.lines is None else case.lines[place].tolist()
-        frame.insert(1, "row" if case.lines is None else "line", where)
-        if case.classes:
-            names = [case.classes[label] if label >= 0 else "" for label in labels.tolist()]
-            frame.insert(2, LABEL, names)
-        parts.append(frame)
-    return pd.concat(parts)
 
 
 def _show_code(study: Study, case: Case, name: str, codes: Coding, recipe: Recipe) -> None:
@@ -163,7 +137,10 @@ def _show_code(study: Study, case: Case, name: str, codes: Coding, recipe: Recip
     study.figure("coordinates", figure, f"What {name} decodes to along each coordinate, the others at 0.")
     asked = torch.arange(min(20, len(case.test)))
     pairs = {"held-out pictures": case.test[asked]}
-    for way, (z, of) in {"by pixels": (case.train, case.test), f"by {name}": (codes.train, codes.test)}.items():
+    for way, (z, of) in {
+        "by pixels": (case.train, case.test),
+        f"by {name}": (codes.train, codes.test),
+    }.items():
         pairs[f"nearest {way}"] = case.train[nearest(of[asked], z, 1)[:, 0]]
     caption = "Held-out pictures, and of the rows that probes learn from the nearest to each."
     study.figure("nearest pictures", plots.image_grid(pairs, image_shape=shape), caption)

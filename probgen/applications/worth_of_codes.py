@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from probgen import evaluation
-from probgen.applications.codes_of_rows import Case, Coding
+from probgen.applications.codes_of_rows import Case
+from probgen.applications.codings import Coding
 
 NEAREST, LOOKED_AT = 10, 2000
 """Neighbours that a code should keep, and test rows among which they are sought."""
@@ -67,9 +68,11 @@ def by_rows(case: Case, codes: Coding) -> dict[str, float]:
 
 def nearest(x: Tensor, others: Tensor, count: int) -> Tensor:
     """Return the places of the nearest other rows, the nearest first; what is missing is 0."""
-    return torch.cdist(x.nan_to_num(0.0).double(), others.nan_to_num(0.0).double()).topk(
-        min(count, len(others)), largest=False
-    ).indices
+    return (
+        torch.cdist(x.nan_to_num(0.0).double(), others.nan_to_num(0.0).double())
+        .topk(min(count, len(others)), largest=False)
+        .indices
+    )
 
 
 def correlations(codes: Tensor, frame: pd.DataFrame) -> pd.DataFrame:
@@ -79,6 +82,8 @@ def correlations(codes: Tensor, frame: pd.DataFrame) -> pd.DataFrame:
         for name, column in frame.items()
     }
     names = [f"z{i}" for i in range(1, codes.shape[1] + 1)]
-    both = pd.DataFrame(np.asarray(codes.cpu()), columns=names).join(pd.DataFrame(columns).reset_index(drop=True))
+    both = pd.DataFrame(np.asarray(codes.cpu()), columns=names).join(
+        pd.DataFrame(columns).reset_index(drop=True)
+    )
     found = both.corr("spearman").loc[list(columns), names]
     return found.rename_axis("column").reset_index()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib.patheffects
 import numpy as np
@@ -24,8 +25,8 @@ def latent_map(
 
     Args:
         z: codes, shape (n, 2), or several codes of the same data by name, a panel each.
-        labels: one class per code, shape (n,), numbers or words; at most 10 classes, as many as there are safe
-            colours. None where no classes are known.
+        labels: one class per code, shape (n,), numbers or words; at most 10 classes, as many as there are
+            safe colours. None where no classes are known.
         axes: what is written beside the axes, as of an embedding of codes of more coordinates.
 
     Raises:
@@ -49,16 +50,14 @@ def latent_map(
     with style():
         figure, panel = panels(len(parts), columns=3, width=size[0], height=size[1])
         for axis, (title, points) in zip(panel, parts.items(), strict=True):
-            look = {"s": 4 if several else 10, "linewidths": 0, "alpha": 0.75}
+            look: dict[str, Any] = {"s": 4 if several else 10, "linewidths": 0, "alpha": 0.75}
             if classes is None:
                 axis.scatter(points[:, 0], points[:, 1], color=PALETTE[0], **look)
             for name, colour in zip(names, PALETTE, strict=False):
                 own = points[classes == name]
                 axis.scatter(own[:, 0], own[:, 1], color=colour, label=str(name), **look)
                 x, y = np.median(own, axis=0)
-                text = axis.text(
-                    x, y, str(name), ha="center", va="center", weight="bold", size=13, color=INK
-                )
+                text = axis.text(x, y, str(name), ha="center", va="center", weight="bold", size=13, color=INK)
                 text.set_path_effects([matplotlib.patheffects.withStroke(linewidth=3, foreground="white")])
             axis.set(title=title, xlabel=axes[0], ylabel=axes[1])
             axis.set_aspect("equal", adjustable="datalim")
@@ -67,7 +66,12 @@ def latent_map(
         if names:
             handles, written = panel[0].get_legend_handles_labels()
             figure.legend(
-                handles, written, loc="outside right center", frameon=False, markerscale=2.0, handletextpad=0.2
+                handles,
+                written,
+                loc="outside right center",
+                frameon=False,
+                markerscale=2.0,
+                handletextpad=0.2,
             )
     return figure
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from probgen import applications
-from probgen.applications.codes_of_rows import Case, Coding, by_components
+from probgen.applications.codes_of_rows import Case
+from probgen.applications.codings import Coding, by_components
 from probgen.applications.worth_of_codes import by_clusters, by_labels, by_rows, correlations
 from probgen.recipes import Rows, Task
 

@@ -36,6 +36,14 @@ def robustness_frame() -> pd.DataFrame:
     return frame
 
 
+def label_frame() -> pd.DataFrame:
+    """Codes a and b by two probes at 10 and 100 labels; b has no errors at 100."""
+    rows = [(code, probe, k) for probe in ("linear", "neighbours") for code in "ab" for k in (10, 100)]
+    frame = pd.DataFrame(rows, columns=["codes", "probe", "labels"])
+    frame["accuracy"] = [0.5, 0.9, 0.4, 0.8] * 2
+    return frame.assign(stderr=[0.01, 0.02, 0.03, np.nan] * 2)
+
+
 def people(n: int) -> pd.DataFrame:
     """Income rises with age; towns A and B in turn."""
     age = np.linspace(20, 80, n)
@@ -63,6 +71,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "roc_curves": lambda: plots.roc_curves({"a": (torch.randn(9), 1 + torch.randn(5))}, false_alarm=0.1),
     "score_histograms": lambda: plots.score_histograms(torch.randn(9), torch.ones(3), threshold=1.5),
     "robustness_curves": lambda: plots.robustness_curves(robustness_frame()),
+    "label_curves": lambda: plots.label_curves(label_frame()),
     "latent_map": lambda: plots.latent_map(torch.randn(30, 2), torch.arange(30) % 10),
     "manifold": lambda: plots.manifold(PIXELS[:9], image_shape=(2, 3), k=3),
     "traversals": lambda: plots.traversals(
@@ -167,6 +176,30 @@ def test_scatter_gives_all_panels_the_frame_of_the_reference_and_counts_what_lie
     assert (first.get_xlabel(), second.get_xlabel()) == ("", "2 of 3 outside the frame")
 
 
+def test_label_curves_are_means_with_two_standard_errors_in_a_panel_a_probe() -> None:
+    linear, neighbours = plots.label_curves(label_frame()).axes
+    assert [axis.get_title(loc="left") for axis in (linear, neighbours)] == ["linear", "neighbours"]
+    first, second = linear.containers
+    assert first.get_label() == "a"
+    np.testing.assert_allclose(first[0].get_ydata(), [0.5, 0.9])
+    bars = [bar for line in second[2] for bar in line.get_segments()]
+    np.testing.assert_allclose([bar[:, 1] for bar in bars], [[0.34, 0.46], [0.8, 0.8]])
+    assert [text.get_text() for text in linear.get_xticklabels()] == ["10", "100"]
+    assert 9.5 < first[0].get_xdata()[0] < 10 < second[0].get_xdata()[0] < 10.5, (
+        "bars stand beside each other"
+    )
+
+
+def test_latent_map_of_several_codes_has_a_panel_each_with_labels_in_words() -> None:
+    z = torch.tensor([[0.0, 0], [2, 2], [9, 9]])
+    left, right = plots.latent_map({"a": z, "b": -z}, ["x", "x", "y"]).axes
+    assert [axis.get_title(loc="left") for axis in (left, right)] == ["a", "b"]
+    assert {text.get_text(): text.get_position() for text in right.texts} == {"x": (-1, -1), "y": (-9, -9)}
+    (plain,) = plots.latent_map(z, None).axes
+    np.testing.assert_allclose(np.asarray(plain.collections[0].get_offsets()), z.numpy())
+    assert not plain.texts
+
+
 def test_latent_map_writes_each_label_at_the_median_of_its_points() -> None:
     z = torch.tensor([[0.0, 0.0], [2.0, 4.0], [5.0, 5.0]])
     figure = plots.latent_map(z, torch.tensor([3, 3, 7]))
@@ -257,6 +290,9 @@ METRICS = metric_frame([("train against test", "mmd2", [0.1])])
         (lambda: plots.scatter({"a": torch.zeros(3, 4)}), r"samples\['a'\] should have shape \(n, 2\)"),
         (lambda: plots.scatter({"a": Z / 0}), r"samples\['a'\] should be finite"),
         (lambda: plots.latent_map(torch.zeros(3, 3), torch.zeros(3)), r"z should have shape \(n, 2\)"),
+        (lambda: plots.latent_map({}, torch.zeros(3)), "z should have at least one entry"),
+        (lambda: plots.label_curves(label_frame()[["codes"]]), "lacks probe, labels, accuracy, stderr"),
+        (lambda: plots.label_curves(label_frame()[:0]), "frame should have at least 1 row"),
         (lambda: plots.latent_map(Z, torch.zeros(3)), r"labels should have shape \(4,\)"),
         (lambda: plots.latent_map(torch.zeros(11, 2), torch.arange(11)), "at most 10 classes but has 11"),
         (
