@@ -181,7 +181,7 @@ def test_label_curves_are_means_with_two_standard_errors_in_a_panel_a_probe() ->
     assert [axis.get_title(loc="left") for axis in (linear, neighbours)] == ["linear", "neighbours"]
     first, second = linear.containers
     assert first.get_label() == "a"
-    np.testing.assert_allclose(first[0].get_ydata(), [0.5, 0.9])
+    np.testing.assert_allclose(np.asarray(first[0].get_ydata(), dtype=float), [0.5, 0.9])
     bars = [bar for line in second[2] for bar in line.get_segments()]
     np.testing.assert_allclose([bar[:, 1] for bar in bars], [[0.34, 0.46], [0.8, 0.8]])
     assert [text.get_text() for text in linear.get_xticklabels()] == ["10", "100"]
