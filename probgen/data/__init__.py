@@ -25,6 +25,7 @@ from probgen.data.movielens import Ratings, ratings
 from probgen.data.moving_digits import moving_digits
 from probgen.data.nonlinear_mixing import NonlinearICA, nonlinear_ica
 from probgen.data.own_files import Sequences, read
+from probgen.data.pair_encoding import PairEncoding
 from probgen.data.ragged import Ragged
 from probgen.data.share_prices import share_prices, sp500
 from probgen.data.smiles import smiles
@@ -59,6 +60,7 @@ __all__ = [
     "Masking",
     "MemoryMapped",
     "NonlinearICA",
+    "PairEncoding",
     "PartlyHidden",
     "Pooling",
     "Prices",

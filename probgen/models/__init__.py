@@ -25,6 +25,7 @@ from probgen.models.ladder_vae import LadderVAE
 from probgen.models.language_model import LanguageModel
 from probgen.models.mixture_vae import MixtureVAE
 from probgen.models.n_gram import NGram
+from probgen.models.property_vae import PropertyVAE
 from probgen.models.semi_supervised_vae import SemiSupervisedVAE
 from probgen.models.sequence_vae import SequenceVAE
 from probgen.models.stacked_semi_supervised_vae import StackedSemiSupervisedVAE
@@ -58,6 +59,7 @@ __all__ = [
     "LanguageModel",
     "MixtureVAE",
     "NGram",
+    "PropertyVAE",
     "SemiSupervisedVAE",
     "SequenceVAE",
     "StackedSemiSupervisedVAE",
