@@ -6,7 +6,7 @@ import functools
 import importlib
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,7 +143,7 @@ def with_a_carbon(smiles: str, source: np.random.Generator, *, seen: Callable[[s
     return smiles
 
 
-def structures(molecules: dict[str, Sequence[tuple[str, str]]], *, columns: int) -> Figure:
+def structures(molecules: Mapping[str, Sequence[tuple[str, str]]], *, columns: int) -> Figure:
     """Draw molecules, rows of them by name; each is a SMILES and what stands below it."""
     import io
 

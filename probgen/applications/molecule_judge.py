@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -139,7 +140,8 @@ def of_texts(model: GenerativeModel, writing: Writing, *, rows: int, particles: 
 def of_codes(model: PropertyVAE, writing: Writing, test: Sequence[str], y: Tensor) -> dict[str, float]:
     """Return what codes of held-out molecules, canonical, keep of them and tell of their properties y."""
     codes = model.encode(writing.tokens(test).to(writing.test.device)).mean
-    back = writing.smiles(priors.greedy(model.decode(codes)))
+    law: Any = model.decode(codes)
+    back = writing.smiles(priors.greedy(law))
     restored = np.mean([chemistry.canonical(text) == own for text, own in zip(back, test, strict=True)])
     error = (model.predict(codes).mean.cpu() - y).square().mean(0)
     return {"restored": float(restored), "told": float((1 - error / y.var(0, correction=0)).mean())}

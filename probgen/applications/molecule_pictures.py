@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,7 +60,8 @@ def interpolated(
     for number, pair in enumerate(pairs, 1):
         first, last = model.encode(writing.tokens(pair).to(writing.train.device)).mean
         share = torch.linspace(0, 1, steps, device=first.device)[:, None]
-        back = writing.smiles(priors.greedy(model.decode(torch.lerp(first, last, share))))
+        law: Any = model.decode(torch.lerp(first, last, share))
+        back = writing.smiles(priors.greedy(law))
         valid = [
             (text, f"{100 * i // (steps - 1)} %") for i, text in enumerate(back) if chemistry.canonical(text)
         ]

@@ -136,7 +136,8 @@ def in_codes(model: PropertyVAE, writing: Writing, score: Callable[[Any], Any], 
                 width = torch.rand(2 * wanted, 1, device=codes.device)
                 z = torch.lerp(codes[rows[0]], codes[rows[1]], between / 2)
                 z = z + 0.5 * width * spread * torch.randn_like(z)
-                tokens = priors.tempered(model.decode(z), temperature=0.7)
+                law: Any = model.decode(z)
+                tokens = priors.tempered(law, temperature=0.7)
             draws = map(chemistry.canonical, writing.smiles(tokens))
             found |= dict.fromkeys(s for s in draws if s and s not in seen)
             if len(found) >= TRIED * wanted:

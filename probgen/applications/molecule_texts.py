@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from probgen import data, nets, priors
 from probgen.applications import chemistry
@@ -30,10 +32,13 @@ LONGEST = 120
 FEWEST = 200
 """Molecules of a file at least."""
 
-PAIRED = 300
+PAIRED = 200
 """Tokens, where pairs of symbols are made tokens of their own."""
 
-LATENT, BETA = 32, 0.3
+WIDTH = 192
+"""Of the states of the units."""
+
+LATENT, BETA = 32, 0.6
 """Coordinates of a code, and the weight of its KL at the end of the training."""
 
 COMPONENTS, CODED = 10, 10_000
@@ -92,6 +97,26 @@ class Writing:
         texts = self.vocabulary.decode(tokens.cpu())
         assert isinstance(texts, list)
         return [chemistry.from_selfies(text) for text in texts] if self._selfies else texts
+
+    def told_grammar(self, net: nn.Module) -> nn.Module:
+        """Return a net of these tokens that closes all branches and rings of SMILES before it ends.
+
+        In SELFIES nothing is left open, and the net is returned as it is.
+        """
+        if self._selfies:
+            return net
+        spelt = [[], [], *(re.findall(SYMBOL, piece) for piece in self.vocabulary.symbols)]
+        rings = sorted({symbol for piece in spelt for symbol in piece if symbol.lstrip("%").isdigit()})
+        steps = [[(symbol == "(") - (symbol == ")") for symbol in piece] for piece in spelt]
+        lowest = [min(itertools.accumulate(own, initial=0)) for own in steps]
+        marks = [[piece.count(ring) % 2 for ring in rings] for piece in spelt]
+        return nets.BalancedBrackets(
+            net,
+            change=torch.tensor([sum(own) for own in steps]),
+            lowest=torch.tensor(lowest),
+            marks=torch.tensor(marks).reshape(len(spelt), len(rings)),
+            end=data.vocabulary.END,
+        )
 
     def _text(self, smiles: str) -> str:
         if not self._selfies:
@@ -165,11 +190,12 @@ def learned_vae(study: Study, name: str, writing: Writing, y: Tensor, *, repeat:
     """
     size, seed = writing.vocabulary.size, study.seed_of(name, repeat)
     with seeded(seed):
-        encoder = nets.NormalHead(nets.TokenReader(size, LATENT, width=128))
-        net = nets.TokenGRU(size, writing.steps, context=LATENT, width=224)
+        encoder = nets.NormalHead(nets.TokenReader(size, LATENT, width=64))
+        net = nets.TokenGRU(size, writing.steps, context=LATENT, width=WIDTH)
+        decoder = priors.Sentences(writing.told_grammar(net))
         head = nets.NormalHead(nets.MLP(LATENT, y.shape[1], hidden=(128,)), scale="shared")
-        model = PropertyVAE(encoder, priors.Sentences(net), head=head).to(study.device)
-    steps = study.pick(full=2500, quick=200, tiny=2)
+        model = PropertyVAE(encoder, decoder, head=head).to(study.device)
+    steps = study.pick(full=3500, quick=300, tiny=2)
     _train(
         study,
         name,
@@ -190,10 +216,10 @@ def learned_vae(study: Study, name: str, writing: Writing, y: Tensor, *, repeat:
 def learned_gru(study: Study, name: str, writing: Writing, *, repeat: int) -> LanguageModel:
     """Return a recurrent network without codes."""
     with seeded(study.seed_of(name, repeat)):
-        net = nets.TokenGRU(writing.vocabulary.size, writing.steps, width=224, dropout=0.1)
+        net = nets.TokenGRU(writing.vocabulary.size, writing.steps, width=WIDTH, dropout=0.1)
         model = LanguageModel(priors.Sentences(net)).to(study.device)
     x = _ragged(writing.train)
-    _train(study, name, MaximumLikelihood(model), x, study.pick(full=2500, quick=200, tiny=2), repeat=repeat)
+    _train(study, name, MaximumLikelihood(model), x, study.pick(full=3000, quick=200, tiny=2), repeat=repeat)
     return model
 
 
@@ -222,7 +248,7 @@ def _train(
         x,
         seed=study.seed_of(name, repeat),
         steps=steps,
-        batch_size=48,
+        batch_size=32,
         optimizer=partial(torch.optim.Adam, lr=3e-3, fused=True),
         schedules={"lr": schedules.cosine(3e-3, 1e-4, steps=steps), **plans},
         max_gradient_norm=20.0,

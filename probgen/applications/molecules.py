@@ -30,7 +30,7 @@ from probgen.applications.study import Study
 OURS = {
     SELFIES: "A VAE of molecules in SELFIES, of which each string is a molecule, in pieces of several "
     "symbols; a head tells properties by the code, and a mixture of normal laws is the prior in the end.",
-    SMILES: "The same of SMILES, in pieces too.",
+    SMILES: "The same of SMILES, in pieces too, and told that rings and branches are closed in the end.",
     CODES: "Decoded near and between codes of the best so far; the head says which ones are called.",
 }
 BASELINES = {

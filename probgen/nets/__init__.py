@@ -8,6 +8,7 @@ own, and ``MLP``.
 
 from probgen.nets.affine import Affine
 from probgen.nets.autoregressive_bernoulli import AutoregressiveBernoulliHead
+from probgen.nets.balanced_brackets import BalancedBrackets
 from probgen.nets.batch_norm_head import BatchNormHead
 from probgen.nets.bernoulli_mixture import BernoulliMixtureHead
 from probgen.nets.causal_transformer import CausalTransformer
@@ -54,6 +55,7 @@ __all__ = [
     "MLP",
     "Affine",
     "AutoregressiveBernoulliHead",
+    "BalancedBrackets",
     "BatchNormHead",
     "BernoulliHead",
     "BernoulliMixtureHead",
