@@ -13,8 +13,9 @@ Read first ``help(probgen.fit)`` to learn, ``help(probgen.sampling.sample)`` to 
 - ``objectives``: what ``fit`` minimises. ``training``: ``fit`` itself. ``mmd``: distances of samples, tests.
 - ``data``: data sets and files of your own. ``recipes``: papers put together. ``evaluation``: judges.
 - ``plots``: pictures, and pages to play with; loaded when it is first used.
+- ``probgen.applications``, imported by name: uses on real data, beside the baselines of their fields.
 
-On the command line: ``probgen compare``, ``probgen train``, ``probgen sample``, ``probgen recipes``.
+On the command line: ``probgen compare``, ``train``, ``sample``, ``apply``, ``recipes``, each with ``--help``.
 """
 
 import importlib

@@ -37,7 +37,7 @@ def test_the_citation_has_the_version_of_the_package():
     assert f"\nversion: {project['version']}\n" in (root / "CITATION.cff").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("room", [*ROOMS, "compare"])
+@pytest.mark.parametrize("room", [*ROOMS, "applications", "compare", "core"])
 def test_a_face_says_what_is_in_it_and_what_to_read_first(room):
     face = importlib.import_module(f"probgen.{room}".rstrip("."))
     text = " ".join(face.__doc__.split())

@@ -11,6 +11,7 @@ import pytest
 
 from probgen import recipes
 from probgen.applications import applications
+from tests.site_links import broken
 
 SITE = Path(__file__).parents[1] / "tutorials"
 PAGES = sorted((SITE / "how_to").glob("*.md"))
@@ -111,3 +112,19 @@ def test_the_gallery_has_a_card_for_every_application_and_what_was_found() -> No
         assert page.count(f"{{grid-item-card}} `apply {name}`\n") == 1
     text = "## Weather\n\n- no.\n\n## Application rain, Paris\n\nHow.\n\n| a |\n\n- It rains.\n- Often.\n"
     assert generated.gallery.found_by_applications(text) == {"rain": {"Paris": "It rains."}}
+
+
+def test_links_that_lead_nowhere_are_found(tmp_path: Path) -> None:
+    (tmp_path / "how_to").mkdir()
+    (tmp_path / "index.html").write_text(
+        '<h1 id="top">A</h1><a href="how_to/b.html#here">b</a><a href="#top">up</a><a href="#">up</a>'
+        '<img src="no.png"><a href="how_to/b.html#there">b</a><a href="https://pyro.ai">Pyro</a>'
+    )
+    (tmp_path / "how_to" / "b.html").write_text(
+        '<p id="here"></p><a href="../index.html?q=1">a</a><a href="c.html">'
+    )
+    assert broken(tmp_path) == [
+        "how_to/b.html: c.html",
+        "index.html: no.png",
+        "index.html: how_to/b.html#there",
+    ]

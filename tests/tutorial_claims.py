@@ -57,6 +57,8 @@ def from_uniforms_to_digits(v: SimpleNamespace) -> None:
     assert column["nll"]["pixels"] == math.inf
     assert column["nll"]["vae, 2"] == pytest.approx(99.7, abs=0.6)
     assert column["nll"]["vae, 16"] == pytest.approx(93.7, abs=0.6)
+    assert max(v.gap_of_largest, v.gap_of_positive) < 0.0195
+    assert v.positive.min() > 0
 
 
 def your_own_prior_in_a_vae(v: SimpleNamespace) -> None:
@@ -84,6 +86,7 @@ def your_own_prior_in_a_vae(v: SimpleNamespace) -> None:
     assert v.shift.mean().item() == pytest.approx(0.18, abs=0.1)
     assert v.shift.max().item() < 1
     assert 0.8 < v.ratio.min().item() < v.ratio.max().item() < 1.25
+    assert v.entropy == pytest.approx(1 + math.log(2), abs=0.02)
 
 
 def the_elbo_taken_apart(v: SimpleNamespace) -> None:
@@ -118,6 +121,7 @@ def the_elbo_taken_apart(v: SimpleNamespace) -> None:
     assert v.same
     assert (v.stopped.ended, v.stopped.step) == ("interrupted", 40)
     assert v.complaint.endswith("is -inf (model site 'x': its log_prob is -inf at row 0)")
+    assert list(v.lost.values()) == pytest.approx([0.318, 0.807, 0.5], abs=1e-3)
 
 
 def four_ways_to_draw_from_a_density(v: SimpleNamespace) -> None:
@@ -150,6 +154,8 @@ def four_ways_to_draw_from_a_density(v: SimpleNamespace) -> None:
         assert (chain > rejection) == (d == 20)
     assert v.slope == pytest.approx(v.half_square, abs=0.01)
     assert v.learned == pytest.approx(0.9, abs=0.3)
+    assert v.kept_of_normals == pytest.approx(0.7602, abs=0.006)
+    assert "1.01005 times its envelope" in v.too_small
 
 
 def a_markov_chain_you_can_trust(v: SimpleNamespace) -> None:
@@ -182,6 +188,9 @@ def a_markov_chain_you_can_trust(v: SimpleNamespace) -> None:
     assert v.held.numbers["shift"].abs().max() == pytest.approx(1.7, abs=0.3)
     ratios = v.held.numbers["sd_ratio"]
     assert (ratios.min(), ratios.max()) == (pytest.approx(0.7, abs=0.1), pytest.approx(1.2, abs=0.1))
+    assert v.gap_repaired < v.bound
+    assert v.share_alone in (0, 1)
+    assert [finding for finding in v.alone.diagnose() if "one chain" not in finding] == []
 
 
 def matching_moments(v: SimpleNamespace) -> None:
@@ -204,6 +213,7 @@ def matching_moments(v: SimpleNamespace) -> None:
     assert v.game.turns == ("critic", "critic", "model")
     assert min(v.energy) < 0.3 * v.energy[0]
     assert set(v.recipes.entries()) >= {"gmmn", "gmmn-autoencoder", "mmd-gan", "vae"}
+    assert v.seen_of_100["aggregated"] < v.seen_of_100["one"] < 85
 
 
 def from_a_belief_to_a_posterior(v: SimpleNamespace) -> None:
@@ -238,6 +248,8 @@ def from_a_belief_to_a_posterior(v: SimpleNamespace) -> None:
     assert max(v.to_prior.values()) < 0.05 < min(v.to_likelihood.values())
     assert v.to_sceptic["slope"] > 0.1
     assert 1 < v.sceptical["slope"].mean().item() < mean.slope - 1
+    assert v.positive == pytest.approx(0.72, abs=0.06)
+    assert abs(v.moved) < 0.3
 
 
 def autoencoders_from_compression_to_generation(v: SimpleNamespace) -> None:
@@ -310,6 +322,7 @@ def autoencoders_from_compression_to_generation(v: SimpleNamespace) -> None:
     assert -v.learned == pytest.approx(6.0, abs=0.7)  # 5.7 to 6.2
     assert v.bits["uniform prior"] - v.bits["learned prior"] == pytest.approx(0.055, abs=0.02)
     assert v.told["vq, learned prior"] < v.told["vq, uniform prior"]
+    assert list(v.by_eigenvalues.values()) == pytest.approx(list(v.by_components.values()), rel=1e-3)
 
 
 def one_vae_many_priors(v: SimpleNamespace) -> None:
@@ -350,6 +363,7 @@ def one_vae_many_priors(v: SimpleNamespace) -> None:
     assert v.digits_truth - v.elbo == pytest.approx(0.14, abs=0.06)
     assert v.annealing.value == pytest.approx(v.digits_truth, abs=0.02)
     assert -0.01 < v.bracket.gap.value < 0.02
+    assert v.last_beta == pytest.approx(5.85, abs=0.1)  # KL of 0.19 nats at 4: 4 exp(0.38)
 
 
 CHECKS = {

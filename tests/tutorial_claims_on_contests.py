@@ -1,5 +1,6 @@
 """What the prose of the tutorial on matching and contests says, as assertions on its names."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -36,3 +37,4 @@ def direct_or_indirect(v: SimpleNamespace) -> None:
     assert v.before.mean() - v.fresh.mean() > 1.4  # two of the data's standard deviations
     assert v.after.mean().item() == pytest.approx(-0.5, abs=0.06)
     assert v.after.std().item() == pytest.approx(0.7, abs=0.06)
+    assert v.least_entropy == pytest.approx(math.log(4) - 2 * v.shannon, abs=1e-3)

@@ -73,3 +73,4 @@ def how_good_is_a_generative_model(v: SimpleNamespace) -> None:
     straight, turned = v.scores["as they are"], v.scores["turned"]
     assert list(straight.values()) == pytest.approx([1, 1, 1], abs=0.03)
     assert list(turned.values()) == pytest.approx([0, 0, 1], abs=0.03)
+    assert v.cost == pytest.approx(math.log(1000), abs=1e-3)

@@ -16,6 +16,7 @@ def models_that_remember(v: SimpleNamespace) -> None:
     assert abs(v.lost["deep Markov"]) < 0.1
     assert 0.4 < v.lost["recurrent"] < v.lost["chords"]
     assert 0.4 < v.lost["hidden Markov"] < v.lost["chords"]
+    assert v.by_states[2] > v.by_states[8] + 0.3 > v.by_states[32] + 0.6
 
 
 def sentences_as_points(v: SimpleNamespace) -> None:
@@ -35,3 +36,4 @@ def sentences_as_points(v: SimpleNamespace) -> None:
     assert v.log_p[0] >= v.law.log_prob(v.greedy) - 1e-5
     assert v.share == pytest.approx(0.96, abs=0.05)
     assert (v.were, v.became) == (0, pytest.approx(0.89, abs=0.08))
+    assert v.same_place > 0.7

@@ -26,8 +26,11 @@ myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "
 suppress_warnings = ["ref.python"]  # names that several classes have, in hints of types
 nb_execution_mode = "cache"
 nb_execution_timeout = 600
+nb_execution_in_temp = True  # what a page writes is not left among the sources
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
+nb_code_prompt_show = "Show the solution"  # cells are folded in exercises alone
+nb_code_prompt_hide = "Hide the solution"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
@@ -38,7 +41,10 @@ napoleon_use_ivar = True
 
 html_theme = "sphinx_book_theme"
 html_title = "probgen"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_theme_options = {
+    "navbar_persistent": [],  # the search stands in the sidebar already
     "use_download_button": True,
     "show_navbar_depth": 1,
     "show_toc_level": 2,

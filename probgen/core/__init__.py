@@ -3,7 +3,7 @@
 A *conditional* is a module that returns a distribution: prior, encoder and decoder are one thing.
 A *generative model* is anything that can be sampled; a *pair* adds a guide q(z | x) to a model p(z, x).
 A *density* is what Markov samplers draw from, a *transition* is how they move, and an *objective* is what
-:func:`probgen.fit` minimises.
+:func:`probgen.fit` minimises. Read first ``Pair``, then ``Density`` and ``Objective``.
 """
 
 from probgen.core.arrays import sample_of, taking_arrays, tensor_of

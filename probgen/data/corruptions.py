@@ -145,6 +145,11 @@ class Corrupted:
         self.x, self.corruption = x, corruption
         self.device = getattr(x, "device", torch.device("cpu"))
 
+    def __repr__(self) -> str:
+        what = self.corruption
+        name = getattr(what, "__name__", type(what).__name__)
+        return f"Corrupted({len(self)} rows, by {name})"
+
     def __len__(self) -> int:
         return len(self.x)
 

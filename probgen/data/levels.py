@@ -65,6 +65,9 @@ class Binarised:
         self.grey = grey
         self.device = grey.device
 
+    def __repr__(self) -> str:
+        return f"Binarised({len(self)} x {tuple(self.grey.shape[1:])})"
+
     def __len__(self) -> int:
         return len(self.grey)
 
@@ -84,6 +87,9 @@ class Dequantised:
         _level(x, levels)
         self.x, self.levels = x, levels
         self.device = x.device
+
+    def __repr__(self) -> str:
+        return f"Dequantised({len(self)} x {tuple(self.x.shape[1:])}, {self.levels} levels)"
 
     def __len__(self) -> int:
         return len(self.x)

@@ -57,6 +57,10 @@ class Ragged:
             i = next(i for i, sequence in enumerate(sequences) if row_not_finite(sequence) is not None)
             raise ValueError(f"sequences should be finite but sequence {i} holds NaN or infinity")
 
+    def __repr__(self) -> str:
+        shortest, longest = int(self.lengths.min()), int(self.lengths.max())
+        return f"Ragged({len(self)} sequences of {shortest} to {longest} x {tuple(self._steps.shape[1:])})"
+
     def __len__(self) -> int:
         return len(self.lengths)
 

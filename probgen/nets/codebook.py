@@ -84,6 +84,9 @@ class Codebook(nn.Module):
         self.register_buffer("sums", torch.zeros(size, dim), persistent=False)
         self.register_buffer("candidates", torch.zeros(size, dim), persistent=False)
 
+    def extra_repr(self) -> str:
+        return f"{self.size} atoms of {self.dim} coordinates"
+
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         r"""Return the codes of vectors (\*batch, d), and the atoms there with a gradient for z.
 

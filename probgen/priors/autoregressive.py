@@ -57,6 +57,10 @@ class TokenSequence(TorchDistribution):
     def support(self) -> Any:
         return constraints.independent(constraints.integer_interval(0, self.size - 1), 1)
 
+    def __repr__(self) -> str:
+        batch = f", batch_shape={tuple(self.batch_shape)}" if self.batch_shape else ""
+        return f"{type(self).__name__}({self.steps} steps of {self.size} tokens{batch})"
+
     def expand(self, batch_shape: Any, _instance: Any = None) -> Self:
         """Return the same law on a larger batch."""
         new = type(self)(

@@ -25,6 +25,9 @@ class StandardNormal(nn.Module):
         self.register_buffer("loc", torch.zeros(dim), persistent=False)
         self.register_buffer("scale", torch.ones(dim), persistent=False)
 
+    def extra_repr(self) -> str:
+        return f"dim={len(self.loc)}"
+
     def forward(self, *context: Tensor) -> dist.Independent:
         """Return the law, with event shape (dim,), the same whatever the context."""
         return dist.Normal(self.loc, self.scale).to_event(1)

@@ -61,6 +61,10 @@ class ManyNormals(TorchDistribution):
         batch = self.logits.shape[:-1] if batch_shape is None else torch.Size(batch_shape)
         super().__init__(batch, loc.shape[1:], validate_args=validate_args)
 
+    def __repr__(self) -> str:
+        batch = f", batch_shape={tuple(self.batch_shape)}" if self.batch_shape else ""
+        return f"ManyNormals({len(self.loc)} in {self.loc.shape[1]} coordinates{batch})"
+
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> ManyNormals:
         logits = self.logits if self.logits.dim() == 1 else self.logits.expand(*batch_shape, -1)
         new = ManyNormals(self.loc, self.scale, logits, batch_shape=batch_shape, validate_args=False)
@@ -123,6 +127,9 @@ class NormalMixture(nn.Module):
         self.loc = nn.Parameter(torch.randn(components, dim))
         self.log_scale = nn.Parameter(torch.zeros(components, dim))
         self.logits = nn.Parameter(torch.zeros(components))
+
+    def extra_repr(self) -> str:
+        return f"dim={self.loc.shape[1]}, components={len(self.loc)}"
 
     def forward(self, *context: Tensor) -> ManyNormals:
         """Return the law, the same whatever the context."""

@@ -71,6 +71,10 @@ class Path(TorchDistribution):
             start.shape[:-1], torch.Size((self.steps, start.shape[-1])), validate_args=validate_args
         )
 
+    def __repr__(self) -> str:
+        batch = f", batch_shape={tuple(self.batch_shape)}" if self.batch_shape else ""
+        return f"Path({self.steps} steps of {self.event_shape[-1]} coordinates{batch})"
+
     def expand(self, batch_shape: Any, _instance: Any = None) -> Path:
         """Return the same law on a larger batch."""
 

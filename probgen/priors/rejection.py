@@ -68,6 +68,10 @@ class Resampled(TorchDistribution):
     def support(self) -> Any:
         return self.proposal.support
 
+    def __repr__(self) -> str:
+        batch = f", batch_shape={tuple(self.batch_shape)}" if self.batch_shape else ""
+        return f"Resampled({self.proposal}, truncation={self.truncation}{batch})"
+
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> Resampled:
         new = self._get_checked_instance(Resampled, _instance)
         new.__dict__.update(self.__dict__)

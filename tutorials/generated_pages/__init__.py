@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from shutil import copyfile
+from typing import TYPE_CHECKING, Any
 
 from generated_pages import gallery, reference, results
 
@@ -16,6 +17,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", write)
     app.connect("autodoc-process-docstring", reference.as_meant)
     app.connect("source-read", link_results)
+    app.connect("html-page-context", offer_notebook)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -36,3 +38,13 @@ def write(app: Sphinx) -> None:
 def link_results(app: Sphinx, page: str, source: list[str]) -> None:
     """Let links to RESULTS.md, which are right in the repository, lead to the page of results."""
     source[0] = source[0].replace("(../tests/benchmarks/RESULTS.md)", "(generated/results.md)")
+
+
+def offer_notebook(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: object) -> None:
+    """Lay the notebook of a page, as MyST-NB has written it, where the theme's download button looks."""
+    notebook = Path(app.outdir).parent / "jupyter_execute" / f"{page}.ipynb"
+    if tree is not None and notebook.exists():
+        offered = Path(app.outdir) / "_sources" / f"{page}.ipynb"
+        offered.parent.mkdir(parents=True, exist_ok=True)
+        copyfile(notebook, offered)
+        context["ipynb_source"] = f"{page}.ipynb"

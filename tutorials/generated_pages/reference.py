@@ -16,6 +16,7 @@ ROOMS = (
     "evaluation",
     "compare",
     "recipes",
+    "applications",
     "data",
     "plots",
     "core",
@@ -55,7 +56,7 @@ def page(room: str) -> str:
         elif inspect.isfunction(thing):
             lines += [f".. autofunction:: probgen.{room}.{name}", ""]
         elif inspect.ismodule(thing):
-            lines += [f".. automodule:: {thing.__name__}", "   :members:", "   :no-index:", ""]
+            lines += [f".. automodule:: {thing.__name__}", "   :members:", ""]
         else:
             lines += [f".. py:data:: probgen.{room}.{name}", f"   :type: {type(thing).__name__}", ""]
     return "\n".join([*lines, "```", ""])

@@ -28,6 +28,9 @@ class RunState(NamedTuple):
     state: Any
     generator_state: Tensor
 
+    def __repr__(self) -> str:
+        return f"RunState({type(self.state).__name__})"
+
 
 class Chains:
     r"""Draws of many chains: ``chains["site"]`` has shape [chain, draw, \*batch, \*event], constrained.
@@ -206,6 +209,8 @@ class Chains:
     def summary(self) -> pd.DataFrame:
         """Return a row per number: mean, sd, Monte-Carlo errors, bulk and tail ESS, rank-normalised R-hat.
 
+        R-hat is NaN of a single chain, and of what never varies.
+
         See Vehtari et al. (2021), Rank-normalization, folding, and localization: An improved R-hat.
         """
         columns = ["mean", "sd", "mcse_mean", "mcse_sd", "ess_bulk", "ess_tail", "r_hat"]
@@ -231,8 +236,13 @@ class Chains:
 
     def diagnose(self) -> list[str]:
         """Say in plain words what is wrong with the chains and what to try; empty where nothing was found."""
-        draws = self.shape[1]
+        chains, draws = self.shape
         found = []
+        if chains == 1:
+            found.append(
+                "There is one chain, and one cannot disagree with itself: R-hat is not known. Take several, "
+                "from places of their own (chains=16)."
+            )
         if self.interrupted:
             found.append(
                 f"The run was interrupted after {draws} draws a chain; run(..., chains.state) goes on."

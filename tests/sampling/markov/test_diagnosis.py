@@ -233,3 +233,10 @@ def test_the_zeros_of_a_cholesky_factor_are_no_finding(generator):
     chains["L"][..., 1, 0] = 0.5
     (said,) = (finding for finding in chains.diagnose() if "same value" in finding)
     assert said == "L has the same value in all draws of all chains, in 1 of 9 coordinates."
+
+
+def test_a_single_chain_is_told_that_it_cannot_disagree():
+    found = chains_of({"x": torch.randn(1, 1000)}).diagnose()
+    assert len(found) == 1
+    assert found[0].startswith("There is one chain, and one cannot disagree with itself")
+    assert not any("one chain" in finding for finding in chains_of({"x": torch.randn(2, 1000)}).diagnose())
