@@ -10,7 +10,7 @@ import jupytext
 import pytest
 
 from probgen import recipes
-from probgen.applications import applications
+from probgen.applications import applications, registry
 from tests.site_links import broken
 
 SITE = Path(__file__).parents[1] / "tutorials"
@@ -23,6 +23,7 @@ generated = importlib.import_module("generated_pages")
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_the_code_of_a_page_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_APPLICATIONS", dict(registry._APPLICATIONS))  # forget what pages add
     names: dict[str, Any] = {"__name__": "__main__"}
     for cell in jupytext.read(path).cells:
         if cell.cell_type == "code":

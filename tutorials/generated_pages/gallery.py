@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ EXAMPLES = {
     "images": "digits",
     "plane": "ring",
     "table": "diabetes",
+    "music": "chorales",
+    "text": "verse",
+    "video": "moving-digits",
+    "graph": "les-miserables",
 }
 """The data set that a recipe is shown on, by the first kind that it suits of these."""
 
@@ -42,12 +47,12 @@ KINDS = {
 
 def pages() -> dict[str, str]:
     """Return the page of the gallery."""
-    tasks = {kind: recipes.load(name) for kind, name in EXAMPLES.items()}
+    tasks = examples()
     by_kind: dict[str, list[str]] = {}
     rows = measured()
     found = found_by_applications(RESULTS.read_text(encoding="utf-8"))
     for entry in recipes.entries().values():
-        kind = next((kind for kind in tasks if kind in entry.tasks), entry.tasks[0])
+        kind = next(kind for kind in EXAMPLES if kind in entry.tasks)
         by_kind.setdefault(kind, []).append(card(entry, tasks.get(kind), rows))
     lines = [
         "# Gallery",
@@ -72,6 +77,15 @@ def pages() -> dict[str, str]:
     for kind, cards in sorted(by_kind.items(), key=lambda pair: list(KINDS).index(pair[0])):
         lines += [f"### {KINDS[kind]}", "", "::::{grid} 1 2 2 3", ":gutter: 2", "", *cards, "::::", ""]
     return {"gallery": "\n".join(lines)}
+
+
+def examples() -> dict[str, Task]:
+    """Return the tasks by kind, without those whose data are neither here nor to be had."""
+    tasks = {}
+    for kind, name in EXAMPLES.items():
+        with suppress(ConnectionError):
+            tasks[kind] = recipes.load(name)
+    return tasks
 
 
 def card(entry: Entry, task: Task | None, rows: dict[str, str]) -> str:
@@ -118,10 +132,10 @@ def losses(recipe: Recipe) -> str:
     named = [
         " + ".join(f"`{name}`" for name in parts(stage.objective))
         if isinstance(stage, Stage)
-        else "one of what was learned"
-        for stage in recipe.stages
+        else ("one of what was learned" if number else "one of its own")
+        for number, stage in enumerate(recipe.stages)
     ]
-    return ", then ".join(named)
+    return ", then ".join(named) or "none, what it knows is counted"
 
 
 def parts(objective: Objective) -> list[str]:
@@ -133,11 +147,14 @@ def parts(objective: Objective) -> list[str]:
 
 def graph(recipe: Recipe, task: Task) -> str:
     """Return which sites depend on which, in the story and in the guide."""
-    model = recipe.model
+    model, x = recipe.model, recipe.prepare(task.train.x[:2])
     story = edges(model.model, recipe)
+    if isinstance(model, Pair) and not re.search(r"\bx\b", story):  # drawn outside of Pyro
+        story = edges(model.model, recipe, x)
     if not re.search(r"\bx\b", story):
-        story += " → x, without a density"
-    guide = edges(model.guide, recipe, recipe.prepare(task.train.x[:2])) if isinstance(model, Pair) else ""
+        drawn = f"{story} → x" if story else "x"
+        story = drawn if hasattr(model, "log_prob") else f"{drawn}, without a density"
+    guide = edges(model.guide, recipe, x) if isinstance(model, Pair) else ""
     return f"{story}; guide {guide}" if guide else story
 
 
