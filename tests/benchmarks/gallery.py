@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from probgen import data, mmd, recipes
@@ -152,11 +153,14 @@ def strip(path: Path) -> None:
     """Lay pictures of some recipes side by side, each with its name."""
     figure, axes = plt.subplots(2, len(STRIP) // 2, figsize=(10, 3), layout="constrained")
     for axis, name in zip(axes.flat, STRIP, strict=True):
-        axis.imshow(plt.imread(PICTURES / f"{name}.png"), cmap="gray", interpolation="none")
+        axis.imshow(plt.imread(PICTURES / f"{name}.png"), cmap="gray")
         axis.set_title(name, family="monospace", size=10)
         axis.set_axis_off()
     figure.savefig(path, dpi=100)
     plt.close(figure)
+    with Image.open(path) as shown:
+        small = shown.convert("RGB").quantize(16)
+    small.save(path, optimize=True)
 
 
 def row_of(name: str, values: dict[str, float]) -> str:
