@@ -13,7 +13,7 @@ from probgen.data.corruptions import Corrupted, GaussianNoise, Masking, Pooling,
 from probgen.data.distortions import Blur, Rotation, Scaling
 from probgen.data.exchange_rates_and_vix import Prices, exchange_rates, log_returns, vix
 from probgen.data.files import digest_of, suggest
-from probgen.data.graphs import LES_MISERABLES, Graph, graph
+from probgen.data.graphs import GRAPHS, Graph, graph
 from probgen.data.held_out_links import HeldOut, LinkSplit, split_links
 from probgen.data.images import Images, digits, mnist
 from probgen.data.kidiq import kidiq
@@ -39,7 +39,7 @@ from probgen.data.vocabulary import END, PAD, Vocabulary, lengths_of
 
 __all__ = [
     "END",
-    "LES_MISERABLES",
+    "GRAPHS",
     "PAD",
     "TARGETS",
     "Binarised",

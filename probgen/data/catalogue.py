@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from probgen.data.files import SOURCES, cache, find, read, suggest
-from probgen.data.graphs import LES_MISERABLES
+from probgen.data.graphs import AIR_ROUTES, LES_MISERABLES
 from probgen.data.targets import TARGETS
 
 
@@ -52,6 +52,13 @@ def listing() -> list[Entry]:
         "inside arch, the extra finance",
         "of Yahoo! Finance, by arch (NCSA)",
     )
+    routes = Entry(
+        AIR_ROUTES,
+        "2026.1",
+        "352 airports of the United States, and the 3,017 pairs of them that airlines link",
+        "inside bokeh_sampledata, the extra 'graphs'",
+        "public domain",
+    )
     real = [
         Entry(name, source.version, source.what, _place(name), source.licence)
         for name, source in SOURCES.items()
@@ -60,7 +67,7 @@ def listing() -> list[Entry]:
         Entry(target.name, target.version, target.what, "computed, no file", "none needed")
         for target in TARGETS.values()
     ]
-    return [digits, *real, diabetes, sprites, graph, shares, *targets]
+    return [digits, *real, diabetes, sprites, graph, shares, routes, *targets]
 
 
 def where(name: str) -> str:

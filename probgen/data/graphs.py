@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,12 @@ from torch import Tensor
 from probgen.data.csv_files import read_csv
 from probgen.data.files import suggest
 
-LES_MISERABLES = "les-miserables"
+LES_MISERABLES, AIR_ROUTES = "les-miserables", "air-routes"
+GRAPHS = (LES_MISERABLES, AIR_ROUTES)
+"""Names of graphs that are known."""
+
+MOST_NODES = 5000
+"""Most nodes of a graph of the user's own: it is kept as a matrix of all pairs."""
 
 
 class Graph(NamedTuple):
@@ -30,32 +36,33 @@ def graph(name: str | Path, *, ends: tuple[str, str] | None = None) -> Graph:
     """Return a graph by its name, or one of the user's own from a CSV with a line for each link.
 
     "les-miserables" has 77 persons of Hugo's novel and 254 links, between those who meet in a chapter; it
-    comes inside networkx. A link of a CSV that is named twice, in either direction, is one.
+    comes inside networkx. "air-routes" has 352 airports of the United States and the 3,017 pairs of them
+    between which an airline flew in July 2026; it comes inside bokeh_sampledata, the extra ``graphs``. A link
+    of a CSV that is named twice, in either direction, is one.
 
     Args:
-        name: "les-miserables", or a path to a CSV or TSV.
+        name: "les-miserables", "air-routes", or a path to a CSV or TSV.
         ends: the two columns that name the nodes of a link, where there are others beside them.
 
     Raises:
         ValueError: for what is not known or not there; for a CSV with other than two columns where ``ends``
             does not name them, with names missing, or of different kinds in the two, with a node that is
-            linked to itself, or with fewer than three nodes.
+            linked to itself, or with fewer than three nodes or more than 5,000; where the extra is missing.
 
-    Source: Knuth (1993), The Stanford GraphBase.
+    Source: Knuth (1993), The Stanford GraphBase; Bureau of Transportation Statistics (2026), Reporting
+    carrier on-time performance.
 
     >>> x = graph("les-miserables").x
     >>> x.shape, int(x.triu().sum())
     (torch.Size([77, 77]), 254)
     """
-    if str(name) == LES_MISERABLES:
+    if str(name) in GRAPHS:
         if ends is not None:
             raise ValueError(f"ends are columns of a CSV of one's own but {name!r} is none")
-        return _les_miserables()
+        return _les_miserables() if str(name) == LES_MISERABLES else _air_routes()
     path = Path(name)
     if path.suffix.lower() not in (".csv", ".tsv"):
-        raise ValueError(
-            f"there is no graph {str(name)!r}: {suggest(str(name), [LES_MISERABLES])}, or name a CSV"
-        )
+        raise ValueError(f"there is no graph {str(name)!r}: {suggest(str(name), GRAPHS)}, or name a CSV")
     return _of_links(_links(path, ends), path.stem, "own")
 
 
@@ -69,6 +76,30 @@ def _les_miserables() -> Graph:
         raise ValueError(
             f"les-miserables should have 77 nodes and 254 links but that of networkx {networkx.__version__} "
             f"has {len(graph.nodes)} and {len(links)}"
+        )
+    return graph
+
+
+def _air_routes() -> Graph:
+    """Return the routes in the package's own file; none of its code is run."""
+    found = find_spec("bokeh_sampledata")
+    if found is None or not found.submodule_search_locations:
+        raise ValueError(
+            "air-routes needs bokeh_sampledata, which is not here: pip install 'probgen[graphs]'"
+        )
+    path = Path(found.submodule_search_locations[0]) / "_data" / "routes.csv.gz"
+    if not path.exists():
+        raise ValueError(f"air-routes should lie at {path} but do not: pip install 'probgen[graphs]'")
+    import pandas as pd
+
+    flights = pd.read_csv(path, usecols=["Source", "Destination"], dtype=str, keep_default_na=False)
+    ends = zip(flights["Source"], flights["Destination"], strict=True)
+    links = sorted({(min(pair), max(pair)) for pair in ends if pair[0] != pair[1]})
+    graph = _of_links(links, AIR_ROUTES, "2026.1")
+    if (len(graph.nodes), len(links)) != (352, 3017):
+        raise ValueError(
+            f"air-routes should have 352 nodes and 3,017 links, as bokeh_sampledata 2026.1, but {path} has "
+            f"{len(graph.nodes)} and {len(links):,}"
         )
     return graph
 
@@ -124,4 +155,8 @@ def _links(path: Path, ends: tuple[str, str] | None) -> list[tuple[str, str]]:
     nodes = {node for pair in links for node in pair}
     if len(nodes) < 3:
         raise ValueError(f"{path} should have at least 3 nodes but has {len(nodes)}")
+    if len(nodes) > MOST_NODES:
+        raise ValueError(
+            f"{path} should have at most {MOST_NODES:,} nodes but has {len(nodes):,}: take a part"
+        )
     return links

@@ -14,16 +14,17 @@ others (2015), Convolutional LSTM network.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyro
+import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
 from probgen.core import Pair, check_count, evaluating, seeded
 from probgen.nets import ConvLSTM
-from probgen.nets.conv_lstm import State
+from probgen.nets.conv_lstm import State, each_picture
 from probgen.nets.laws import StrictBernoulli, of_a_law
 
 
@@ -72,8 +73,9 @@ class VideoVAE(Pair):
     def model(self, x: Tensor | None = None, *context: Tensor, n: int = 1) -> Tensor:
         """Draw the codes of all frames, then the frames; without x, frame after frame."""
         if x is None:
-            blank = next(self.parameters()).new_zeros(n, *self.image_shape)
-            return self._go_on(blank, None, self.steps, drawn=True)
+            return self._go_on(
+                next(self.parameters()).new_zeros(n, *self.image_shape), None, self.steps, drawn=True
+            )
         _, h = self._read(x)
         with pyro.plate("data", len(x)):
             z = None if self.prior is None else pyro.sample("z", self.prior(h.flatten(-3)).to_event(1))
@@ -93,6 +95,19 @@ class VideoVAE(Pair):
         """Return how many frames each film has, shape (n,)."""
         return x.new_full(x.shape[:1], x.shape[1], dtype=torch.int64)
 
+    def filtering(self, x: Tensor, *context: Tensor) -> Callable[[int, Tensor | None], Any]:
+        """Return the laws of a frame for a particle filter; the twin's code has no numbers."""
+        maps, h = self._read(x)
+        nets = ((self.prior, h), (self.encoder, torch.cat([maps, h], -3)))
+        none = dist.Normal(x.new_zeros(len(x), 0), 1.0).to_event(1)
+
+        def step(t: int, z: Tensor | None) -> Any:
+            laws = [none if net is None else net(told[:, t].flatten(-3)) for net, told in nets]
+            prior, guide = (law if z is None else law.expand(z.shape[:2]) for law in laws)
+            return prior, guide, lambda new: self._law(h[:, t], new).log_prob(x[:, t])
+
+        return step
+
     @torch.no_grad()
     def forecast(self, y: Tensor, *, steps: int, draws: int = 1, seed: int = 0) -> Tensor:
         r"""Draw the frames after those of y: their means given the codes drawn, frame after frame.
@@ -103,24 +118,22 @@ class VideoVAE(Pair):
         """
         steps, draws = check_count("steps", steps), check_count("draws", draws)
         if y.dim() != 5 or not y.shape[1] or y.shape[2:] != self.image_shape:
-            raise ValueError(
-                f"y should be (n, S, *{self.image_shape}), S ≥ 1, but has shape {tuple(y.shape)}"
-            )
+            raise ValueError(f"y should be (n, S, *{self.image_shape}), S ≥ 1, but is {tuple(y.shape)}")
         with seeded(seed), evaluating(self):
-            _, (h, c) = self.memory(_each(self.features, _after_blank(y)[:, :-1]))
+            _, (h, c) = self.memory(each_picture(self.features, _after_blank(y)[:, :-1]))
             state = (h.expand(draws, *h.shape), c.expand(draws, *c.shape))
             return self._go_on(y[:, -1].expand(draws, *y[:, -1].shape), state, steps, drawn=False)
 
     def _read(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return features of each frame, and the memory's state before it, which has begun at a blank."""
-        maps = self.shared("maps", lambda: _each(self.features, _after_blank(x)))
+        maps = self.shared("maps", lambda: each_picture(self.features, _after_blank(x)))
         return maps[:, 1:], self.shared("states", lambda: self.memory(maps[:, :-1])[0])
 
     def _go_on(self, last: Tensor, state: State | None, steps: int, *, drawn: bool) -> Tensor:
         r"""Return frames after the last one (\*batch, C, H, W), pixels drawn or means."""
         frames = []
         for _ in range(steps):
-            state = self.memory.step(_each(self.features, last), state)
+            state = self.memory.step(each_picture(self.features, last), state)
             z = None if self.prior is None else self.prior(state[0].flatten(-3)).sample()
             law = self._law(state[0], z)
             last = law.sample() if drawn else law.mean
@@ -132,14 +145,8 @@ class VideoVAE(Pair):
         if z is not None:
             code = z[..., None, None].expand(*z.shape, *h.shape[-2:])
             h = torch.cat([h.expand(*z.shape[:-1], *h.shape[-3:]), code], -3)
-        return StrictBernoulli(logits=of_a_law(_each(self.frame, h))).to_event(3)
+        return StrictBernoulli(logits=of_a_law(each_picture(self.frame, h))).to_event(3)
 
 
 def _after_blank(x: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(x[:, :1]), x], 1)
-
-
-def _each(net: nn.Module, pictures: Tensor) -> Tensor:
-    r"""Return what a net makes of pictures with any number of batch dimensions."""
-    found: Tensor = net(pictures.reshape(-1, *pictures.shape[-3:]))
-    return found.reshape(*pictures.shape[:-3], *found.shape[1:])

@@ -78,6 +78,11 @@ class VRNN(Pair):
         """Return how many steps each sequence has, shape (n,)."""
         return context[0] if context else x.new_full(x.shape[:1], x.shape[1], dtype=torch.int64)
 
+    def laws_of_steps(self, x: Tensor, *context: Tensor) -> tuple[Tensor | None, Any, Any, Callable]:
+        """Return which steps are data, the prior and the guide of their codes, and z to log p(x_t | z_t)."""
+        steps, h = self._read(x, *context)
+        return steps, self.prior(h), self.encoder(x, h), lambda z: self.decoder(z, h).log_prob(x)
+
     def filtering(self, x: Tensor, *context: Tensor) -> Callable[[int, Tensor | None], Any]:
         """Return the laws of a step for a particle filter; given x, they know nothing of states before."""
         _, h = self._read(x, *context)

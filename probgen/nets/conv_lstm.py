@@ -68,3 +68,9 @@ class ConvLSTM(nn.Module):
         if state is None or not states:
             raise ValueError(f"x should have at least one step, (..., T, C, H, W), but is {tuple(x.shape)}")
         return torch.stack(states, -4), state
+
+
+def each_picture(net: nn.Module, pictures: Tensor) -> Tensor:
+    r"""Return what a net makes of pictures with any number of batch dimensions."""
+    found: Tensor = net(pictures.reshape(-1, *pictures.shape[-3:]))
+    return found.reshape(*pictures.shape[:-3], *found.shape[1:])

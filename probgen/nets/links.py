@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from probgen.core import check_count
 from probgen.nets.laws import of_a_law, refuse
 
 
@@ -85,29 +86,44 @@ class InnerProduct(nn.Module):
 
     l_ij = b + u_i·u_j, and with ``effects`` l_ij = b + s (a_i + a_j) + u_i·u_j: the last coordinate of z is
     how much a node links at all, a_i, and the others are its place u_i. Without effects nodes of many links
-    must lie far out, and near each other. b and s are learned.
+    must lie far out, and near each other. b and s are learned. Of the product the last ``repelling`` terms
+    are subtracted: there nodes that are alike link the less, as spokes of a hub, which link to the hub and
+    not to each other.
 
     Args:
         effects: whether nodes have such effects.
+        repelling: how many coordinates of a place are such.
         start: b at the start, as the log-odds of the share of pairs that are linked.
 
+    Raises:
+        ValueError: where a place has fewer coordinates than repel.
+
     Source: Kipf and Welling (2016), Variational graph auto-encoders; Hoff (2005), Bilinear mixed-effects
-    models for dyadic data.
+    models for dyadic data; (2008), Modeling homophily and stochastic equivalence in symmetric relational
+    data, for terms of either sign.
 
     >>> InnerProduct()(torch.zeros(5, 20, 3)).event_shape
     torch.Size([20, 20])
     """
 
-    def __init__(self, *, effects: bool = True, start: float = -2.0) -> None:
+    def __init__(self, *, effects: bool = True, repelling: int = 0, start: float = -2.0) -> None:
         super().__init__()
         self.effects = effects
+        self.repelling = check_count("repelling", repelling, least=0)
         self.bias = nn.Parameter(torch.tensor(float(start)))
         self.log_scale = nn.Parameter(torch.zeros(())) if effects else None
 
     def forward(self, z: Tensor, seen: Tensor | None = None) -> Links:
         """Return the law; ``seen`` as for :class:`Links`."""
         places = z[..., :-1] if self.effects else z
-        logits = self.bias + places @ places.transpose(-1, -2)
+        attracting = places.shape[-1] - self.repelling
+        if attracting < 0:
+            raise ValueError(
+                f"repelling should be at most the {places.shape[-1]} coordinates of a place but is "
+                f"{self.repelling}"
+            )
+        signed = torch.cat([places[..., :attracting], -places[..., attracting:]], -1)
+        logits = self.bias + places @ signed.transpose(-1, -2)
         if self.log_scale is not None:
             own = z[..., -1] * self.log_scale.exp()
             logits = logits + own.unsqueeze(-1) + own.unsqueeze(-2)

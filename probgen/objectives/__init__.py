@@ -23,6 +23,7 @@ from probgen.objectives.mmd_gan import MMDGAN
 from probgen.objectives.moment_matching import MomentMatching
 from probgen.objectives.mutual_information import MutualInformation
 from probgen.objectives.reconstruction import PairReconstruction, Reconstruction
+from probgen.objectives.stepwise_importance import StepwiseIWAE
 from probgen.objectives.sums import Sum
 from probgen.objectives.svi import SVI
 from probgen.objectives.total_correlation import (
@@ -63,6 +64,7 @@ __all__ = [
     "PairReconstruction",
     "Reconstruction",
     "Renyi",
+    "StepwiseIWAE",
     "Sum",
     "TargetActivation",
     "TotalCorrelation",

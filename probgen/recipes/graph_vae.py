@@ -12,17 +12,20 @@ from probgen.recipes.task import Task
 @recipe(
     "graph-vae",
     "variational graph autoencoder: nodes have places, and how much they link; links depend on both",
-    source="Kipf and Welling (2016); Hoff (2005), for effects of nodes",
+    source="Kipf and Welling (2016); Hoff (2005, 2008), for effects of nodes and terms of either sign",
     tasks=("graph",),
     by_default=True,
 )
 def graph_vae(task: Task) -> Recipe:
-    """One graph is one datum: a step sees all its pairs that are seen."""
+    """One graph is one datum: a step sees all its pairs that are seen.
+
+    In half of the coordinates nodes that are alike link the less: hubs and their spokes.
+    """
     nodes, latent = task.train.x.shape[-1], task.sizes.latent
     (hidden,) = task.sizes.hidden
     model = GraphVAE(
         nets.NormalHead(nets.GraphNet(nodes, latent, hidden=hidden)),
-        nets.InnerProduct(),
+        nets.InnerProduct(repelling=(latent - 1) // 2),
         nodes=nodes,
         latent=latent,
     ).to(task.device)

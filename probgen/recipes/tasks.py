@@ -36,28 +36,29 @@ def load(
     MNIST is binarised, x ~ Bernoulli(grey): the test images and the training images that are compared once,
     with the same noise each time; models learn from fresh noise. The ``seed`` is that of the exact draws of a
     two-dimensional target, and of the links of a graph that are test; ``kinds`` names those of a table's
-    columns where they are found wrong, as in "town=categorical,visits=real,id=none". Raises ValueError for a
-    name that is not known and no file, and for data that no recipe suits.
+    columns where they are found wrong, as in "town=categorical,visits=real,id=none". A table whose rows are
+    the links of a graph says so by "from=node,to=node", the columns that name their ends. Raises ValueError
+    for a name that is not known and no file, and for data that no recipe suits.
     """
     where = torch.device(device)
     if is_file(name):
-        return _own(Path(name), where, kinds)
+        return _own(Path(name), where, seed, kinds)
     if kinds is not None:
         raise ValueError(f"kinds are those of columns of a table of one's own but {str(name)!r} is none")
     name = str(name)
     if name in data.TARGETS:
         return _plane(data.target(name), where, seed)
-    if name == data.LES_MISERABLES:
+    if name in data.GRAPHS:
         return _graph(data.graph(name), where, seed)
     if name not in _REAL:
-        hint = data.suggest(name, [*_REAL, data.LES_MISERABLES, *data.TARGETS])
+        hint = data.suggest(name, [*_REAL, *data.GRAPHS, *data.TARGETS])
         raise ValueError(f"there is no data set {name!r}: {hint}, or name a file")
     return _REAL[name](where)
 
 
 def is_file(name: str | Path) -> bool:
     """Say whether ``name`` means a file or folder of the user's own, and no data set."""
-    if str(name) in (*_REAL, data.LES_MISERABLES, *data.TARGETS):
+    if str(name) in (*_REAL, *data.GRAPHS, *data.TARGETS):
         return False
     return Path(name).suffix != "" or Path(name).name != str(name) or Path(name).exists()
 
@@ -78,9 +79,12 @@ def kinds_named(words: str) -> dict[Any, str | None]:
     return kinds
 
 
-def _own(path: Path, device: torch.device, kinds: str | None) -> Task:
+def _own(path: Path, device: torch.device, seed: int, kinds: str | None) -> Task:
     """Return a user's own data as a task."""
-    found = data.read(path, kinds=None if kinds is None else kinds_named(kinds))
+    named = {} if kinds is None else kinds_named(kinds)
+    if "node" in named.values():
+        return _own_graph(path, named, device, seed)
+    found = data.read(path, kinds=named or None)
     about = {"file": str(path.resolve()), "SHA-256": data.digest_of(path)}
     if isinstance(found, data.Table):
         task = _table(found, device)
@@ -103,6 +107,18 @@ def _own(path: Path, device: torch.device, kinds: str | None) -> Task:
     if not isinstance(found, data.Images):
         raise ValueError(f"{path} holds sequences, which no recipe suits yet: read it with data.read")
     return _pictures(found, device, about)
+
+
+def _own_graph(path: Path, kinds: dict[Any, str | None], device: torch.device, seed: int) -> Task:
+    """Return the graph whose links a CSV names as a task, the columns of kind "node" being their ends."""
+    ends = [column for column, kind in kinds.items() if kind == "node"]
+    if len(ends) != 2 or len(kinds) != 2:
+        raise ValueError(
+            "a file of links should have two columns of kind 'node', the ends of a link, and no kinds of "
+            f"others, but kinds are {kinds}"
+        )
+    task = _graph(data.graph(path, ends=(ends[0], ends[1])), device, seed)
+    return replace(task, facts={"file": str(path.resolve()), "SHA-256": data.digest_of(path)} | task.facts)
 
 
 def _pictures(images: data.Images, device: torch.device, about: dict[str, Any]) -> Task:

@@ -22,7 +22,7 @@ EVERY, PATIENCE = 5, 3
 """Steps of EM between looks at the validation chorales, and looks without a gain after which it ends."""
 PARTICLES, DRAWS = 100, 20
 NOTES = 88
-NAMES = ("gru", "rnn-nade", "rnn-intervals", "rnn-mixture", "vrnn", "dmm", "srnn")
+NAMES = ("gru", "rnn-nade", "rnn-intervals", "rnn-mixture", "vrnn", "vrnn-iwae", "dmm", "srnn")
 
 PROTOCOL = (
     "`python -m tests.benchmarks.chorales`, a row at a time by `--states`, `--recipes`, `--steps`: "

@@ -157,7 +157,7 @@ def test_listing_names_everything_once(places):
     planes = ["banana", "funnel", "ring", "grid", "checkerboard", "two-moons", "swiss-roll"]
     kidiq = "posteriordb/kidiq-kidscore_interaction"
     files = ["mnist", "chorales", "shakespeare", "zinc", "movielens", "vix", "exchange-rates", kidiq]
-    names = ["digits", *files, "diabetes", "sprites", "les-miserables", "sp500", *planes]
+    names = ["digits", *files, "diabetes", "sprites", "les-miserables", "sp500", "air-routes", *planes]
     assert list(entries) == names == [entry.name for entry in listing()]
     assert entries["mnist"].where == f"not here yet (would be downloaded to {places[1]})"
     assert all(all(entry) for entry in entries.values())

@@ -1,9 +1,13 @@
 """Graphs by name and from files, and links set apart."""
 
+import gzip
+import importlib.util
+
 import pytest
 import torch
 
-from probgen.data import graph, split_links
+from probgen import recipes
+from probgen.data import graph, graphs, split_links
 
 
 def written(tmp_path, text):
@@ -22,6 +26,65 @@ def test_les_miserables():
     assert max(degrees, key=degrees.get) == "Valjean"
     assert degrees["Valjean"] == 36
     assert degrees["Napoleon"] == 1
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("bokeh_sampledata") is None, reason="the extra 'graphs' is missing"
+)
+def test_air_routes():
+    found = graph("air-routes")
+    assert found.x.shape == (352, 352)
+    assert torch.equal(found.x, found.x.T)
+    assert int(found.x.sum()) == 2 * 3017
+    assert not found.x.diagonal().any()
+    place = {node: i for i, node in enumerate(found.nodes)}
+    assert found.x[place["ATL"], place["ORD"]] == 1
+    assert found.x[place["HNL"], place["ABE"]] == 0
+    task = recipes.load("air-routes")
+    assert int(task.train.x.sum()) == 2 * (3017 - 302)
+    assert not (task.train.seen & task.test.seen).any()
+
+
+def test_air_routes_where_the_extra_is_missing(monkeypatch):
+    monkeypatch.setattr(graphs, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"needs bokeh_sampledata, .* pip install 'probgen\[graphs\]'"):
+        graph("air-routes")
+
+
+def test_air_routes_of_another_version(monkeypatch, tmp_path):
+    spec = importlib.util.spec_from_file_location(
+        "b", tmp_path / "__init__.py", submodule_search_locations=[]
+    )
+    spec.submodule_search_locations.append(str(tmp_path))
+    monkeypatch.setattr(graphs, "find_spec", lambda name: spec)
+    with pytest.raises(ValueError, match=r"should lie at .* but do not"):
+        graph("air-routes")
+    (tmp_path / "_data").mkdir()
+    with gzip.open(tmp_path / "_data" / "routes.csv.gz", "wt") as file:
+        file.write("Source,Destination\nNA,B\nB,NA\nB,C\nC,C\n")
+    with pytest.raises(ValueError, match=r"should have 352 nodes .* has 3 and 2"):
+        graph("air-routes")
+
+
+def test_links_of_ones_own_are_a_task(tmp_path):
+    """Of a ring of twenty two links are test, and neither they nor pairs beside them are learned from."""
+    lines = [f"n{i},n{(i + 1) % 20},{i}" for i in range(20)]
+    path = written(tmp_path, "from,to,weight\n" + "\n".join(lines) + "\n")
+    task = recipes.load(path, kinds="from=node,to=node")
+    assert (task.kind, task.name, task.train.x.shape) == ("graph", "friends", (1, 20, 20))
+    assert int(task.train.x.sum()) == 2 * 18
+    assert int(task.test.seen.sum()) == 2 * 6
+    assert not (task.train.seen & task.test.seen).any()
+    assert task.facts["file"] == str(path)
+    for words in ("from=node", "from=node,to=node,weight=real", "from=node,to=node,weight=node"):
+        with pytest.raises(ValueError, match="two columns of kind 'node'"):
+            recipes.load(path, kinds=words)
+
+
+def test_a_graph_of_too_many_nodes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(graphs, "MOST_NODES", 3)
+    with pytest.raises(ValueError, match="at most 3 nodes but has 4: take a part"):
+        graph(written(tmp_path, "a,b\nu,v\nw,x\n"))
 
 
 def test_a_file_of_links(tmp_path):

@@ -9,7 +9,7 @@ from pyro import poutine
 from torch import nn
 
 from probgen import SVI, fit
-from probgen.evaluation import log_likelihoods
+from probgen.evaluation import filtered_log_likelihoods, log_likelihoods
 from probgen.models import VideoVAE
 from probgen.nets import MLP, ConvLSTM, NormalHead
 from probgen.objectives import IWAE
@@ -81,6 +81,8 @@ def test_the_evidence_is_that_of_quadrature():
     few = torch.stack([-SVI(pair)(row.unsqueeze(0))[0].detach() for row in x.repeat_interleave(10, 0)])
     assert float((few.reshape(3, 10).mean(1) - exact).mean()) < -0.1  # a bound, and not tight
     torch.testing.assert_close(found, exact, atol=0.03, rtol=0)
+    filtered = filtered_log_likelihoods(pair, x, particles=4_000, resample_below=1.0, seed=0)
+    torch.testing.assert_close(filtered, exact, atol=0.03, rtol=0)
 
 
 def test_the_evidence_of_the_twin_is_exact():
@@ -93,6 +95,7 @@ def test_the_evidence_of_the_twin_is_exact():
         for p in [pair.frame(state_before(pair, x, t)).sigmoid()]
     )
     torch.testing.assert_close(log_likelihoods(pair, x, particles=1, seed=0), exact.detach())
+    torch.testing.assert_close(filtered_log_likelihoods(pair, x, particles=2, seed=0), exact.detach())
 
 
 @pytest.mark.parametrize("latent", [1, 0])
@@ -195,7 +198,7 @@ def test_what_is_wrong_is_said(pair):
         VideoVAE(
             pair.features, pair.memory, pair.frame, prior=nn.Linear(2, 2), image_shape=(1, 2, 3), steps=2
         )
-    with pytest.raises(ValueError, match=r"S ≥ 1, but has shape \(3, 0, 1, 2, 3\)"):
+    with pytest.raises(ValueError, match=r"S ≥ 1, but is \(3, 0, 1, 2, 3\)"):
         pair.forecast(films()[:, :0], steps=2)
     with pytest.raises(ValueError, match="needs values 0 or 1"):
         SVI(pair)(films() / 2)

@@ -74,9 +74,10 @@ def test_what_is_no_graph_is_refused():
         Links(torch.zeros(3, 3), one_sided, validate_args=True).log_prob(torch.zeros(3, 3))
 
 
+@pytest.mark.parametrize("repelling", [0, 1])
 @pytest.mark.parametrize("effects", [True, False])
-def test_logits_written_out(effects):
-    net, z = InnerProduct(effects=effects).double(), torch.randn(2, 5, 3).double()
+def test_logits_written_out(effects, repelling):
+    net, z = InnerProduct(effects=effects, repelling=repelling).double(), torch.randn(2, 5, 3).double()
     with torch.no_grad():
         net.bias.fill_(-1.5)
         if effects:
@@ -85,5 +86,11 @@ def test_logits_written_out(effects):
     for g, i, j in itertools.product(range(2), range(5), range(5)):
         u, v = z[g, i], z[g, j]
         own = float((u[2] + v[2]) * math.exp(0.3)) if effects else 0.0
-        places = u[0] * v[0] + u[1] * v[1] + (0 if effects else u[2] * v[2])
+        terms = [u[0] * v[0], u[1] * v[1]] + ([] if effects else [u[2] * v[2]])
+        places = sum(terms) - 2 * repelling * terms[-1]
         assert float(found[g, i, j]) == pytest.approx(-1.5 + own + float(places))
+
+
+def test_more_coordinates_that_repel_than_there_are():
+    with pytest.raises(ValueError, match="repelling should be at most the 2 coordinates of a place but is 3"):
+        InnerProduct(repelling=3)(torch.zeros(4, 3))
