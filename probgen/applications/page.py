@@ -161,7 +161,14 @@ def _outputs(study: Study) -> list[str]:
     if not study.outputs:
         return []
     rows = "".join(
-        f'<li><a href="{escape(name)}">{escape(name)}</a>: {escape(about)}</li>'
+        f'<li><a href="{escape(name)}">{escape(name)}</a>: {escape(about)}{_player(name)}</li>'
         for name, about in study.outputs.items()
     )
     return ["<h2>Files</h2>", f"<ul>{rows}</ul>"]
+
+
+def _player(name: str) -> str:
+    """Return what plays a sound in the page."""
+    if not name.endswith(".wav"):
+        return ""
+    return f'<br><audio controls preload="none" src="{escape(name)}"></audio>'

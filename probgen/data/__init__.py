@@ -18,6 +18,7 @@ from probgen.data.held_out_links import HeldOut, LinkSplit, split_links
 from probgen.data.images import Images, digits, mnist
 from probgen.data.kidiq import kidiq
 from probgen.data.levels import Binarised, Dequantised, binarise, dequantise, quantise
+from probgen.data.log_mel import LogMel, griffin_lim
 from probgen.data.memory_mapped import MemoryMapped
 from probgen.data.midi import write_midi
 from probgen.data.missing import PartlyHidden, few_labels, filled, observed
@@ -30,12 +31,14 @@ from probgen.data.ragged import Ragged
 from probgen.data.share_prices import share_prices, sp500
 from probgen.data.smiles import smiles
 from probgen.data.sources import Source, source
+from probgen.data.speech import Speech, speech
 from probgen.data.sprites import DSprites, Factored, Sprites, split_of_sprites, sprites
 from probgen.data.tables import Table, diabetes, table
 from probgen.data.targets import TARGETS, Target, target
 from probgen.data.text import Sentences, Text, text, verse_lines
 from probgen.data.transposed import Transposed
 from probgen.data.vocabulary import END, PAD, Vocabulary, lengths_of
+from probgen.data.wav import read_wav, wav_bytes
 
 __all__ = [
     "END",
@@ -57,6 +60,7 @@ __all__ = [
     "Images",
     "Indexable",
     "LinkSplit",
+    "LogMel",
     "Masking",
     "MemoryMapped",
     "NonlinearICA",
@@ -72,6 +76,7 @@ __all__ = [
     "Sentences",
     "Sequences",
     "Source",
+    "Speech",
     "Sprites",
     "Table",
     "Target",
@@ -91,6 +96,7 @@ __all__ = [
     "few_labels",
     "filled",
     "graph",
+    "griffin_lim",
     "kidiq",
     "lengths_of",
     "listing",
@@ -102,10 +108,12 @@ __all__ = [
     "quantise",
     "ratings",
     "read",
+    "read_wav",
     "share_prices",
     "smiles",
     "source",
     "sp500",
+    "speech",
     "split_links",
     "split_of_sprites",
     "sprites",
@@ -115,6 +123,7 @@ __all__ = [
     "text",
     "verse_lines",
     "vix",
+    "wav_bytes",
     "where",
     "write_midi",
 ]

@@ -94,6 +94,18 @@ SOURCES = {
             ),
         ),
     ),
+    "fsdd": Source(
+        what="3,000 spoken digits at 8 kHz, by 6 speakers, with who speaks",
+        version="1.0.10",
+        licence="CC BY-SA 4.0",
+        files=(
+            File(
+                "free-spoken-digit-dataset.tar.gz",
+                "f92e4a464f31824344212b1c85fad8dcdf6458a5d96e7cfb3c50e67ccf571e6c",
+                (),
+            ),
+        ),
+    ),
     "zinc": Source(
         what="20,000 drug-like molecules as SMILES, with logP, qed and SAS",
         version="2018",

@@ -25,6 +25,7 @@ from probgen.plots.returns import lasting_volatility, value_at_risk, volatility_
 from probgen.plots.robustness import robustness_curves
 from probgen.plots.sampler_page import sampler_page
 from probgen.plots.samples import image_grid, reconstructions, scatter
+from probgen.plots.spectrograms import spectrograms
 from probgen.plots.tables import correlations, table_columns
 from probgen.plots.training import history
 from probgen.plots.trajectories import trajectories
@@ -60,6 +61,7 @@ __all__ = [
     "sampler_page",
     "scatter",
     "score_histograms",
+    "spectrograms",
     "table_columns",
     "trajectories",
     "traversals",

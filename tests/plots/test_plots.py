@@ -89,6 +89,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         image_shape=(2, 3),
         draws=2,
     ),
+    "spectrograms": lambda: plots.spectrograms({"a": torch.randn(2, 4, 9)}, heads=["one", "two"]),
     "piano_rolls": lambda: plots.piano_rolls(
         {"real": [(torch.rand(9, 88) < 0.05).float() for _ in range(2)]}
     ),
