@@ -111,7 +111,7 @@ def _show(
         f"{unheard.double().mean():.3f} of the speaker left out, in the first case",
     )
     first = [int((words == word).nonzero()[0, 0]) for word in words.unique()]
-    rows = {name: drawn(name)[first].cpu() for name in (FLOOR, *OURS, *BASELINES)}
+    rows = {name: [*drawn(name)[first].cpu()] for name in (FLOOR, *OURS, *BASELINES)}
     study.figure(
         "spectrograms",
         plots.spectrograms(rows, heads=names, frame=analysis.hop / told.rate),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -105,7 +105,7 @@ def _trained(
 ) -> VAE | VQVAE:
     """Return a model that has learned spectrograms, given what is told of each."""
     steps = study.pick(full=STEPS, quick=STEPS // 10, tiny=2)
-    options = {"seed": seed, "method": method, "batch_size": 64}
+    options: dict[str, Any] = {"seed": seed, "method": method, "batch_size": 64}
     if method == "CVAE":
         vae = speech_models.cvae(bands, x.shape[1] // bands, told.shape[1]).to(x.device)
         study.fit(run, SVI(vae), (x, told), steps=steps, **options)

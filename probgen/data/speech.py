@@ -83,7 +83,8 @@ def _shipped() -> Iterator[tuple[str, bytes]]:
 
 
 def _speech(files: Iterator[tuple[str, bytes]], name: str, seconds: float) -> Speech:
-    kept, rates, left_out, cut = [], {}, 0, 0
+    kept, left_out, cut = [], 0, 0
+    rates: dict[int, str] = {}
     for file, content in files:
         named = NAMED.fullmatch(file)
         if named is None:
