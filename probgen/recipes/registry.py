@@ -169,8 +169,10 @@ def make(name: str, task: Task) -> Recipe:
     if name not in known:
         raise ValueError(f"there is no recipe {name!r}: {suggest(name, known)}")
     if task.kind not in known[name].tasks:
+        links = task.kind == "table" and "graph" in known[name].tasks
         raise ValueError(
             f"the recipe {name!r} suits {', '.join(known[name].tasks)}, but {task.name!r} is {task.kind!r}; "
             f"for it there are {', '.join(entries(task.kind))}"
+            + ("; where its rows are links, name the ends by kinds, as in from=node,to=node" if links else "")
         )
     return known[name].make(task)

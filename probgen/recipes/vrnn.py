@@ -51,8 +51,8 @@ def _pair(task: Task) -> VRNN:
     )
 
 
-def annealed(pair: Pair, task: Task) -> Recipe:
-    """Return a recipe of a pair of sequences, the KL's weight rising from 0.3 to 1 in the first quarter.
+def annealed(pair: Pair, task: Task, *, start: float = 0.3, share: float = 0.25) -> Recipe:
+    """Return a recipe of a pair of sequences, the KL's weight rising from ``start`` to 1 in a share of steps.
 
     Gradients are cut: along a path of states they, and then the states, can grow from step to step.
     """
@@ -60,7 +60,7 @@ def annealed(pair: Pair, task: Task) -> Recipe:
         SVI(pair.to(task.device), BetaELBO()),
         lambda rows: rows.fresh,
         task.sizes.budget,
-        lambda steps: {"elbo.beta": schedules.linear(0.3, 1.0, steps=max(1, steps // 4))},
+        lambda steps: {"elbo.beta": schedules.linear(start, 1.0, steps=max(1, int(share * steps)))},
         max_gradient_norm=20.0,
     )
     return Recipe(pair, [stage], finish=task.padded, contexts=task.train.lengths)

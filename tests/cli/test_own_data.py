@@ -196,3 +196,19 @@ def test_a_data_set_is_none_of_a_users_files(tmp_path, monkeypatch):
     assert recipes.is_file("./digits")
     assert recipes.is_file("my.csv")
     assert not recipes.is_file("minst")
+
+
+def test_links_of_ones_own_are_a_graph(probgen, tmp_path):
+    path = tmp_path / "friends.csv"
+    lines = [f"n{i},n{(i + k) % 20},{k}" for i in range(20) for k in (1, 2)]
+    path.write_text("\n".join(["from,to,days", *lines]) + "\n")
+    said = refused(probgen("train", "graph-vae", "--data", path, "--steps", 2))
+    assert "name the ends by kinds, as in from=node,to=node" in said
+    options = ("--data", path, "--kinds", "from=node,to=node", "--steps", 2)
+    status, out, err = probgen("train", "graph-vae", *options)
+    assert status == 0, err
+    folder = tmp_path / "runs" / "graph-vae-friends"
+    status, out, err = probgen("sample", folder, "-n", 2)
+    assert status == 0, err
+    assert "2 draws of graph-vae on" in out
+    assert np.load(folder / "samples.npy").shape == (2, 20, 20)
