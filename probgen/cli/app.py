@@ -29,8 +29,8 @@ Device = Annotated[str, typer.Option(help="torch device, such as cpu, cuda or cu
 Kinds = Annotated[
     str | None,
     typer.Option(
-        help="Kinds of a table's columns where found wrong, as in town=categorical,id=none; where its rows are "
-        "the links of a graph, from=node,to=node."
+        help="Kinds of a table's columns where found wrong, as in town=categorical,id=none; where its rows "
+        "are the links of a graph, from=node,to=node."
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
