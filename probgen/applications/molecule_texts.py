@@ -195,7 +195,7 @@ def learned_vae(study: Study, name: str, writing: Writing, y: Tensor, *, repeat:
         decoder = priors.Sentences(writing.told_grammar(net))
         head = nets.NormalHead(nets.MLP(LATENT, y.shape[1], hidden=(128,)), scale="shared")
         model = PropertyVAE(encoder, decoder, head=head).to(study.device)
-    steps = study.pick(full=3500, quick=300, tiny=2)
+    steps = study.pick(full=2500, quick=150, tiny=2)
     _train(
         study,
         name,
@@ -219,7 +219,7 @@ def learned_gru(study: Study, name: str, writing: Writing, *, repeat: int) -> La
         net = nets.TokenGRU(writing.vocabulary.size, writing.steps, width=WIDTH, dropout=0.1)
         model = LanguageModel(priors.Sentences(net)).to(study.device)
     x = _ragged(writing.train)
-    _train(study, name, MaximumLikelihood(model), x, study.pick(full=3000, quick=200, tiny=2), repeat=repeat)
+    _train(study, name, MaximumLikelihood(model), x, study.pick(full=2000, quick=100, tiny=2), repeat=repeat)
     return model
 
 

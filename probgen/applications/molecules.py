@@ -54,8 +54,8 @@ SHOWN = 8
 )
 def molecules(study: Study) -> None:
     """Learn from nine tenths of the molecules, judge draws by the others, and seek better ones."""
-    found = read(study.source, most=study.pick(full=50_000, quick=1500, tiny=300), seed=study.seed)
-    n = study.pick(full=1000, quick=150, tiny=30)
+    found = read(study.source, most=study.pick(full=50_000, quick=1200, tiny=300), seed=study.seed)
+    n = study.pick(full=1000, quick=80, tiny=30)
     judge = Judge(found, n=n, features=study.pick(full=32, quick=32, tiny=4))
     calls = study.pick(full=500, quick=100, tiny=12)
     for key, value in found.facts.items():
