@@ -11,7 +11,7 @@ import torch
 
 from probgen.applications import chemistry
 from probgen.applications.molecule_judge import Judge, of_codes, of_texts
-from probgen.applications.molecule_search import Oracle, by_chance, by_mutation, in_codes, searched
+from probgen.applications.molecule_search import Oracle, by_chance, by_mutation, in_codes, screened, searched
 from probgen.applications.molecule_texts import (
     PAIRED,
     Molecules,
@@ -26,7 +26,8 @@ from probgen.applications.study import Study
 SELFIES, SMILES = VAES = ("VAE, SELFIES", "VAE, SMILES")
 GRU, ADD_CARBON, FLOOR = "GRU, SMILES", "AddCarbon", "train against test"
 N_GRAMS = {"n-gram, SMILES": 8, "n-gram, SELFIES": 6}
-CODES, CHANCE, MUTATION, KNOWN = "latent optimisation", "random draws", "SELFIES mutation", "best of train"
+CODES, CHANCE, MUTATION = "latent optimisation", "random draws", "SELFIES mutation"
+TOLD_MUTATION, KNOWN = "mutation by the head", "best of train"
 TOLD = ("logP", "QED", "SA")
 """Properties that the head tells."""
 
@@ -113,7 +114,8 @@ class Methods:
         model, writing = self.learned(SMILES, repeat)
         if name == CHANCE:
             return searched(oracle, by_chance(model, writing, seed=seed))
-        return searched(oracle, in_codes(model, writing, self.score, seed=seed))
+        candidates = by_mutation(seed=seed) if name == TOLD_MUTATION else in_codes(model, writing, seed=seed)
+        return searched(oracle, screened(candidates, model, writing, self.score))
 
     def best(self, name: str, repeat: int) -> dict[str, float]:
         """Return what a search found, by how many calls; an untrained model may have drawn no molecule."""

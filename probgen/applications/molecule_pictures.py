@@ -17,7 +17,12 @@ from probgen.plots.style import INK, PALETTE, panels, style
 
 
 def densities(values: Mapping[str, np.ndarray]) -> Figure:
-    """Draw the laws of properties, (n, 4) by name, a panel each; the first is the reference, in grey."""
+    """Draw the laws of properties, (n, 4) by name, a panel each; the first is the reference, in grey.
+
+    Lines are kernel estimates of densities, of Scott's bandwidth.
+    """
+    from scipy.stats import gaussian_kde
+
     reference, *others = values
     with style():
         figure, axes = panels(len(chemistry.PROPERTIES), columns=2, width=4.2, height=2.4)
@@ -25,11 +30,11 @@ def densities(values: Mapping[str, np.ndarray]) -> Figure:
             own = values[reference][:, column]
             low, high = np.quantile(own, [0.002, 0.998])
             bins = np.linspace(low - 0.1 * (high - low), high + 0.1 * (high - low), 31)
+            x = np.linspace(bins[0], bins[-1], 201)
             axis.hist(own, bins.tolist(), density=True, color="0.85", label=reference)
             for colour, other in zip(PALETTE, others, strict=False):
-                heights, _ = np.histogram(values[other][:, column], bins)
-                share = heights / (len(values[other]) * (bins[1] - bins[0]))
-                axis.plot((bins[1:] + bins[:-1]) / 2, share, color=colour, label=other, linewidth=1.4)
+                smoothed = gaussian_kde(values[other][:, column])(x)
+                axis.plot(x, smoothed, color=colour, label=other, linewidth=1.4)
             axis.set(title=name, yticks=[])
             axis.spines["left"].set_visible(False)
         figure.legend(

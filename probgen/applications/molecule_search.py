@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from probgen import priors
 from probgen.applications import chemistry
@@ -113,15 +114,32 @@ def by_mutation(*, seed: int) -> Propose:
     return propose
 
 
-def in_codes(model: PropertyVAE, writing: Writing, score: Callable[[Any], Any], *, seed: int) -> Propose:
-    """Return what proposes molecules that are decoded near the codes of the best and between two of them.
-
-    Up to ten candidates are decoded for each call; of these the ones are asked for of whose codes the
-    property head says the best.
+def screened(
+    candidates: Propose, model: PropertyVAE, writing: Writing, score: Callable[[Tensor], Tensor]
+) -> Propose:
+    """Return what proposes the best of up to ten candidates for each call, by what the property head says.
 
     Args:
-        score: properties that the head tells (n, k) to what is sought, (n,).
+        candidates: proposes as many as it is asked for, or fewer.
+        model: whose head tells properties (n, k) by the code of a molecule.
+        writing: by which the model reads; candidates with symbols that it does not have are left out.
+        score: properties that the head tells to what is sought, (n,).
     """
+
+    @torch.no_grad()
+    def propose(best: dict[str, float], wanted: int, seen: set[str]) -> list[str]:
+        own = [smiles for smiles in candidates(best, TRIED * wanted, seen) if writing.can_write(smiles)]
+        if not own:
+            return []
+        told = model.predict(model.encode(writing.tokens(own).to(writing.train.device)).mean).mean
+        order = score(told.cpu()).argsort(descending=True)
+        return [own[int(place)] for place in order[:wanted]]
+
+    return propose
+
+
+def in_codes(model: PropertyVAE, writing: Writing, *, seed: int) -> Propose:
+    """Return what proposes molecules that are decoded near the codes of the best and between two of them."""
     numbers, device = iter(range(10**6)), writing.train.device
     spread = model.encode(writing.train[:2000]).mean.std(0)
 
@@ -131,22 +149,16 @@ def in_codes(model: PropertyVAE, writing: Writing, score: Callable[[Any], Any], 
         codes = model.encode(writing.tokens(list(best)).to(device)).mean
         for _ in range(TRIED):
             with seeded(seed + next(numbers)):
-                rows = torch.randint(len(codes), (2, 2 * wanted), device=codes.device)
-                between = torch.rand(2 * wanted, 1, device=codes.device)
-                width = torch.rand(2 * wanted, 1, device=codes.device)
+                rows = torch.randint(len(codes), (2, wanted // 5 + 1), device=device)
+                between, width = torch.rand(2, wanted // 5 + 1, 1, device=device)
                 z = torch.lerp(codes[rows[0]], codes[rows[1]], between / 2)
                 z = z + 0.5 * width * spread * torch.randn_like(z)
                 law: Any = model.decode(z)
                 tokens = priors.tempered(law, temperature=0.7)
             draws = map(chemistry.canonical, writing.smiles(tokens))
             found |= dict.fromkeys(s for s in draws if s and s not in seen)
-            if len(found) >= TRIED * wanted:
+            if len(found) >= wanted:
                 break
-        own = [smiles for smiles in found if writing.can_write(smiles)]
-        if not own:
-            return []
-        told = model.predict(model.encode(writing.tokens(own).to(device)).mean).mean
-        order = score(told.cpu()).argsort(descending=True)
-        return [own[int(place)] for place in order[:wanted]]
+        return list(found)[:wanted]
 
     return propose

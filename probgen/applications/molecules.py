@@ -21,6 +21,7 @@ from probgen.applications.molecule_methods import (
     N_GRAMS,
     SELFIES,
     SMILES,
+    TOLD_MUTATION,
     Methods,
 )
 from probgen.applications.molecule_texts import read
@@ -40,6 +41,7 @@ BASELINES = {
     KNOWN: "The ten best training molecules, whose values are known: no call.",
     CHANCE: "Draws of the VAE of SMILES, all of them called.",
     MUTATION: "A symbol of one of the hundred best so far is replaced, put in, or left out (STONED).",
+    TOLD_MUTATION: "Ten mutants for each call, and the head of the VAE says which one is called.",
 }
 SHOWN = 8
 """Molecules in a row of a picture."""
@@ -72,7 +74,7 @@ def molecules(study: Study) -> None:
     methods = Methods(study, found, judge, calls=calls)
     for repeat in range(study.pick(full=3, quick=2, tiny=2)):
         for name in study.methods:
-            sought = name in (CODES, KNOWN, CHANCE, MUTATION)
+            sought = name in (CODES, KNOWN, CHANCE, MUTATION, TOLD_MUTATION)
             of = methods.best if sought else methods.judged
             study.measure(name, repeat, functools.partial(of, name, repeat))
     _show(study, methods)
@@ -116,7 +118,7 @@ def _show(study: Study, methods: Methods) -> None:
         "that is left out is no molecule.",
     )
     known = np.sort(chemistry.desirability(methods.values()))[-10:].mean()
-    oracles = {name: methods.searched(name, 0) for name in (CODES, CHANCE, MUTATION)}
+    oracles = {name: methods.searched(name, 0) for name in (CODES, TOLD_MUTATION, MUTATION, CHANCE)}
     courses = {name: oracle.course(10) for name, oracle in oracles.items()}
     study.figure(
         "search",
