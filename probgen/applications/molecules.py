@@ -72,7 +72,7 @@ def molecules(study: Study) -> None:
         study.baseline(name, about)
     study.baseline(FLOOR, "Training molecules judged as if they were drawn.", floor=True)
     methods = Methods(study, found, judge, calls=calls)
-    for repeat in range(study.pick(full=3, quick=2, tiny=2)):
+    for repeat in range(study.pick(full=3, quick=2, tiny=1)):
         for name in study.methods:
             sought = name in (CODES, KNOWN, CHANCE, MUTATION, TOLD_MUTATION)
             of = methods.best if sought else methods.judged
