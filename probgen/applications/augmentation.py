@@ -14,6 +14,7 @@ from probgen.applications.few_labels import Given, few_labels, labelled_pictures
 from probgen.applications.registry import application
 from probgen.applications.study import Study
 from probgen.compare.columns import SHARE, Column
+from probgen.core import seeded
 
 EACH = (1, 5, 10, 50)
 """Labels of each class."""
@@ -98,11 +99,12 @@ def augmentation(study: Study) -> None:
     curves = curves.reset_index().rename(columns={"mean": "accuracy", "sem": "stderr"})
     study.figure("accuracy", plots.label_curves(curves), "Bars are two standard errors over repeats.")
     k = each[min(2, len(each) - 1)]
-    shown = {name: added(name, 0, k).x[: 2 * SHOWN] for name in study.methods if name != "none"}
+    with seeded(study.seed):
+        shown = {name: added(name, 0, k).x[: 2 * SHOWN] for name in study.methods if name != "none"}
     study.figure(
         "synthetic pictures",
         plots.image_grid(shown, image_shape=given.shape),
-        f"Those that are added to {k} labels of each class, the first ones; rows of a method are its own.",
+        f"Those that are added to {k} labels of each class, the first ones.",
     )
 
 
