@@ -13,6 +13,7 @@ from probgen.data.corruptions import Corrupted, GaussianNoise, Masking, Pooling,
 from probgen.data.distortions import Blur, Rotation, Scaling
 from probgen.data.exchange_rates_and_vix import Prices, exchange_rates, log_returns, vix
 from probgen.data.files import digest_of, suggest
+from probgen.data.fonts import Fonts, fonts
 from probgen.data.graphs import GRAPHS, Graph, graph
 from probgen.data.held_out_links import HeldOut, LinkSplit, split_links
 from probgen.data.images import Images, digits, mnist
@@ -54,6 +55,7 @@ __all__ = [
     "Dequantised",
     "Entry",
     "Factored",
+    "Fonts",
     "GaussianNoise",
     "Graph",
     "HeldOut",
@@ -95,6 +97,7 @@ __all__ = [
     "fetch",
     "few_labels",
     "filled",
+    "fonts",
     "graph",
     "griffin_lim",
     "kidiq",

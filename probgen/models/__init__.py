@@ -17,6 +17,7 @@ from probgen.models.gjr_garch import GJRGARCH
 from probgen.models.gmmn import GMMN
 from probgen.models.gmmn_autoencoder import GMMNAutoencoder
 from probgen.models.graph_vae import GraphVAE
+from probgen.models.grouped_vae import GroupedVAE
 from probgen.models.hidden_markov import HiddenMarkov
 from probgen.models.hierarchical_sequence_vae import HierarchicalSequenceVAE
 from probgen.models.hierarchical_vae import HierarchicalVAE
@@ -52,6 +53,7 @@ __all__ = [
     "DenoisingVAE",
     "GMMNAutoencoder",
     "GraphVAE",
+    "GroupedVAE",
     "HiddenMarkov",
     "HierarchicalSequenceVAE",
     "HierarchicalVAE",

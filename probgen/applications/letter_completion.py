@@ -1,0 +1,164 @@
+"""Letters of a font from some of them: by the mean, the nearest font, a bilinear model; measures of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+from probgen.compare.columns import POSITIVE, SHARE, Column
+
+MEASURES = {
+    "error": Column("error", "1,000 times the mean squared error of a pixel of ink from 0 to 1.", "lower"),
+    "read": Column(
+        "read", "Drawn letters whose nearest letter of the training fonts is the one meant.", 1.0, SHARE
+    ),
+    "font": Column("own font", "Drawn letters that are nearest to those of their own font.", 1.0, SHARE),
+    "content_leak": Column(
+        "font in content",
+        "A font told from the content of a letter, times chance: 1 is no leak.",
+        1.0,
+        POSITIVE,
+    ),
+    "style_leak": Column(
+        "letter in style", "A letter told from the style it gives, times chance: 1 is no leak.", 1.0, POSITIVE
+    ),
+}
+NOISES = (0.1, 0.3, 1.0, 3.0)
+"""Variances of a given letter's pixels, summed over them, of which the best within the training is taken."""
+
+SLANT, WIDTH, HEIGHT, SHIFT = 0.15, 0.15, 0.08, 0.05
+"""Standard deviations of how fonts are moved: a shear, log-scales, and a shift in halves of the picture."""
+
+
+def mean_letter(train: Tensor, x: Tensor, given: Tensor) -> Tensor:
+    """Return the mean of each letter over fonts, for each font, (n, letters, pixels)."""
+    return train.mean(0).expand(x.shape)
+
+
+def nearest_font(train: Tensor, x: Tensor, given: Tensor) -> Tensor:
+    """Return all letters of the training font whose given letters are nearest.
+
+    Args:
+        train: fonts (N, letters, pixels).
+        x: fonts (n, letters, pixels), of which the given letters alone are looked at.
+        given: the numbers of letters that are given, (k,).
+    """
+    apart = torch.cdist(x[:, given].flatten(1), train[:, given].flatten(1))
+    return train[apart.argmin(1)]
+
+
+def bilinear(train: Tensor, x: Tensor, given: Tensor, *, noise: float) -> Tensor:
+    r"""Return letters by x_l = m_l + W_l s + ε with s ~ N(0, I) at its posterior mean given some of them.
+
+    Letters have a matrix W_l each, fonts a vector s each, and W is that of the singular value decomposition
+    of all fonts' letters, so that W Wᵀ is their covariance. The mean of s given some letters is a ridge
+    regression; with W Wᵀ = AᵀA / N it is found from products of fonts alone.
+
+    Args:
+        train, x, given: as of :func:`nearest_font`.
+        noise: the variance of ε over the pixels of a letter, in the unit of squared ink.
+
+    Source: Tenenbaum and Freeman (2000), Separating style and content with bilinear models; Tipping and
+    Bishop (1999), Probabilistic principal component analysis.
+    """
+    mean = train.mean(0)
+    apart = (train - mean) / len(train) ** 0.5
+    known = apart[:, given].flatten(1)
+    told = (x[:, given] - mean[given]).flatten(1)
+    gram = known @ known.T + noise * torch.eye(len(train), dtype=train.dtype, device=train.device)
+    weights = torch.linalg.solve(gram, known @ told.T)
+    return mean + (weights.T @ apart.flatten(1)).reshape(x.shape)
+
+
+def chosen_noise(
+    train: Tensor,
+    families: Tensor,
+    given: Tensor,
+    *,
+    more: Callable[[Tensor], Tensor] = lambda fonts: fonts,
+    most: int = 4,
+) -> float:
+    """Return the noise that completes fonts of families best that are left out of the training, one by one.
+
+    Args:
+        train, given: as of :func:`bilinear`.
+        families: of the training fonts, (N,).
+        more: makes the fonts to learn from of those that are left.
+        most: families that are left out, the first ones.
+    """
+    errors = torch.zeros(len(NOISES), dtype=torch.float64)
+    rest = torch.ones(train.shape[1], dtype=torch.bool, device=train.device)
+    rest[given] = False
+    for family in families.unique()[:most]:
+        out = families == family
+        learned, apart = more(train[~out]), train[out]
+        for place, noise in enumerate(NOISES):
+            drawn = bilinear(learned, apart, given, noise=noise)
+            errors[place] += float((drawn - apart)[:, rest].square().mean())
+    return NOISES[int(errors.argmin())]
+
+
+def moved(fonts: Tensor, size: int, *, copies: int, seed: int) -> Tensor:
+    """Return fonts, and copies of each that are slanted, widened, heightened and shifted as a whole.
+
+    Args:
+        fonts: (N, letters, size · size).
+        size: pixels across.
+        copies: of each font.
+        seed: of the movements.
+
+    Returns:
+        ((1 + copies) N, letters, size · size).
+    """
+    letters, found = fonts.reshape(len(fonts), -1, size, size), [fonts]
+    source = torch.Generator().manual_seed(seed)
+    for _ in range(copies):
+        normal = torch.randn(4, len(fonts), generator=source).to(fonts)
+        turn = fonts.new_zeros(len(fonts), 2, 3)
+        turn[:, 0, 0], turn[:, 0, 1] = (WIDTH * normal[0]).exp(), SLANT * normal[1]
+        turn[:, 1, 1], turn[:, 1, 2] = (HEIGHT * normal[2]).exp(), SHIFT * normal[3]
+        grid = affine_grid(turn, list(letters.shape), align_corners=False)
+        found.append(grid_sample(letters, grid, align_corners=False).flatten(2))
+    return torch.cat(found)
+
+
+def retrieved(drawn: Tensor, truth: Tensor, others: Tensor) -> float:
+    """Return how often a drawn letter is nearest to that of its own font, of all fonts that there are.
+
+    Args:
+        drawn, truth: letters (n, letters, pixels).
+        others: of other fonts, (N, letters, pixels).
+    """
+    fonts = torch.cat([truth, others])
+    apart = torch.cdist(drawn.transpose(0, 1), fonts.transpose(0, 1))  # letter by letter
+    own = torch.arange(len(drawn), device=drawn.device)
+    return float((apart.argmin(-1) == own).double().mean())
+
+
+def recognised(train: Tensor, drawn: Tensor, letters: Tensor) -> float:
+    """Return how often the nearest letter of all training fonts is the one that was meant.
+
+    Args:
+        train: fonts (N, letters, pixels).
+        drawn: (n, k, pixels), of the letters with these numbers, (k,).
+    """
+    nearest = torch.cdist(drawn.flatten(0, 1), train.flatten(0, 1)).argmin(1) % train.shape[1]
+    return float((nearest.reshape(drawn.shape[:2]) == letters).double().mean())
+
+
+def leak(codes: Tensor, classes: Tensor, probed: Tensor) -> float:
+    """Return how well a linear discriminant tells classes from codes, over chance: 1 is no leak.
+
+    Args:
+        codes: (n, coordinates).
+        classes: (n,).
+        probed: bool (n,), those that the discriminant is judged on, and does not learn from.
+    """
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    x, y, out = (part.cpu().numpy() for part in (codes, classes, probed))
+    probe = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.1).fit(x[~out], y[~out])
+    return float(probe.score(x[out], y[out])) * len(classes.unique())

@@ -1,0 +1,147 @@
+"""Style: the letters of a font that are not there, from a few that are, with the truth beside them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from probgen import data, plots
+from probgen.applications import grouped_letters
+from probgen.applications import letter_completion as completion
+from probgen.applications.registry import application
+from probgen.applications.study import Study
+
+GIVEN = 4
+"""Letters of a font that are seen."""
+
+COUNTS = (1, 2, 4, 8, 16)
+"""Of letters that are seen, in the table of errors."""
+
+SHOWN = "AEGQRSaegkqst"
+
+FEWEST = 3
+"""Families of fonts: two to learn from."""
+
+OURS = {
+    "grouped VAE": "A style for each font and a content for each letter; the style is told by the letters "
+    "that are seen, each adding its precision; learned from fonts that are moved too.",
+    "bilinear VAE, moved": "A style s ~ N(0, I) for each font, a matrix of it for each letter, and the exact "
+    "posterior for guide, so that the best ELBO is known in closed form; what is known of fonts is put into "
+    "the story: slanted, widened, heightened ones are fonts too (4 copies of each).",
+}
+BASELINES = {
+    "nearest font": "The letters of the training font whose given letters are nearest.",
+    "bilinear SVD": "A bilinear model by singular values, its style by ridge regression on given letters.",
+    "mean letter": "The mean of each letter over the training fonts.",
+}
+
+
+class Fold(NamedTuple):
+    """Fonts to learn from with their families, fonts of another family, and the letters in a random order."""
+
+    train: Tensor
+    families: Tensor
+    test: Tensor
+    order: Tensor
+
+
+@application(
+    "style",
+    "Letters of a font from a few of its letters",
+    data="a folder of .ttf and .otf files, of three families at least: names that begin with the same word",
+    shipped=("fonts", "matplotlib"),
+    measures=completion.MEASURES,
+)
+def style(study: Study) -> None:
+    """Complete the fonts of each family by what is learned from all others."""
+    fonts = data.fonts(study.source)
+    size, families = fonts.images.shape[-1], int(fonts.families.max()) + 1
+    if families < FEWEST:
+        raise ValueError(
+            f"{study.source} should have fonts of {FEWEST} families at least, whose names begin with other "
+            f"words, but has {families}"
+        )
+    study.fact("fonts", f"{len(fonts.names)} of {families} families, 52 letters of {size} by {size} pixels")
+    study.fact("left out", "; ".join(fonts.left_out[:5]) or "none")
+    study.fact("repeats are", "families: the one whose fonts are completed, learned from all others")
+    study.fact("given", f"{GIVEN} letters, drawn anew for each repeat, the same for all methods")
+    for name, about in OURS.items():
+        study.ours(name, about)
+    for name, about in BASELINES.items():
+        study.baseline(name, about)
+    images = fonts.images.flatten(2).to(study.device)
+
+    @functools.cache
+    def fold(repeat: int) -> Fold:
+        source = torch.Generator().manual_seed(study.seed_of("letters", repeat))
+        out = fonts.families == repeat
+        order = torch.randperm(images.shape[1], generator=source).to(study.device)
+        return Fold(images[~out], fonts.families[~out], images[out], order)
+
+    def more(train: Tensor) -> Tensor:
+        copies = study.pick(full=4, quick=4, tiny=1)
+        return completion.moved(train, size, copies=copies, seed=study.seed)
+
+    vae = functools.cache(lambda repeat: grouped_letters.learned(study, more(fold(repeat).train), repeat))
+
+    @functools.cache
+    def drawn(method: str, repeat: int, count: int) -> Tensor:
+        own = fold(repeat)
+        given = own.order[:count]
+        if method == "grouped VAE":
+            return grouped_letters.completed(vae(repeat), own.test, given)
+        if method == "nearest font":
+            return completion.nearest_font(own.train, own.test, given)
+        if method == "mean letter":
+            return completion.mean_letter(own.train, own.test, given)
+        enlarged = more if "moved" in method else lambda fonts: fonts
+        noise = completion.chosen_noise(own.train, own.families, given, more=enlarged, most=2)
+        return completion.bilinear(enlarged(own.train), own.test, given, noise=noise)
+
+    def judged(method: str, repeat: int) -> dict[str, float]:
+        own = fold(repeat)
+        rest, made = own.order[GIVEN:], drawn(method, repeat, GIVEN)
+        found = {
+            "error": 1000 * float((made - own.test)[:, rest].square().mean()),
+            "read": completion.recognised(own.train, made[:, rest], rest),
+            "font": completion.retrieved(made[:, rest], own.test[:, rest], own.train[:, rest]),
+        }
+        return found | (grouped_letters.leaks(vae(repeat), own.train) if method == "grouped VAE" else {})
+
+    repeats = min(families, study.pick(full=12, quick=3, tiny=2))
+    for repeat in range(repeats):
+        for method in study.methods:
+            study.measure(method, repeat, functools.partial(judged, method, repeat))
+    table = pd.DataFrame(
+        {
+            "method": method,
+            **{str(k): _mean_error(functools.partial(drawn, method), fold, repeats, k) for k in COUNTS},
+        }
+        for method in study.methods
+    )
+    study.table("errors", table.round(2), "1,000 times the mean squared error, by how many letters are seen.")
+    shown = torch.tensor([fonts.letters.index(letter) for letter in SHOWN], device=study.device)
+    for repeat in range(min(repeats, 3)):
+        own = fold(repeat)
+        sheets = {"the truth": own.test} | {name: drawn(name, repeat, GIVEN) for name in study.methods}
+        some = {name: x[:3][:, shown].flatten(0, 1).clamp(0, 1) for name, x in sheets.items()}
+        seen = " ".join(fonts.letters[k] for k in own.order[:GIVEN].tolist())
+        names = ", ".join(fonts.names[k] for k in (fonts.families == repeat).nonzero()[:3, 0].tolist())
+        figure = plots.image_grid(some, image_shape=(size, size), columns=len(SHOWN))
+        study.figure(f"family {repeat + 1}", figure, f"{names}, a row each, from the letters {seen}.")
+
+
+def _mean_error(
+    drawn: Callable[[int, int], Tensor], fold: Callable[[int], Fold], repeats: int, count: int
+) -> float:
+    """Return 1,000 times the error of letters that are not seen, where so many are, over families."""
+    errors = []
+    for repeat in range(repeats):
+        own = fold(repeat)
+        errors.append(float((drawn(repeat, count) - own.test)[:, own.order[count:]].square().mean()))
+    return 1000 * sum(errors) / repeats
