@@ -127,10 +127,10 @@ def _show(study: Study, work: Methods, speakers: tuple[str, ...]) -> None:
     ]
     study.table("samples", pd.DataFrame(draws), "The first draws of each method, none picked out.")
     model = work.vae(0)
-    test = work.split(0).test
+    ends = some(work.split(0).test, 6)
     ways = []
     for number in range(3):
-        pair = test[[10 * number, 10 * number + 5]]
+        pair = ends[[number, number + 3]]
         line = string(pair)
         ways += [{"way": number + 1, "at": "from", "line": line[0]}]
         ways += [

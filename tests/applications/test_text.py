@@ -100,7 +100,7 @@ def made(path, *, lines=300):
 
 
 def test_a_users_text_is_learned_drawn_and_walked(tmp_path):
-    own = made(tmp_path / "own.txt")
+    own = made(tmp_path / "own.txt", lines=200)
     folder = applications.apply("text", data=own, out=tmp_path / "here", size="tiny", progress=False)
     found = pd.read_csv(folder / "metrics.csv").pivot_table(index="method", columns="metric", values="value")
     assert set(found.index) == {
