@@ -45,7 +45,7 @@ DATA = {
 STEPS = {"music": 500, "text": 500, "video": 200}
 """Of each stage, in the place of a recipe's own, where these take minutes."""
 
-STRIP = ("vae", "vamp-vae", "vq-vae", "gan", "mmd-gan", "rnn-nade", "video-vae", "graph-vae")
+STRIP = ("vae", "vamp-vae", "vq-vae", "gan", "cgan", "tabular-gmmn", "graph-vae", "n-gram")
 """Recipes whose pictures stand side by side in the README."""
 
 COLUMNS = ("MMD²", "precision", "recall", "coverage", "neighbour ratio", "nats a step", "AUC", "CPU seconds")
