@@ -99,6 +99,8 @@ def of_table(study: Study) -> Callable[[int], Case]:
         )
     lines = torch.from_numpy(frame.pop("line").to_numpy(copy=True))
     labels, classes = _classes(study, frame)
+    if frame.empty:
+        raise ValueError(f"{study.source} should have columns beside {LABEL!r} but has none")
     study.fact("repeats are", "splits of the rows, trainings, and draws of the rows whose labels are given")
     study.fact("missing values", "are 0, the mean, to baselines and in distances; encoders are told of them")
 

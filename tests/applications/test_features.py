@@ -148,6 +148,14 @@ def test_a_label_that_is_a_number_of_each_row_is_no_class(tmp_path):
         )
 
 
+def test_labels_alone_are_no_table(tmp_path):
+    pd.DataFrame({"label": ["x", "y"] * 60}).to_csv(tmp_path / "own.csv", index=False)
+    with pytest.raises(ValueError, match="should have columns beside 'label' but has none"):
+        applications.apply(
+            "features", data=tmp_path / "own.csv", out=tmp_path / "here", size="tiny", progress=False
+        )
+
+
 def test_one_column_is_no_table_to_shorten(tmp_path):
     pd.DataFrame({"a": np.arange(120) % 7 + 0.5, "label": ["x", "y"] * 60}).to_csv(
         tmp_path / "own.csv", index=False
