@@ -50,8 +50,11 @@ class BernoulliMixture(dist.TorchDistribution):
         """Return the logarithm of the sum over parts."""
         if self._validate_args:
             self._validate_sample(value)
-        each = value @ self.templates.T - softplus(self.templates).sum(-1)
-        return (each + self.logits.log_softmax(-1)).logsumexp(-1)
+        return (self.parts(value) + self.logits.log_softmax(-1)).logsumexp(-1)
+
+    def parts(self, value: Tensor) -> Tensor:
+        r"""Return log p_k(x) of each part, shape (\*batch, K)."""
+        return value @ self.templates.T - softplus(self.templates).sum(-1)
 
     @property
     def mean(self) -> Tensor:
@@ -93,6 +96,26 @@ class BernoulliMixtureHead(nn.Module):
         mean = (x.sum(0) + 0.5) / (len(x) + 1)
         some = torch.randint(len(x), (len(self.templates),), generator=generator, device=x.device)
         self.templates.copy_(((x[some] + 2 * mean) / 3).logit())
+
+    @torch.no_grad()
+    def fit_em(self, x: Tensor, *, iterations: int, pseudo_count: float = 2.0) -> list[float]:
+        """Take steps of expectation maximisation for rows x (n, d) of a mixture of equal weights.
+
+        It returns log p(x) of all rows before each step. None lowers log p(x) + c Σ_k E_m[log p_k], where m
+        is the law of all rows, each coordinate by itself: each part has c rows more, its ``pseudo_count``,
+        like all. The weights of a net may so be learned from parts that chords already have.
+        """
+        if not pseudo_count > 0:
+            raise ValueError(f"pseudo_count should be above 0 but got {pseudo_count}")
+        mean, found = (x.sum(0) + 0.5) / (len(x) + 1), []
+        for _ in range(check_count("iterations", iterations)):
+            law = BernoulliMixture(x.new_zeros(len(self.templates)), self.templates)
+            # E: to which part each row belongs, by Bayes' rule. M: shares of the rows that belong to a part.
+            belongs = (law.parts(x) + law.logits).softmax(-1)
+            found.append(float(law.log_prob(x).double().sum()))
+            ones = belongs.T @ x + pseudo_count * mean
+            self.templates.copy_((ones / (belongs.sum(0) + pseudo_count).unsqueeze(-1)).logit())
+        return found
 
     def forward(self, *context: Tensor) -> BernoulliMixture:
         """Return the law given a context."""

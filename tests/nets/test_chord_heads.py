@@ -1,6 +1,7 @@
 """Laws of 0/1 vectors whose coordinates depend on one another: sums over all vectors, draws, masks."""
 
 import itertools
+import math
 
 import pyro
 import pytest
@@ -136,3 +137,38 @@ def test_a_mixture_of_one_is_independent_and_its_weights_are_those_of_the_net():
     each = torch.distributions.Bernoulli(logits=two.templates).log_prob(EVERY[:5, None]).sum(-1)
     torch.testing.assert_close(two(c).log_prob(EVERY[:5]), (each + net(c).log_softmax(-1)).logsumexp(-1))
     torch.testing.assert_close(two(c).mean, net(c).softmax(-1) @ two.templates.sigmoid())
+
+
+def test_a_step_of_expectation_maximisation_by_hand():
+    head = BernoulliMixtureHead(MLP(3, 2), 2).double()
+    with torch.no_grad():
+        head.templates.copy_(torch.tensor([[0.9, 0.5], [0.2, 0.5]]).logit())
+    (before,) = head.fit_em(torch.tensor([[1.0, 1.0], [0.0, 0.0]]).double(), iterations=1, pseudo_count=0.5)
+    first, second = 0.9 / (0.9 + 0.2), 0.1 / (0.1 + 0.8)  # how much either row belongs to the first part
+    assert before == pytest.approx(math.log(0.25 * (0.9 + 0.2)) + math.log(0.25 * (0.1 + 0.8)))
+    ones = (first + 0.25) / (first + second + 0.5)
+    torch.testing.assert_close(head.templates.detach().sigmoid()[0], torch.full((2,), ones).double())
+
+
+def test_expectation_maximisation_finds_the_parts_and_never_goes_back():
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.tensor([[0.9, 0.9, 0.1, 0.1], [0.1, 0.1, 0.9, 0.9]]).double()
+    part = torch.randint(2, (4000,), generator=generator)
+    x = torch.bernoulli(truth[part], generator=generator)
+    head = BernoulliMixtureHead(MLP(3, 2), SIZE).double()
+    with torch.no_grad():
+        head.templates.copy_(torch.tensor([[0.6, 0.5, 0.5, 0.5], [0.4, 0.5, 0.5, 0.5]]).logit())
+    mean = (x.sum(0) + 0.5) / (len(x) + 1)
+    steps, penalised = [], []
+    for _ in range(60):
+        p = head.templates.detach().sigmoid()
+        penalty = 2.0 * (mean * p.log() + (1 - mean) * (1 - p).log()).sum()
+        steps += head.fit_em(x, iterations=1)
+        penalised.append(steps[-1] + float(penalty))
+    assert all(after >= before - 1e-6 for before, after in itertools.pairwise(penalised))
+    assert steps[-1] > steps[0] + 500
+    p = head.templates.detach().sigmoid()
+    p = p[p[:, 0].argsort(descending=True)]
+    assert (p - truth).abs().max() < 0.05
+    with pytest.raises(ValueError, match="pseudo_count should be above 0"):
+        head.fit_em(x, iterations=1, pseudo_count=0.0)
