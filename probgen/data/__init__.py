@@ -29,6 +29,7 @@ from probgen.data.nonlinear_mixing import NonlinearICA, nonlinear_ica
 from probgen.data.own_files import Sequences, read
 from probgen.data.pair_encoding import PairEncoding
 from probgen.data.ragged import Ragged
+from probgen.data.read_midi import read_midi
 from probgen.data.share_prices import share_prices, sp500
 from probgen.data.smiles import smiles
 from probgen.data.sources import Source, source
@@ -37,6 +38,7 @@ from probgen.data.sprites import DSprites, Factored, Sprites, split_of_sprites, 
 from probgen.data.tables import Table, diabetes, table
 from probgen.data.targets import TARGETS, Target, target
 from probgen.data.text import Sentences, Text, text, verse_lines
+from probgen.data.tones import sound_of
 from probgen.data.transposed import Transposed
 from probgen.data.vocabulary import END, PAD, Vocabulary, lengths_of
 from probgen.data.wav import read_wav, wav_bytes
@@ -111,9 +113,11 @@ __all__ = [
     "quantise",
     "ratings",
     "read",
+    "read_midi",
     "read_wav",
     "share_prices",
     "smiles",
+    "sound_of",
     "source",
     "sp500",
     "speech",

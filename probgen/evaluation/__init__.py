@@ -98,6 +98,7 @@ from probgen.evaluation.likelihood.particle_filter import filtered_log_likelihoo
 from probgen.evaluation.likelihood.parzen import ParzenWindow, parzen_log_likelihood
 from probgen.evaluation.links.link_baselines import adamic_adar, degree_product, low_rank
 from probgen.evaluation.links.link_prediction import LinkScores, link_prediction
+from probgen.evaluation.music import copied_share, music_statistics, nearest_passage, statistics_distance
 from probgen.evaluation.posterior.active_units import active_units
 from probgen.evaluation.posterior.calibration import (
     Calibration,
@@ -169,6 +170,7 @@ __all__ = [
     "conformal_p_values",
     "conformal_threshold",
     "contamination",
+    "copied_share",
     "crps",
     "data_copying_test",
     "dci",
@@ -208,8 +210,10 @@ __all__ = [
     "martingale_gap",
     "mean_correlation",
     "mode_coverage",
+    "music_statistics",
     "mutual_information_gap",
     "nearest_neighbour_ratio",
+    "nearest_passage",
     "option_prices",
     "pareto_k",
     "parzen_log_likelihood",
@@ -223,6 +227,7 @@ __all__ = [
     "robustness",
     "sap_score",
     "simulation_based_calibration",
+    "statistics_distance",
     "step_between",
     "tail_risk",
     "transfer",

@@ -181,7 +181,7 @@ def _chorales(device: torch.device) -> Task:
     found = data.chorales()
     parts = (found.train, found.valid, found.test)
     longest = max(len(chorale) for part in parts for chorale in part)
-    train, valid, test = (_padded(part, longest, device) for part in parts)
+    train, valid, test = (padded(part, longest, device) for part in parts)
     facts = {
         "data": f"{found.name}, version {found.version}",
         "parts": f"{len(train)} chorales to learn from, {len(valid)} to choose on, {len(test)} to test on",
@@ -190,7 +190,7 @@ def _chorales(device: torch.device) -> Task:
     return Task(found.name, "music", train, test, valid, facts)
 
 
-def _padded(sequences: list[torch.Tensor], steps: int, device: torch.device) -> Rows:
+def padded(sequences: list[torch.Tensor], steps: int, device: torch.device) -> Rows:
     """Return sequences as rows of so many steps, with their lengths."""
     x = torch.stack([torch.cat([s, s.new_zeros(steps - len(s), *s.shape[1:])]) for s in sequences])
     return Rows(x.to(device), lengths=torch.tensor([len(s) for s in sequences], device=device))
