@@ -113,6 +113,7 @@ def music(study: Study) -> None:
 
 def _hidden_markov(task: Task, *, iterations: int, seed: int) -> HiddenMarkov:
     model = HiddenMarkov(min(STATES, int(task.train.inside.sum()) // 4), task.size).to(task.device)
+    assert task.train.lengths is not None
     rows = (task.train.x, task.train.lengths)
     model.start_at(*rows, seed=seed)
     model.fit_em(*rows, iterations=iterations)

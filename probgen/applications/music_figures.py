@@ -51,12 +51,12 @@ def show(
         pd.DataFrame(table),
         "Means over pieces, and the Kolmogorov-Smirnov distance of their laws, of the first repeat.",
     )
-    for name, own in first.items():
+    for name, few in first.items():
         file = name.replace(", ", " ").replace(" ", "-")
         path = study.folder / f".{file}.mid"
-        content = data.write_midi(path, own).read_bytes()
+        content = data.write_midi(path, few).read_bytes()
         path.unlink()
         study.output(
             f"{file}.mid", content, f"The first pieces of {name}, for any player or notation program."
         )
-        study.output(f"{file}.wav", data.wav_bytes(0.9 * data.sound_of(own[0]), 16000), f"{name}, to hear.")
+        study.output(f"{file}.wav", data.wav_bytes(0.9 * data.sound_of(few[0]), 16000), f"{name}, to hear.")

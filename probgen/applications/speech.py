@@ -41,7 +41,7 @@ MEASURES = {
     ),
 }
 OURS = {
-    "CVAE": "A VAE told the word and the speaker, in encoder, decoder and prior.",
+    "CVAE": "A VAE told the word and the speaker, whose mean it knows: it learns how takes differ from it.",
     "VQ-VAE": "A code for each 64 ms, and a transformer that writes codes given the word and the speaker.",
 }
 BASELINES = {

@@ -67,7 +67,8 @@ def _events(content: bytes) -> tuple[int, list[Event]]:
     kind, ticks = int.from_bytes(content[8:10], "big"), int.from_bytes(content[12:14], "big")
     if kind > 1 or not 0 < ticks < 0x8000:
         raise ValueError(f"it has format {kind} and a division of {ticks}")
-    at, events = 8 + int.from_bytes(content[4:8], "big"), []
+    at = 8 + int.from_bytes(content[4:8], "big")
+    events: list[Event] = []
     while at + 8 <= len(content):
         length = int.from_bytes(content[at + 4 : at + 8], "big")
         if at + 8 + length > len(content):

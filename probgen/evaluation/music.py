@@ -140,7 +140,7 @@ def _of_piece(piece: Tensor, lowest: int) -> list[float]:
     bass = np.diff(x.argmax(1))[pairs]
     moved = bass[bass % 12 != 0] % 12
     found += [
-        (before == after).all(1).mean(),
+        (~(before ^ after)).all(1).mean(),
         (before & after).sum() / after.sum(),
         np.abs(np.diff(high)[pairs]).mean(),
         np.isin(moved, (5, 7)).mean() if len(moved) else float("nan"),
