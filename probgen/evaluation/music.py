@@ -126,11 +126,12 @@ def _of_piece(piece: Tensor, lowest: int) -> list[float]:
     counts = np.array([x[:, classes == k].sum() for k in range(12)], dtype=float)
     shares = counts / counts.sum()
     scales = [[(tonic + step) % 12 for step in scale] for tonic in range(12) for scale in (MAJOR, MINOR)]
+    rubbing = (sounding.astype(int) * np.roll(sounding, 1, axis=1)).sum(1) > 0
     found = [
         notes[notes > 0].mean(),
         max(shares[scale].sum() for scale in scales),
         -sum(p * np.log2(p) for p in shares if p > 0),
-        (sounding & np.roll(sounding, 1, axis=1)).any(1)[notes > 0].mean(),
+        rubbing[notes > 0].mean(),
     ]
     pairs = (notes[1:] > 0) & (notes[:-1] > 0)
     if not pairs.any():
@@ -140,7 +141,7 @@ def _of_piece(piece: Tensor, lowest: int) -> list[float]:
     bass = np.diff(x.argmax(1))[pairs]
     moved = bass[bass % 12 != 0] % 12
     found += [
-        (~(before ^ after)).all(1).mean(),
+        np.mean((before ^ after).sum(1) == 0),
         (before & after).sum() / after.sum(),
         np.abs(np.diff(high)[pairs]).mean(),
         np.isin(moved, (5, 7)).mean() if len(moved) else float("nan"),
