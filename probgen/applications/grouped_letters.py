@@ -41,11 +41,34 @@ def grouped_vae(pixels: int, letters: int) -> GroupedVAE:
     )
 
 
+@torch.no_grad()
+def start_at(vae: GroupedVAE, train: Tensor) -> None:
+    """Let contents be coordinates of the mean letters along their largest singular vectors, and draw those.
+
+    From there letters are told apart at once, and what is left to learn is the style.
+    """
+    mean = train.mean(0)
+    u, values, v = torch.linalg.svd(mean - mean.mean(0), full_matrices=False)
+    unit = values[:CONTENT] / len(mean) ** 0.5
+    (prior,) = (part for part in vae.content_prior.modules() if isinstance(part, nn.Linear))
+    prior.weight[:CONTENT] = (u[:, :CONTENT] * len(mean) ** 0.5).T
+    prior.weight[CONTENT:] = 0
+    prior.bias.zero_()
+    prior.bias[CONTENT:] = -2  # contents of a letter are alike
+    decoder = next(part for part in vae.decoder.modules() if isinstance(part, LetterDecoder))
+    decoder.letter.weight.copy_((unit[:, None] * v[:CONTENT]).T)
+    decoder.letter.bias.copy_(mean.mean(0))
+    last = [part for part in decoder.net.modules() if isinstance(part, nn.Linear)][-1]
+    last.weight.mul_(0.1)
+    last.bias.zero_()
+
+
 def learned(study: Study, train: Tensor, repeat: int) -> GroupedVAE:
     """Return a grouped VAE that has learned from fonts."""
     seed, steps = study.seed_of("grouped VAE", repeat), study.pick(full=500, quick=100, tiny=2)
     torch.manual_seed(seed)
     vae = grouped_vae(train.shape[2], train.shape[1]).to(study.device)
+    start_at(vae, train)
     labels = torch.arange(train.shape[1], device=study.device).expand(train.shape[:2])
     study.fit(
         f"grouped-vae-{repeat}",
