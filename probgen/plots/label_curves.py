@@ -33,7 +33,7 @@ def label_curves(frame: pd.DataFrame) -> Figure:
         raise ValueError(f"frame should have at most {len(PALETTE)} codes but has {len(codes)}")
     sizes = sorted(set(frame["labels"]))
     with style():
-        figure, axes = panels(len(probes), columns=3, width=3.8, height=3.2)
+        figure, axes = panels(len(probes), columns=3, width=5.6 if len(probes) == 1 else 3.8, height=3.2)
         for axis, probe in zip(axes, probes, strict=True):
             own = frame[frame["probe"] == probe]
             for place, (name, colour) in enumerate(zip(codes, PALETTE, strict=False)):
@@ -49,5 +49,9 @@ def label_curves(frame: pd.DataFrame) -> Figure:
             axis.set(title=probe, xlabel="labels")
         axes[0].set_ylabel("accuracy")
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(codes)), frameon=False)
+        if len(probes) == 1:  # below a single panel there is no room for four names in a row
+            figure.legend(handles, labels, loc="outside right center", frameon=False)
+        else:
+            columns = min(4, len(codes))
+            figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     return figure
