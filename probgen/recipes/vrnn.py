@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from probgen import data, nets
+from probgen import nets
 from probgen.core import Pair
 from probgen.models import VRNN
 from probgen.objectives import SVI, BetaELBO, StepwiseIWAE
 from probgen.recipes.registry import Recipe, Stage, recipe
-from probgen.recipes.task import Rows, Task
+from probgen.recipes.task import Task
 from probgen.training import schedules
 
-WIDTH, SEMITONES = 200, 5
-"""Of the states of a recurrence, and of hidden layers; by which pieces are moved."""
+WIDTH = 200
+"""Of the states of a recurrence, and of hidden layers."""
 
 
 @recipe(
@@ -36,15 +33,14 @@ def vrnn(task: Task) -> Recipe:
     tasks=("music",),
 )
 def vrnn_iwae(task: Task) -> Recipe:
-    """As 'vrnn', by the bound of five draws a step, in all keys: in one it has learned by heart soon."""
+    """As 'vrnn', by the bound of five draws a step; of 1,500 steps the best weights were those of 615.
+
+    In all keys (``data.Transposed``) it had learned less after 800 steps, 7.5 nats a step where it had 6.5.
+    """
     pair = _pair(task).to(task.device)
-    stage = Stage(SVI(pair, StepwiseIWAE(5)), in_all_keys(task), task.sizes.budget, max_gradient_norm=20.0)
+    budget = task.sizes.budget._replace(steps=1500)
+    stage = Stage(SVI(pair, StepwiseIWAE(5)), lambda rows: rows.fresh, budget, max_gradient_norm=20.0)
     return Recipe(pair, [stage], finish=task.padded, contexts=task.train.lengths)
-
-
-def in_all_keys(task: Task) -> Callable[[Rows], Any]:
-    """Return how rows are learned from: those of training moved to another key at each look."""
-    return lambda rows: data.Transposed(rows.fresh, semitones=SEMITONES) if rows is task.train else rows.fresh
 
 
 def _pair(task: Task) -> VRNN:
