@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from probgen.sampling.discriminator.calibration import ScoreCalibration, ScoreCurve
+from probgen.sampling.discriminator.calibration import ScoreCalibration
 from probgen.sampling.discriminator.greatest_score import Trial
 
 ALARM = 1e-3
@@ -22,14 +22,14 @@ def findings_of(
     tried: Trial,
     calibration: ScoreCalibration | None,
     real: Tensor | None,
-    curve: ScoreCurve,
+    slope: float,
     maximum: float,
     loss: str | None,
     others: Mapping[str, str],
 ) -> list[str]:
     """Return a sentence for each thing that is wrong with the scores."""
     found = []
-    raw = tried.raw
+    raw = tried.scores.double() / slope
     if raw.min() >= 0 and raw.max() <= 1 and raw.max() > raw.min():
         found.append(
             "All scores lie between 0 and 1, as probabilities do, where logits are wanted: is the last layer "
@@ -45,7 +45,7 @@ def findings_of(
             "data's law of the score, but among points of one score the generator's own law."
         )
     if real is not None:
-        found += _of_missed(curve(real), maximum)
+        found += _of_missed(slope * real, maximum)
     return found
 
 
@@ -86,7 +86,7 @@ def _of_calibration(calibration: ScoreCalibration) -> list[str]:
     if calibration.p_value < ALARM:
         found.append(
             "Held-out data do not bear out the calibrated scores at each level of these (p = "
-            f"{calibration.p_value:.2g}): log p/q is no such function of the score; give more of them."
+            f"{calibration.p_value:.2g}): the score is no linear function of log p/q."
         )
     return found
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from probgen.core import Density, Estimate
-from probgen.sampling.discriminator.calibration import ScoreCurve
 from probgen.sampling.discriminator.scored_noise import ScoredNoise
 
 CLIMBERS, _STEPS, _RATES = 512, 60, (0.1, 0.01)
@@ -17,9 +16,8 @@ SLACK = 0.05
 
 
 class Trial(NamedTuple):
-    """Scores of many draws, ``raw`` from the discriminator and calibrated; the greatest found, and how."""
+    """Scores of many draws, times the slope; the greatest found, and how."""
 
-    raw: Tensor
     scores: Tensor
     greatest: float
     found: str
@@ -36,7 +34,7 @@ class Trial(NamedTuple):
         return float((self.scores.double() - maximum).exp().clamp(max=1).mean())
 
 
-def trial(noise: ScoredNoise, curve: ScoreCurve, draws: int) -> Trial:
+def trial(noise: ScoredNoise, slope: float, draws: int) -> Trial:
     """Score many draws, and look for the greatest score of those and above them.
 
     The draws are dealt into groups, and the best of each climbs, in noise, by gradients, so that climbs start
@@ -45,8 +43,7 @@ def trial(noise: ScoredNoise, curve: ScoreCurve, draws: int) -> Trial:
     """
     with torch.no_grad():
         z = noise.draw(draws)
-        raw = noise.scores_of_noise(z)
-        scores = curve(raw)
+        scores = slope * noise.scores_of_noise(z)
     bad = ~scores.isfinite()
     if bad.any():
         raise ValueError(
@@ -54,17 +51,17 @@ def trial(noise: ScoredNoise, curve: ScoreCurve, draws: int) -> Trial:
         )
     best = f"the greatest of {draws:,} draws"
     if not z.is_floating_point():
-        return Trial(raw, scores, float(scores.max()), best)
+        return Trial(scores, float(scores.max()), best)
     try:
-        density = noise.density(curve)
+        density = noise.density(slope)
         start = density.unconstrain(z[_best_of_groups(scores)])
     except (ValueError, NotImplementedError):  # noise on no support that the line can be mapped to
-        return Trial(raw, scores, float(scores.max()), best)
+        return Trial(scores, float(scores.max()), best)
     floor = noise.log_prob(z).min()
-    climbed = _climbed(noise, density, curve, start, floor)
+    climbed = _climbed(noise, density, slope, start, floor)
     if not climbed > float(scores.max()):
-        return Trial(raw, scores, float(scores.max()), best)
-    return Trial(raw, scores, climbed, f"{best} and of climbs from the best of {len(start)} groups of these")
+        return Trial(scores, float(scores.max()), best)
+    return Trial(scores, climbed, f"{best} and of climbs from the best of {len(start)} groups of these")
 
 
 def _best_of_groups(scores: Tensor) -> Tensor:
@@ -75,7 +72,7 @@ def _best_of_groups(scores: Tensor) -> Tensor:
     return torch.cat([best, scores.argmax().reshape(1)])
 
 
-def _climbed(noise: ScoredNoise, density: Density, curve: ScoreCurve, start: Tensor, floor: Tensor) -> float:
+def _climbed(noise: ScoredNoise, density: Density, slope: float, start: Tensor, floor: Tensor) -> float:
     """Return the greatest score on the way of Adam's ascents, where noise is as likely as ``floor``.
 
     Long steps look for the hill, short ones, from the best place of each climb, for its top.
@@ -88,7 +85,7 @@ def _climbed(noise: ScoredNoise, density: Density, curve: ScoreCurve, start: Ten
         for step in range(_STEPS):
             with torch.enable_grad():
                 (z,) = density.constrain(position).values()
-                scores = curve(noise.scores_of_noise(z))
+                scores = slope * noise.scores_of_noise(z)
             if not scores.requires_grad:
                 return float(scores.max())
             with torch.no_grad():

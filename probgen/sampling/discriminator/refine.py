@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from probgen.core import Estimate, GenerativeModel, check_count, seed_of, seeded, tensor_of, weights_dtype
-from probgen.sampling.discriminator.calibration import ScoreCalibration, ScoreCurve, calibrated
+from probgen.sampling.discriminator.calibration import ScoreCalibration, calibrated
 from probgen.sampling.discriminator.findings import findings_of
 from probgen.sampling.discriminator.greatest_score import SLACK, Trial, trial
 from probgen.sampling.discriminator.samplers import ByHMC, ByMetropolis, ByRejection, Sampler
@@ -37,7 +37,7 @@ class Refinement(NamedTuple):
     Attributes:
         method: "rejection", "metropolis" or "hmc".
         acceptance: the share of proposals that were accepted; before there are draws, that of a trial.
-        maximum: the greatest score, calibrated by its curve, that draws of the generator reach.
+        maximum: the greatest score, times the slope of the calibration, that draws of the generator reach.
         maximum_found: how it was found.
         log_mean_ratio: log E p/q over draws of the generator, by the scores: 0 where these are right and the
             generator misses nothing, log of the mass that it reaches where it does. NaN for scores that
@@ -172,9 +172,8 @@ def refine(
 
     A trained discriminator is too sure, as it knows its training data, and where the generator draws by
     averaged weights it learned from other draws than these. With ``held_out`` data its scores are
-    calibrated: d becomes r(d) + b by a logistic regression of half of these against draws, tested on the
-    other half; r is a straight line for few data, and one that bends for many. Of a loss that estimates
-    no density ratio this is the least that is needed, and then the law of the
+    calibrated: d becomes a d + b by a logistic regression of half of these against draws, tested on the other
+    half. Of a loss that estimates no density ratio this is the least that is needed, and then the law of the
     *score* is made that of the data's; among points of one score draws keep the generator's law.
 
     Args:
@@ -185,7 +184,7 @@ def refine(
         method: from the table.
         loss: what the discriminator learned by; needed where there are no held-out data.
         held_out: data that the discriminator was not trained on, (m, \*event), of this context, m ≥ 40.
-        log_bound: the maximum of d (of r(d), calibrated), for rejection, where it is known.
+        log_bound: the maximum of d (of a d, calibrated), for rejection, where it is known.
         steps: of each chain of "metropolis".
         trials: draws among which the maximum is sought.
         seed, generator: of the trial, the halves of the data and the warm-up, one at most; seed 0 where not
@@ -226,19 +225,19 @@ def refine(
                 real, fake = noise.scores(x), noise.scores_of_noise(noise.draw(len(x)))
                 others = noise.scores_of_noise(noise.draw(trials))
             calibration = _calibration(real, fake, others, seed)
-        curve = ScoreCurve() if calibration is None else calibration.curve
-        tried = trial(noise, curve, trials)
+        slope = 1.0 if calibration is None else calibration.slope.value
+        tried = trial(noise, slope, trials)
         maximum, found = tried.greatest + SLACK, tried.found
         if log_bound is not None:
             maximum, found = _bound(log_bound, tried), "given"
         if method == "rejection":
-            sampler: Sampler = ByRejection(noise, curve, tried, maximum, found)
+            sampler: Sampler = ByRejection(noise, slope, tried, maximum, found)
         elif method == "metropolis":
-            sampler = ByMetropolis(noise, curve, tried, maximum, found, steps=steps)
+            sampler = ByMetropolis(noise, slope, tried, maximum, found, steps=steps)
         else:
-            sampler = ByHMC(noise, curve, tried, maximum, found)
-    beyond = float("nan") if real is None else float((curve(real) > maximum).double().mean())
-    findings = findings_of(tried, calibration, real, curve, maximum, loss, OTHERS)
+            sampler = ByHMC(noise, slope, tried, maximum, found)
+    beyond = float("nan") if real is None else float((slope * real > maximum).double().mean())
+    findings = findings_of(tried, calibration, real, slope, maximum, loss, OTHERS)
     return Refined(noise, sampler, _mean_ratio(tried, calibration, loss), calibration, beyond, findings)
 
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from probgen.core import Density, Transition, check_count
-from probgen.sampling.discriminator.calibration import ScoreCurve
 from probgen.sampling.discriminator.greatest_score import Trial
 from probgen.sampling.discriminator.scored_noise import ScoredNoise
 from probgen.sampling.exact.rejection.rejection import Rejection
@@ -35,7 +34,7 @@ AGREED = 1.01
 
 
 class Sampler(ABC):
-    """A way to draw noise from p₀(z) exp(r(d(G(z)))), and what is known of it."""
+    """A way to draw noise from p₀(z) exp(slope d(G(z))), and what is known of it."""
 
     method: str
     total_variation = math.nan
@@ -43,9 +42,9 @@ class Sampler(ABC):
     r_hat = math.nan
 
     def __init__(
-        self, noise: ScoredNoise, curve: ScoreCurve, tried: Trial, maximum: float, maximum_found: str
+        self, noise: ScoredNoise, slope: float, tried: Trial, maximum: float, maximum_found: str
     ) -> None:
-        self.noise, self.curve, self.tried = noise, curve, tried
+        self.noise, self.slope, self.tried = noise, slope, tried
         self.maximum, self.maximum_found = maximum, maximum_found
 
     @abstractmethod
@@ -66,9 +65,9 @@ class ByRejection(Sampler):
     total_variation = 0.0
 
     def __init__(
-        self, noise: ScoredNoise, curve: ScoreCurve, tried: Trial, maximum: float, maximum_found: str
+        self, noise: ScoredNoise, slope: float, tried: Trial, maximum: float, maximum_found: str
     ) -> None:
-        super().__init__(noise, curve, tried, maximum, maximum_found)
+        super().__init__(noise, slope, tried, maximum, maximum_found)
         expected = tried.acceptance(maximum)
         if expected < RAREST:
             raise ValueError(
@@ -87,7 +86,7 @@ class ByRejection(Sampler):
             return self.tried.acceptance(self.maximum)
 
     def _log_prob(self, z: Tensor) -> Tensor:
-        scores = self.curve(self.noise.scores_of_noise(z))
+        scores = self.slope * self.noise.scores_of_noise(z)
         above = ~(scores <= self.maximum + 1e-6 * (1 + abs(self.maximum)))
         if above.any():
             self._refuse(z, scores, above)
@@ -121,14 +120,14 @@ class ByMetropolis(Sampler):
     def __init__(
         self,
         noise: ScoredNoise,
-        curve: ScoreCurve,
+        slope: float,
         tried: Trial,
         maximum: float,
         maximum_found: str,
         *,
         steps: int | None,
     ) -> None:
-        super().__init__(noise, curve, tried, maximum, maximum_found)
+        super().__init__(noise, slope, tried, maximum, maximum_found)
         # 1/M = E_q w / max w: the share that rejection would accept.
         share = tried.acceptance(maximum)
         if steps is None:
@@ -143,7 +142,7 @@ class ByMetropolis(Sampler):
             steps = math.ceil(wanted)
         self.steps = check_count("steps", steps)
         self.total_variation = (1 - share) ** self.steps
-        self._density = noise.density(curve)
+        self._density = noise.density(slope)
         self._transition = independence(self._density, noise.law)
         self._seen = -math.inf
         # A few chains that go on tell how far apart draws of one chain would have to be.
@@ -166,7 +165,7 @@ class ByMetropolis(Sampler):
         own = int(torch.randint(2**62, ()))  # with the seed itself the first proposals would be the start
         chains = run(self._transition, start, draws=1, thin=self.steps, density=self._density, seed=own)
         z = chains[self.noise.site][:, 0]
-        self._seen = max(self._seen, float(self.curve(self.noise.scores_of_noise(z)).max()))
+        self._seen = max(self._seen, float(self.slope * self.noise.scores_of_noise(z).max()))
         return z.to(self.noise.like.dtype)
 
     def acceptance(self) -> float:
@@ -190,7 +189,7 @@ class ByMetropolis(Sampler):
 class ByHMC(Sampler):
     """Resample–move: draws of p₀, resampled by exp(score), each moved by Hamiltonian Monte Carlo.
 
-    The moves leave log p₀(z) + r(d(G(z))) as it is, whatever they reach: shares of modes that lie too far
+    The moves leave log p₀(z) + slope d(G(z)) as it is, whatever they reach: shares of modes that lie too far
     apart for them to cross are those of the resampling, which are right as the pool of draws grows.
 
     Source: Gilks and Berzuini (2001), Following a moving target: Monte Carlo inference for dynamic Bayesian
@@ -200,12 +199,12 @@ class ByHMC(Sampler):
     method = "hmc"
 
     def __init__(
-        self, noise: ScoredNoise, curve: ScoreCurve, tried: Trial, maximum: float, maximum_found: str
+        self, noise: ScoredNoise, slope: float, tried: Trial, maximum: float, maximum_found: str
     ) -> None:
-        super().__init__(noise, curve, tried, maximum, maximum_found)
+        super().__init__(noise, slope, tried, maximum, maximum_found)
         weights = (tried.scores.double() - tried.greatest).exp()
         self._share = float(weights.mean().square() / weights.square().mean())
-        self._density: Density = noise.density(curve)
+        self._density: Density = noise.density(slope)
         chains = sample(
             self._density,
             method="hmc",
@@ -256,7 +255,7 @@ class ByHMC(Sampler):
     def _resampled(self, n: int) -> Tensor:
         """Resample n of so many draws that these are worth n, systematically, in a random order."""
         pool = self.noise.draw(max(len(self.tried.scores), min(math.ceil(n / self._share), _POOL * n)))
-        weights = self.curve(self.noise.scores_of_noise(pool).double()).softmax(0)
+        weights = (self.slope * self.noise.scores_of_noise(pool).double()).softmax(0)
         levels = (torch.arange(n, device=weights.device) + torch.rand((), dtype=torch.float64)) / n
         chosen = torch.searchsorted(weights.cumsum(0), levels).clamp(max=len(pool) - 1)
         return pool[chosen[torch.randperm(n).to(chosen.device)]]

@@ -22,7 +22,6 @@ from probgen.core import (
     weights_dtype,
 )
 from probgen.core.supports import support_of
-from probgen.sampling.discriminator.calibration import ScoreCurve
 
 Discriminator = Callable[..., Tensor]
 
@@ -117,10 +116,10 @@ class ScoredNoise:
         leading = z.shape[: z.dim() - len(event)]
         return self.law.log_prob(z.reshape(-1, *event).to(self.like.dtype)).reshape(leading)
 
-    def density(self, curve: ScoreCurve) -> Density:
-        """Return log p₀(z) + r(d(G(z))), from which Markov chains draw."""
+    def density(self, slope: float) -> Density:
+        """Return log p₀(z) + slope d(G(z)), from which Markov chains draw."""
         return Density(
-            lambda z: self.log_prob(z) + curve(self.scores_of_noise(z)),
+            lambda z: self.log_prob(z) + slope * self.scores_of_noise(z),
             support=support_of(self.law),
             event_shape=self.law.event_shape,
             name=self.site,

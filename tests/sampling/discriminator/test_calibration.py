@@ -43,10 +43,10 @@ def test_both_tests_have_their_level(apart, up_to):
 
 def test_the_groups_see_a_score_that_is_no_linear_function_of_the_ratio():
     generator = torch.Generator().manual_seed(2)
-    real, fake = scores(1900, generator)
+    real, fake = scores(5000, generator)
     cut = calibrated(real.clamp(min=5), fake.clamp(min=5), seed=0)
     assert calibrated(real, fake, seed=0).p_value > 0.001
-    assert cut.p_value < 1e-5
+    assert cut.p_value < 1e-6
 
 
 def test_a_cut_and_more_draws_than_data_change_neither_slope_nor_intercept():
@@ -68,30 +68,3 @@ def test_scores_that_cannot_be_calibrated_are_refused():
         calibrated(real, fake, seed=0, up_to=0.9)
     with pytest.raises(ValueError, match="scores should differ but are 1 for all"):
         calibrated(torch.ones(50), torch.ones(50), seed=0)
-
-
-def test_a_score_that_is_a_curved_function_of_the_ratio_is_made_straight_by_many_data():
-    """N(1, 1) against N(0, 1): the score is t³ + t / 3 where the log ratio is t = x − ½."""
-    generator = torch.Generator().manual_seed(4)
-    x = torch.randn(2, 40_000, generator=generator, dtype=torch.float64) + torch.tensor([[1.0], [0.0]])
-    score = lambda x: (x - 0.5) ** 3 + (x - 0.5) / 3  # noqa: E731
-    found = calibrated(score(x[0]), score(x[1]), seed=0)
-    assert 9 <= len(found.curve.slopes) == len(found.curve.bends) + 1 <= 16
-    assert min(found.curve.slopes) > 0
-    assert found.p_value > 0.001
-    at = torch.linspace(-1, 2, 50, dtype=torch.float64)
-    off = found.curve(score(at)) + found.intercept.value - (at - 0.5)
-    assert float(off.abs().max()) < 0.15
-    straight = calibrated(score(x[0, :1900]), score(x[1, :1900]), seed=0)
-    assert straight.curve.bends == ()
-    assert straight.curve.slopes == pytest.approx([straight.slope.value])
-    off = straight.curve(score(at)) + straight.intercept.value - (at - 0.5)
-    assert float(off.abs().max()) > 0.5
-
-
-def test_bends_stand_apart_where_scores_are_tied():
-    generator = torch.Generator().manual_seed(5)
-    real, fake = scores(30_000, generator)
-    found = calibrated(real.clamp(5, 6).round(), fake.clamp(5, 6).round(), seed=0)
-    assert len(found.curve.bends) == len(set(found.curve.bends)) <= 1
-    assert all(math.isfinite(slope) for slope in found.curve.slopes)

@@ -81,6 +81,5 @@ def test_scores_that_are_wrong_are_said():
     said = refine(model, discriminator=lambda x: -log_ratio(x), held_out=P.sample((5000, 1))).report()
     assert "the discriminator is turned round" in said.findings[0]
     curved = lambda x: (2 * log_ratio(x)).exp()  # noqa: E731
-    said = refine(model, discriminator=curved, held_out=P.sample((1900, 1))).report()
-    assert "log p/q is no such function of the score" in said.findings[0]
-    assert refine(model, discriminator=curved, held_out=P.sample((40_000, 1))).report().findings == []
+    said = refine(model, discriminator=curved, held_out=P.sample((5000, 1))).report()
+    assert "the score is no linear function of log p/q" in said.findings[0]
