@@ -10,7 +10,8 @@ import jupytext
 import pytest
 
 from probgen import recipes
-from probgen.applications import applications, registry
+from probgen.applications import applications
+from probgen.applications.frame import registry
 from tests.site_links import broken
 
 SITE = Path(__file__).parents[1] / "tutorials"

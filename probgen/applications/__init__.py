@@ -6,9 +6,9 @@ stands beside the baselines of its field, on the same splits, over repeats, and 
 add one, write a function of a ``Study`` under ``application``. Read first ``apply``, then ``Study``.
 """
 
-from probgen.applications.registry import Application, application, applications, optional
-from probgen.applications.running import apply
-from probgen.applications.study import Study
+from probgen.applications.frame.registry import Application, application, applications, optional
+from probgen.applications.frame.running import apply
+from probgen.applications.frame.study import Study
 
 __all__ = ["Application", "Study", "application", "applications", "apply", "optional"]
 

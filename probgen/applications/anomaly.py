@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from probgen import evaluation, plots
-from probgen.applications.anomaly_cases import (
+from probgen.applications.frame.registry import application
+from probgen.applications.frame.study import Study
+from probgen.applications.parts.anomaly.cases import (
     Case,
     contaminated,
     is_pictures,
@@ -17,8 +19,6 @@ from probgen.applications.anomaly_cases import (
     of_table,
     scores_of_case,
 )
-from probgen.applications.registry import application
-from probgen.applications.study import Study
 from probgen.compare.columns import SHARE, Column
 
 RATE = 0.05

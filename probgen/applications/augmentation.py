@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pandas as pd
 
 from probgen import plots
-from probgen.applications import synthetic_pictures as synthetic
-from probgen.applications.augmented_classifiers import Pictures, SupportVectors
-from probgen.applications.few_labels import Given, few_labels, labelled_pictures
-from probgen.applications.registry import application
-from probgen.applications.study import Study
+from probgen.applications.frame.registry import application
+from probgen.applications.frame.study import Study
+from probgen.applications.parts.augmentation import synthetic_pictures as synthetic
+from probgen.applications.parts.augmentation.classifiers import Pictures, SupportVectors
+from probgen.applications.parts.augmentation.few_labels import Given, few_labels, labelled_pictures
 from probgen.compare.columns import SHARE, Column
 from probgen.core import seeded
 

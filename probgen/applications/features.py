@@ -7,11 +7,23 @@ import functools
 import torch
 
 from probgen import evaluation, plots
-from probgen.applications.codes_of_rows import Case, is_table, of_pictures, of_table
-from probgen.applications.codings import Coding, by_components, by_model, encoder_of, written_down
-from probgen.applications.registry import application
-from probgen.applications.study import Study
-from probgen.applications.worth_of_codes import by_clusters, by_labels, by_rows, correlations, nearest
+from probgen.applications.frame.registry import application
+from probgen.applications.frame.study import Study
+from probgen.applications.parts.features.codes_of_rows import Case, is_table, of_pictures, of_table
+from probgen.applications.parts.features.codings import (
+    Coding,
+    by_components,
+    by_model,
+    encoder_of,
+    written_down,
+)
+from probgen.applications.parts.features.worth_of_codes import (
+    by_clusters,
+    by_labels,
+    by_rows,
+    correlations,
+    nearest,
+)
 from probgen.compare.columns import SHARE, Column
 from probgen.core import Coded
 from probgen.recipes import Recipe

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 
 from probgen import data
-from probgen.applications import finance_report, return_training
-from probgen.applications.finance_measures import HORIZON, MEASURES, Block, judged_ahead, judged_month
-from probgen.applications.registry import application
-from probgen.applications.return_forecasters import Ahead, Bootstrap, Forecaster, Garch, learned_garch
-from probgen.applications.study import Study
+from probgen.applications.frame.registry import application
+from probgen.applications.frame.study import Study
+from probgen.applications.parts.finance import report as finance_report
+from probgen.applications.parts.finance import training as return_training
+from probgen.applications.parts.finance.forecasters import Ahead, Bootstrap, Forecaster, Garch, learned_garch
+from probgen.applications.parts.finance.measures import HORIZON, MEASURES, Block, judged_ahead, judged_month
 
 LEAST = 600
 """Returns that there should be: half of them to learn from."""

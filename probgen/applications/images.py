@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from probgen import plots, recipes
-from probgen.applications.registry import application
-from probgen.applications.study import Study
+from probgen.applications.frame.registry import application
+from probgen.applications.frame.study import Study
 from probgen.compare.metrics import COLUMNS, select
 from probgen.compare.trial import FLOOR, MEMORISER, Known, outcome, seeds_of
 from probgen.compare.units import units_of_data

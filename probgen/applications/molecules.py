@@ -7,10 +7,11 @@ import functools
 import numpy as np
 import pandas as pd
 
-from probgen.applications import chemistry
-from probgen.applications import molecule_pictures as pictures
-from probgen.applications.molecule_judge import MEASURES, Judge
-from probgen.applications.molecule_methods import (
+from probgen.applications.frame.registry import application
+from probgen.applications.frame.study import Study
+from probgen.applications.parts.molecules import chemistry, pictures
+from probgen.applications.parts.molecules.judge import MEASURES, Judge
+from probgen.applications.parts.molecules.methods import (
     ADD_CARBON,
     CHANCE,
     CODES,
@@ -24,9 +25,7 @@ from probgen.applications.molecule_methods import (
     TOLD_MUTATION,
     Methods,
 )
-from probgen.applications.molecule_texts import read
-from probgen.applications.registry import application
-from probgen.applications.study import Study
+from probgen.applications.parts.molecules.texts import read
 
 OURS = {
     SELFIES: "A VAE of molecules in SELFIES, of which each string is a molecule, in pieces of several "

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from probgen import evaluation, recipes
-from probgen.applications.music_figures import show
-from probgen.applications.music_pieces import HEARD, SHUFFLED, task_of
-from probgen.applications.registry import application
-from probgen.applications.study import Study
+from probgen.applications.frame.registry import application
+from probgen.applications.frame.study import Study
+from probgen.applications.parts.music.figures import show
+from probgen.applications.parts.music.pieces import HEARD, SHUFFLED, task_of
 from probgen.compare.columns import POSITIVE, SHARE, Column
 from probgen.core import GenerativeModel
 from probgen.evaluation.music import OF_ONE_STEP, OF_TRANSITIONS

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from probgen import data
-from probgen.applications import recommenders
-from probgen.applications.registry import application
-from probgen.applications.study import Study
+from probgen.applications.frame.registry import application
+from probgen.applications.frame.study import Study
+from probgen.applications.parts.recommend import recommenders
 from probgen.compare.columns import SHARE, Column
 from probgen.models import VAE
 from probgen.objectives import SVI, BetaELBO

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from probgen import data, plots
-from probgen.applications.registry import application
-from probgen.applications.speech_cases import FLOOR, Case, Spoken, case_of, draws_of, spoken_words
-from probgen.applications.speech_judges import Listener, heard, judged_by, listener_of
-from probgen.applications.study import Study
+from probgen.applications.frame.registry import application
+from probgen.applications.frame.study import Study
+from probgen.applications.parts.speech.cases import FLOOR, Case, Spoken, case_of, draws_of, spoken_words
+from probgen.applications.parts.speech.judges import Listener, heard, judged_by, listener_of
 from probgen.compare.columns import POSITIVE, SHARE, Column
 
 MEASURES = {

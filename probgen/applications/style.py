@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from probgen import data, plots
-from probgen.applications import grouped_letters
-from probgen.applications import letter_completion as completion
-from probgen.applications.registry import application
-from probgen.applications.study import Study
+from probgen.applications.frame.registry import application
+from probgen.applications.frame.study import Study
+from probgen.applications.parts.style import completion, grouped_letters
 
 GIVEN = 4
 """Letters of a font that are seen."""

@@ -9,9 +9,9 @@ import pandas as pd
 import torch
 
 from probgen import data, plots
-from probgen.applications.registry import application
-from probgen.applications.study import Study
-from probgen.applications.text_methods import (
+from probgen.applications.frame.registry import application
+from probgen.applications.frame.study import Study
+from probgen.applications.parts.text.methods import (
     BESIDE,
     COUNTS,
     FLOOR,
@@ -23,7 +23,7 @@ from probgen.applications.text_methods import (
     WORDS,
     Methods,
 )
-from probgen.applications.text_models import ORDERS, between, some
+from probgen.applications.parts.text.models import ORDERS, between, some
 from probgen.compare.columns import SHARE, Column
 
 FEWEST, LARGEST, SYMBOLS = 200, 20_000_000, 1000

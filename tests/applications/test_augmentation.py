@@ -8,8 +8,14 @@ import torch
 from sklearn.svm import SVC
 
 from probgen import applications, data
-from probgen.applications.augmented_classifiers import COST, Pictures, SupportVectors
-from probgen.applications.synthetic_pictures import M2OfCodes, _Repeated, evenly, labelled, mixed
+from probgen.applications.parts.augmentation.classifiers import COST, Pictures, SupportVectors
+from probgen.applications.parts.augmentation.synthetic_pictures import (
+    M2OfCodes,
+    _Repeated,
+    evenly,
+    labelled,
+    mixed,
+)
 from probgen.models import VAE
 from probgen.nets import MLP, BernoulliHead, NormalHead
 from probgen.recipes.semi_supervised_vae import Codes

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from probgen import applications
-from probgen.applications.codes_of_rows import Case
-from probgen.applications.codings import Coding, by_components
-from probgen.applications.worth_of_codes import by_clusters, by_labels, by_rows, correlations
+from probgen.applications.parts.features.codes_of_rows import Case
+from probgen.applications.parts.features.codings import Coding, by_components
+from probgen.applications.parts.features.worth_of_codes import by_clusters, by_labels, by_rows, correlations
 from probgen.recipes import Rows, Task
 
 

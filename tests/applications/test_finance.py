@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from probgen import applications, data
-from probgen.applications import innovation_laws as laws
-from probgen.applications import return_forecasters
-from probgen.applications.return_forecasters import (
+from probgen.applications.parts.finance import forecasters as return_forecasters
+from probgen.applications.parts.finance import innovation_laws as laws
+from probgen.applications.parts.finance.forecasters import (
     Bootstrap,
     Garch,
     Innovations,

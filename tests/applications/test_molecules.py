@@ -11,9 +11,9 @@ from probgen import applications
 pytest.importorskip("rdkit", reason="needs RDKit: pip install 'probgen[molecules]'")
 pytest.importorskip("selfies", reason="needs SELFIES: pip install 'probgen[molecules]'")
 
-from probgen.applications import chemistry
-from probgen.applications.molecule_search import Oracle, by_mutation, searched
-from probgen.applications.molecule_texts import Writing, read
+from probgen.applications.parts.molecules import chemistry
+from probgen.applications.parts.molecules.search import Oracle, by_mutation, searched
+from probgen.applications.parts.molecules.texts import Writing, read
 
 GROUPS = ("O", "N", "F", "Cl", "Br", "C#N", "C(=O)O", "OC", "N(C)C", "[N+](=O)[O-]", "S", "C(F)(F)F")
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from probgen.applications.paired import ALIKE, BETTER, WORSE, gains, verdicts
+from probgen.applications.frame.paired import ALIKE, BETTER, WORSE, gains, verdicts
 from probgen.compare.columns import Column
 
 SHARE = Column("share", "", 1.0)

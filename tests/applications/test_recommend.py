@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from probgen import applications, data
-from probgen.applications.recommenders import ease, item_neighbours, ranking
+from probgen.applications.parts.recommend.recommenders import ease, item_neighbours, ranking
 
 
 def test_ranking_is_as_counted_by_hand():

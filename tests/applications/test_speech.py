@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from probgen import applications, data
-from probgen.applications.speech_judges import recogniser, variety
-from probgen.applications.speech_models import class_means, gaussian_draws
+from probgen.applications.parts.speech.judges import recogniser, variety
+from probgen.applications.parts.speech.models import class_means, gaussian_draws
 
 
 def made(path, *, speakers=3, takes=20, words=("high", "low")):

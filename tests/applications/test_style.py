@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from probgen import applications
-from probgen.applications.letter_completion import (
+from probgen.applications.parts.style.completion import (
     bilinear,
     chosen_noise,
     leak,

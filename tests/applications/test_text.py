@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from probgen import applications, data, nets, priors
-from probgen.applications import text_models
-from probgen.applications.text_models import blocks, drawn, log_probs, probed
+from probgen.applications.parts.text import models as text_models
+from probgen.applications.parts.text.models import blocks, drawn, log_probs, probed
 from probgen.data import END, PAD
 from probgen.models import LanguageModel, NGram, SequenceVAE
 

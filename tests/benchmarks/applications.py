@@ -13,8 +13,8 @@ import pandas as pd
 import torch
 
 from probgen.applications import Application, applications, apply
-from probgen.applications.paired import gains, target_of, verdicts
-from probgen.applications.study import METRICS, PROTOCOL
+from probgen.applications.frame.paired import gains, target_of, verdicts
+from probgen.applications.frame.study import METRICS, PROTOCOL
 from probgen.compare.best import not_told_apart_from_the_best
 from probgen.compare.columns import over_repeats
 from probgen.compare.table import BEST, MARK, ideal, written

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from probgen import applications
-from probgen.applications import registry
+from probgen.applications.frame import registry
 from probgen.cli import app
 from probgen.compare.columns import Column
 
@@ -14,6 +14,7 @@ from probgen.compare.columns import Column
 def probgen(monkeypatch, tmp_path, capsys):
     """Run the command line in an empty folder, with one pretended application; return status and streams."""
     monkeypatch.chdir(tmp_path)
+    registry.applications()  # imported now, they do not register in what is put aside afterwards
     monkeypatch.setattr(registry, "_APPLICATIONS", {})
 
     def call(*arguments, interrupt=False):

@@ -1,0 +1,1 @@
+"""What single applications are made of, a folder each: their methods, measures and pictures."""
