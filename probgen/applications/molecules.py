@@ -42,8 +42,6 @@ BASELINES = {
     MUTATION: "A symbol of one of the hundred best so far is replaced, put in, or left out (STONED).",
     TOLD_MUTATION: "Ten mutants for each call, and the head of the VAE says which one is called.",
 }
-SHOWN = 8
-"""Molecules in a row of a picture."""
 
 
 @application(
@@ -56,13 +54,15 @@ SHOWN = 8
 def molecules(study: Study) -> None:
     """Learn from nine tenths of the molecules, judge draws by the others, and seek better ones."""
     found = read(study.source, most=study.pick(full=50_000, quick=1200, tiny=300), seed=study.seed)
-    n = study.pick(full=1000, quick=80, tiny=30)
-    judge = Judge(found, n=n, features=study.pick(full=32, quick=32, tiny=4))
+    n = min(study.pick(full=1000, quick=80, tiny=30), len(found.train))
+    judge = Judge(found, n=n)
     calls = study.pick(full=500, quick=100, tiny=12)
     for key, value in found.facts.items():
         study.fact(key, value)
     study.fact(
-        "judged", f"{n} valid draws of each method against {len(judge.reference):,} held-out molecules"
+        "judged",
+        f"{n} valid draws of each method against {len(judge.reference):,} held-out molecules, Fréchet "
+        f"distance of {judge.features} components",
     )
     study.fact("sought", f"5 QED − SA, by {calls} calls of RDKit; values of training molecules are known")
     for name, about in OURS.items():
@@ -82,10 +82,11 @@ def molecules(study: Study) -> None:
 def _show(study: Study, methods: Methods) -> None:
     """Show draws, laws of properties, copies, ways between codes, and what was found; of the first repeat."""
     judge, train = methods.judge, methods.found.train
+    shown = study.pick(full=8, quick=8, tiny=2)
     drawn = {"real, held out": judge.reference[: judge.n]}
     for name in (SELFIES, SMILES, GRU, *N_GRAMS, ADD_CARBON):
         valid = judge.drawn(methods.draws(name, 0))[0]
-        if len(valid) >= SHOWN:
+        if len(valid) >= shown:
             drawn[name] = valid[: judge.n]
         study.output(
             f"{name.replace(', ', '-')}.smi",
@@ -94,7 +95,7 @@ def _show(study: Study, methods: Methods) -> None:
         )
     study.figure(
         "structures",
-        chemistry.structures({k: [(s, "") for s in v[:SHOWN]] for k, v in drawn.items()}, columns=SHOWN),
+        chemistry.structures({k: [(s, "") for s in v[:shown]] for k, v in drawn.items()}, columns=shown),
         "Held-out molecules, and the first valid draws of each method, none picked out.",
     )
     study.figure(
@@ -105,7 +106,7 @@ def _show(study: Study, methods: Methods) -> None:
     near = {name: own for name, own in drawn.items() if name in (SMILES, ADD_CARBON)}
     study.figure(
         "nearest training molecules",
-        pictures.nearest(near, train, shown=SHOWN),
+        pictures.nearest(near, train, shown=shown),
         "AddCarbon is new by the letter: what it draws has its like among the training molecules.",
     )
     model, writing = methods.learned(SELFIES, 0)
@@ -125,12 +126,12 @@ def _show(study: Study, methods: Methods) -> None:
         "What each search has found by its calls.",
     )
     best = {
-        name: [(smiles, f"{value:.2f}") for smiles, value in oracle.best(SHOWN)]
+        name: [(smiles, f"{value:.2f}") for smiles, value in oracle.best(shown)]
         for name, oracle in oracles.items()
         if oracle.found
     }
     study.figure(
-        "best molecules", chemistry.structures(best, columns=SHOWN), "The best new ones, with 5 QED − SA."
+        "best molecules", chemistry.structures(best, columns=shown), "The best new ones, with 5 QED − SA."
     )
     rows = [
         {"search": name, "SMILES": smiles, "5 QED - SA": value}

@@ -11,7 +11,8 @@ from probgen import applications
 pytest.importorskip("rdkit", reason="needs RDKit: pip install 'probgen[molecules]'")
 pytest.importorskip("selfies", reason="needs SELFIES: pip install 'probgen[molecules]'")
 
-from probgen.applications.parts.molecules import chemistry
+from probgen.applications.parts.molecules import chemistry, pictures
+from probgen.applications.parts.molecules.judge import Judge
 from probgen.applications.parts.molecules.search import Oracle, by_mutation, searched
 from probgen.applications.parts.molecules.texts import Writing, read
 
@@ -84,6 +85,27 @@ def test_an_oracle_is_asked_no_more_than_it_may_be_and_never_twice():
     values = [value for _, value in oracle.best(3)]
     assert values == sorted(values, reverse=True)
     assert oracle.course(3) == [pytest.approx(np.mean(values))]
+
+
+def test_few_molecules_are_judged_by_fewer_components_and_draws_that_end(tmp_path):
+    molecules = read(made(tmp_path / "own.csv", rows=220), seed=0)
+    judge = Judge(molecules, n=1000)
+    assert judge.features == len(molecules.test) // 2 - 1
+    train = iter([molecules.train])
+    found, _ = judge.measures(lambda n: next(train, []))
+    assert found == {"valid": 1, "unique": 1, "novel": 0}, "too few to be compared with others"
+    found, _ = Judge(molecules, n=100).measures(lambda n: molecules.train[:n])
+    assert found["frechet"] > 0
+
+
+def test_draws_that_are_all_alike_have_a_line_where_they_are():
+    source = np.random.default_rng(0)
+    values = {"real": source.normal(size=(50, 4)), "some": source.normal(size=(9, 4)), "one": np.ones((9, 4))}
+    figure = pictures.densities(values)
+    for axis in figure.axes:
+        some, one = axis.get_lines()
+        assert len(some.get_xdata()) > 100
+        assert list(one.get_xdata()) == [1, 1]
 
 
 def test_mutation_climbs_from_what_is_known():

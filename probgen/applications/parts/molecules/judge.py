@@ -19,8 +19,9 @@ from probgen.models import PropertyVAE
 MEASURES = {
     "frechet": Column(
         "Fréchet distance",
-        "Of the means and covariances of 32 principal components of the logarithms of 1 and the counts of "
-        "1,024 kinds of neighbourhoods (Morgan, radius 2): as FCD, but not of ChemNet's features.",
+        "Of the means and covariances of 32 principal components (fewer of small data, see the protocol) of "
+        "the logarithms of 1 and the counts of 1,024 kinds of neighbourhoods (Morgan, radius 2): as FCD, but "
+        "not of ChemNet's features.",
         "lower",
         POSITIVE,
     ),
@@ -60,6 +61,9 @@ MEASURES = {
 }
 
 LOSSES = (("w1_logp", "logP"), ("w1_qed", "QED"), ("w1_sa", "SA"), ("w1_weight", "weight"))
+FEATURES = 32
+"""Principal components of fingerprints, at most."""
+
 TRIES = 12
 """Draws for each valid molecule that is wanted, at most."""
 
@@ -70,10 +74,13 @@ class Judge:
     Args:
         molecules: of which the training part is known to the methods.
         n: valid draws that are judged.
-        features: principal components of the fingerprints, of training molecules.
+
+    Attributes:
+        features: principal components of the fingerprints, of training molecules: as many as the draws and
+            the held-out molecules give covariances of, 32 at most.
     """
 
-    def __init__(self, molecules: Molecules, *, n: int, features: int) -> None:
+    def __init__(self, molecules: Molecules, *, n: int) -> None:
         from sklearn.decomposition import PCA
 
         self.train, self.n = set(molecules.train), n
@@ -82,15 +89,17 @@ class Judge:
         self.scaffolds = chemistry.scaffolds(self.reference)
         self.prints = chemistry.fingerprints(self.reference)
         shown = np.log1p(chemistry.fingerprints(molecules.train[:2000]))
-        self._components = PCA(features, svd_solver="covariance_eigh").fit(shown)
-        self._least = 2 * (features + 1)
+        self.features = min(FEATURES, min(n, len(self.reference)) // 2 - 1)
+        self._components = PCA(self.features, svd_solver="covariance_eigh").fit(shown)
 
     def drawn(self, draw: Callable[[int], Sequence[str]]) -> tuple[list[str], int]:
-        """Return n valid draws, or those of 12 n, and how many were drawn."""
+        """Return n valid draws, or those of 12 n or of all that there are, and how many were drawn."""
         valid: list[str] = []
         number = 0
         while len(valid) < self.n and number < TRIES * self.n:
             texts = draw(self.n)
+            if not texts:
+                break
             number += len(texts)
             valid += [smiles for text in texts if (smiles := chemistry.canonical(text))]
         return valid, number
@@ -104,7 +113,7 @@ class Judge:
             different = list(dict.fromkeys(valid))
             found["unique"] = len(different) / len(valid)
             found["novel"] = sum(smiles not in self.train for smiles in different) / len(different)
-        if len(valid) >= max(self._least, self.n):
+        if len(valid) == self.n:
             found |= self.likeness(valid)
         return found, valid
 

@@ -125,11 +125,12 @@ class Methods:
         return searched(oracle, screened(candidates, model, writing, self.score))
 
     def best(self, name: str, repeat: int) -> dict[str, float]:
-        """Return what a search found, by how many calls; an untrained model may have drawn no molecule."""
+        """Return what a search found, by how many calls; fewer than ten new molecules have no ten best."""
         if name == KNOWN:
             best = np.sort(chemistry.desirability(self.values()))[-10:]
             return {"best_ten": float(best.mean()), "best": float(best[-1]), "calls": 0}
         oracle = self.searched(name, repeat)
         values = [value for _, value in oracle.best(10)]
-        told = {"best_ten": float(np.mean(values)), "best": values[0]} if values else {}
+        told = {"best": values[0]} if values else {}
+        told |= {"best_ten": float(np.mean(values))} if len(values) == 10 else {}
         return told | {"calls": len(oracle.found)}

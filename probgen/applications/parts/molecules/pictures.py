@@ -19,7 +19,7 @@ from probgen.plots.style import INK, PALETTE, panels, style
 def densities(values: Mapping[str, np.ndarray]) -> Figure:
     """Draw the laws of properties, (n, 4) by name, a panel each; the first is the reference, in grey.
 
-    Lines are kernel estimates of densities, of Scott's bandwidth.
+    Lines are kernel estimates of densities, of Scott's bandwidth; an upright one is of draws all alike.
     """
     from scipy.stats import gaussian_kde
 
@@ -33,8 +33,11 @@ def densities(values: Mapping[str, np.ndarray]) -> Figure:
             x = np.linspace(bins[0], bins[-1], 201)
             axis.hist(own, bins.tolist(), density=True, color="0.85", label=reference)
             for colour, other in zip(PALETTE, others, strict=False):
-                smoothed = gaussian_kde(values[other][:, column])(x)
-                axis.plot(x, smoothed, color=colour, label=other, linewidth=1.4)
+                drawn = values[other][:, column]
+                if np.ptp(drawn):
+                    axis.plot(x, gaussian_kde(drawn)(x), color=colour, label=other, linewidth=1.4)
+                else:
+                    axis.axvline(drawn[0], color=colour, label=other, linewidth=1.4)
             axis.set(title=name, yticks=[])
             axis.spines["left"].set_visible(False)
         figure.legend(
