@@ -18,37 +18,19 @@ from probgen.applications.parts.text.methods import (
     GRU,
     GRU_BESIDE,
     MAJORITY,
+    MEASURES,
     PARTS,
     VAE,
     WORDS,
     Methods,
 )
 from probgen.applications.parts.text.models import ORDERS, between, some
-from probgen.compare.columns import SHARE, Column
 
 FEWEST, LARGEST, SYMBOLS = 200, 20_000_000, 1000
 """Lines at least, bytes at most of a file, and different characters at most."""
 
 SPEAKERS = 10
 """Who has the most lines, told apart."""
-
-MEASURES = {
-    "bits": Column("bits per character", "−log₂ p of held-out lines, of a VAE an upper bound.", "lower"),
-    "speakers": Column("speakers told", "Accuracy of a logistic regression on ten speakers.", 1.0, SHARE),
-    "words": Column(
-        "known words", "Share of the words in drawn lines that occur in the text.", "floor", SHARE
-    ),
-    "new": Column("new lines", "Share of drawn lines that are not in the lines learned from.", None, SHARE),
-    "elbo": Column("bits by the ELBO", "The bound without importance weights.", "lower"),
-    "kl": Column("KL", "Nats that a code holds of a held-out line, mean."),
-    "active": Column("active units", "Coordinates of the code whose mean varies by more than 0.01."),
-    "restored": Column(
-        "restored", "Characters that are right, place by place, decoded from codes.", 1.0, SHARE
-    ),
-    "share": Column(
-        "share", "Of the network in its mixture with counts, chosen on other lines.", None, SHARE
-    ),
-}
 
 
 @application(
@@ -100,10 +82,7 @@ def _read(source: str | Path) -> data.Sentences:
         )
     read = data.read(path)
     assert isinstance(read, data.Text)
-    content = read.string(torch.cat([read.train, read.test]))
-    cut = content.rfind("\n", 0, len(read.train)) + 1 or len(read.train)  # no line in two
-    parts = [read.vocabulary.encode(part, end=False) for part in (content[:cut], content[cut:])]
-    lines = read._replace(train=parts[0], test=parts[1]).lines()
+    lines = read.lines()
     count, symbols = len(lines.train) + len(lines.test), lines.vocabulary.size - 2
     if count < FEWEST:
         raise ValueError(f"{path} should have {FEWEST} lines that are not empty but has {count}")

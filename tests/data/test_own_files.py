@@ -90,7 +90,12 @@ def test_a_text_is_characters_in_their_order(tmp_path):
     assert text.vocabulary.symbols == tuple(sorted(set(content)))
     assert text.train.dtype == torch.int64
     assert text.string(torch.cat([text.train, text.test])) == content
-    assert len(text.test) == 12
+    assert text.string(text.test) == "Übermut tut selten gut.\n", "no line in two"
+
+
+def test_a_text_whose_lines_are_longer_than_a_tenth_is_cut_within_one(tmp_path):
+    (tmp_path / "my.txt").write_text("a\n" + "b" * 98, encoding="utf-8")
+    assert len(data.read(tmp_path / "my.txt").test) == 10
 
 
 def test_a_table_in_long_form_is_sequences(tmp_path):
