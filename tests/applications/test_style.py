@@ -17,6 +17,7 @@ from probgen.applications.parts.style.completion import (
     nearest_font,
     recognised,
     retrieved,
+    said_of_leaks,
 )
 
 
@@ -98,6 +99,17 @@ def test_a_leak_is_one_by_chance_and_as_many_as_there_are_classes_where_all_is_t
     assert leak(told, classes, probed) == 5
 
 
+def test_whether_codes_leak_is_said_by_the_interval():
+    rows = [("a", "content_leak", k, value) for k, value in enumerate((3.0, 3.2, 2.8))]
+    chance = [("a", "style_leak", k, value) for k, value in enumerate((0.9, 1.1, 1.0))]
+    assert said_of_leaks(rows + chance) == (
+        "Codes leak: a linear probe tells a font from a content 3.0 times as often as by chance and a letter "
+        "from a style 1.0 times as often as by chance."
+    )
+    none = [("a", "content_leak", k, value) for _, _, k, value in chance]
+    assert said_of_leaks(none + chance).startswith("No leak of codes is told from chance")
+
+
 def test_matplotlibs_fonts_are_completed(tmp_path):
     folder = applications.apply(
         "style", data="matplotlib", out=tmp_path / "here", size="tiny", progress=False
@@ -106,6 +118,8 @@ def test_matplotlibs_fonts_are_completed(tmp_path):
     assert found.loc["bilinear SVD", "error"] < found.loc["mean letter", "error"]
     assert found.loc["nearest font", "read"] == 1
     assert found["style_leak"].notna().sum() == 1
+    page = (folder / "report.html").read_text()
+    assert "a linear probe tells a font from a content" in page
     errors = pd.read_csv(folder / "errors.csv").set_index("method")
     assert list(errors.columns) == ["1", "2", "4", "8", "16"]
     assert (folder / "family-1.png").exists()
