@@ -157,7 +157,7 @@ def _fan(study: Study, found: Found, best: str) -> None:
 
 def _facts(study: Study, found: Found) -> None:
     """Show what returns have in common, of the real ones and of long paths of each method."""
-    length = min(len(found.returns), study.pick(full=2500, quick=1000, tiny=300))
+    length = min(len(found.returns), study.pick(full=2500, quick=1000, tiny=120))
     lags = min(100, length // 4)
     paths = study.pick(full=20, quick=8, tiny=2)
     real = "real"
