@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -49,7 +50,8 @@ def images(study: Study) -> None:
     task = recipes.load(study.source, device=study.device)
     if task.image_shape is None:
         raise ValueError(f"images should be pictures but {str(study.source)!r} holds none")
-    n = study.pick(full=2000, quick=300, tiny=40)
+    n, rows = study.pick(full=(2000, len(task.train)), quick=(300, 2000), tiny=(40, 500))
+    task = replace(task, train=task.train.part(slice(rows)))
     repeats = study.pick(full=3, quick=2, tiny=2)
     steps = study.pick(full=3000, quick=100, tiny=2)
     reference, train = task.test.complete[:n], task.train.complete
@@ -57,7 +59,7 @@ def images(study: Study) -> None:
     chosen = select([name for name in MEASURES if learned is not None or name not in FEATURES])
     for key, value in task.facts.items():
         study.fact(key, value)
-    study.fact("training", f"{steps} steps of each stage; {len(train):,} pictures")
+    study.fact("training", f"{steps} steps of each stage; the first {len(train):,} pictures")
     study.fact("judged", f"{n} draws against {len(reference):,} held-out pictures, features: {learned}")
     entries = recipes.entries("images")
     for name in RECIPES:

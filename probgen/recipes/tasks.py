@@ -129,8 +129,15 @@ def _pictures(images: data.Images, device: torch.device, about: dict[str, Any]) 
             f"{width}x{height}: make them smaller"
         )
     some, all_known = bool((images.train_labels >= 0).any()), bool((images.test_labels >= 0).all())
-    train = Rows(images.train.to(device), labels=images.train_labels.to(device) if some else None)
-    test = Rows(images.test.to(device), labels=images.test_labels.to(device) if all_known else None)
+    # A folder has its pictures class by class; any first part of this order is a fair sample of them.
+    source = torch.Generator().manual_seed(0)
+    first, second = (torch.randperm(len(rows), generator=source) for rows in (images.train, images.test))
+    train = Rows(
+        images.train[first].to(device), labels=images.train_labels[first].to(device) if some else None
+    )
+    test = Rows(
+        images.test[second].to(device), labels=images.test_labels[second].to(device) if all_known else None
+    )
     facts = {"pixels": f"{images.levels} grey levels", "size": f"{width}x{height}"}
     return _images(images, train, test, about | facts, images.levels)
 

@@ -37,6 +37,15 @@ def test_bytes_stay_bytes(tmp_path):
     assert sorted(map(tuple, whole.round().int().tolist())) == sorted(map(tuple, pixels.tolist()))
 
 
+def test_any_first_part_is_a_fair_sample_of_the_folders(tmp_path):
+    folder_of_pictures(tmp_path / "mine", rows=600)
+    task = recipes.load(tmp_path / "mine")
+    for rows in (task.train, task.test):
+        assert (torch.bincount(rows.labels[:60], minlength=3) > 8).all(), "of 20 expected; 1e-4 a class"
+        bright, grey, dark = (rows.x[rows.labels == kind].mean() for kind in (0, 2, 1))
+        assert bright > grey > dark, "labels go with their pictures"
+
+
 @pytest.mark.parametrize("levels", [2, 33, 34, 256])
 def test_the_likelihood_follows_the_levels(levels):
     x = torch.arange(40.0).reshape(10, 4) % levels / (levels - 1)

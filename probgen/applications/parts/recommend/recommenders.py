@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, normalize
 
 from probgen import models, nets
+from probgen.nets.multinomial_head import MultinomialOfTotal
 from probgen.priors import StandardNormal
 
 
@@ -114,6 +115,7 @@ def mult_vae(items: int, *, latent: int = 64, hidden: int = 200) -> models.VAE:
 
 @torch.no_grad()
 def vae_scores(vae: models.VAE, seen: Tensor) -> Tensor:
-    """Return the log-probabilities of items by the mean code of what was seen."""
+    """Return the log-odds of items by the mean code of what was seen."""
     law = vae.decode(vae.encode(seen).mean)
-    return law.mean.log()
+    assert isinstance(law, MultinomialOfTotal)
+    return law.logits
