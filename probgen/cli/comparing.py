@@ -106,7 +106,7 @@ def run(
     facts = {"title": title or f"probgen compare {task.name}"} | task.facts | dict(facts or {})
     if task.kind in SEQUENCES:
         return _by_likelihood(task, methods, metrics, n=n, repeats=repeats, seed=seed, jobs=jobs, facts=facts)
-    reference, chosen = task.test.complete[:REFERENCE], select(metrics)
+    reference, chosen = reference_of(task), select(metrics)
     return compare(
         methods,
         reference,
@@ -122,6 +122,14 @@ def run(
         labels=labels(task, REFERENCE),
         protocol=facts,
     )
+
+
+def reference_of(task: Task) -> Tensor:
+    """Return held-out data to compare draws with: of a long table, whose file may be sorted, any rows."""
+    found = task.test.complete
+    if task.table is not None and len(found) > REFERENCE:
+        found = found[torch.randperm(len(found), generator=torch.Generator().manual_seed(0)).to(found.device)]
+    return found[:REFERENCE]
 
 
 def _by_likelihood(
@@ -181,7 +189,7 @@ def pictures(task: Task, result: Comparison) -> tuple[dict[str, Figure], dict[st
 
     if task.kind in SEQUENCES:
         return _pictures_of_music(task, result) if task.kind == "music" else ({}, {})
-    reference = task.test.complete[:REFERENCE]
+    reference = reference_of(task)
     if task.table is not None:
         return _pictures_of_tables(task, result)
     if task.image_shape is None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from probgen import recipes
-from probgen.cli import classical_tables
+from probgen.cli import classical_tables, comparing
 from probgen.recipes import compared
 from tests.cli.test_app import QUICK, probgen, refused
 
@@ -157,6 +157,16 @@ def test_arrays_of_pictures_are_compared(probgen, tmp_path):
     facts = json.loads((tmp_path / "results" / "pictures" / "protocol.json").read_text())["facts"]
     assert facts["pixels"] == "256 grey levels"
     assert facts["size"] == "4x5"
+
+
+def test_draws_are_held_against_rows_of_the_whole_of_a_sorted_file(tmp_path):
+    own = tmp_path / "sorted.csv"
+    pd.DataFrame({"a": np.linspace(0.1, 1, 12_000), "b": np.linspace(1, 3.1, 12_000)}).to_csv(
+        own, index=False
+    )
+    reference = comparing.reference_of(recipes.load(own))
+    assert len(reference) == comparing.REFERENCE
+    assert abs(float(reference[:, 0].mean())) < 4 / len(reference) ** 0.5, "in standard deviations, about 0"
 
 
 @pytest.mark.parametrize(
