@@ -87,6 +87,13 @@ def test_an_oracle_is_asked_no_more_than_it_may_be_and_never_twice():
     assert oracle.course(3) == [pytest.approx(np.mean(values))]
 
 
+def test_how_many_lines_were_taken_of_a_file_is_said(tmp_path):
+    own = made(tmp_path / "own.csv", rows=300)
+    assert read(own, seed=0).facts["molecules"].endswith("of 300 lines")
+    found = read(own, most=250, seed=0).facts["molecules"]
+    assert found.endswith("of 250 lines, taken at random of 300")
+
+
 def test_few_molecules_are_judged_by_fewer_components_and_draws_that_end(tmp_path):
     molecules = read(made(tmp_path / "own.csv", rows=220), seed=0)
     judge = Judge(molecules, n=1000)

@@ -160,8 +160,11 @@ def read(source: str | Path, *, most: int = MOST, seed: int) -> Molecules:
         )
     own = list(found)
     test = len(own) // 10
+    lines = f"{len(order):,} lines" + (
+        f", taken at random of {len(texts):,}" if len(order) < len(texts) else ""
+    )
     facts = {
-        "molecules": f"{len(own) - test:,} to learn from, {test:,} to test on, of {len(texts):,} lines",
+        "molecules": f"{len(own) - test:,} to learn from, {test:,} to test on, of {lines}",
         "left out": ", ".join(f"{count} {name}" for name, count in lost.items()),
     }
     return Molecules(own[test:], own[:test], found, facts)
