@@ -111,7 +111,7 @@ def finance(study: Study) -> None:
         {name: forecaster(name, repeats - 1) for name in study.methods},
         blocks[(repeats - 1) // TOGETHER * TOGETHER].start,
     )
-    finance_report.show(study, found, best="GJR-VRNN", baseline="GJR-t", horizon=HORIZON)
+    finance_report.show(study, found, ours="GJR-VRNN", baseline="GJR-t", horizon=HORIZON)
 
 
 def _prices(study: Study) -> data.Prices:

@@ -138,6 +138,13 @@ def test_the_particle_filter_forecasts_as_kalman_does(monkeypatch):
     torch.testing.assert_close(paths.mean(0), torch.tensor([0.9, 0.81]).double() * mean, atol=0.05, rtol=0)
 
 
+def test_draws_are_as_many_as_are_asked_for_however_few_particles_there_are(monkeypatch):
+    monkeypatch.setattr(return_forecasters, "PARTICLES", 10)
+    returns, garch = made(650)
+    found = StochasticVolatility(linear_gaussian(), garch).ahead(returns, 648, n=200, seed=0)
+    assert len(found.draws[:, 0].unique()) == 200
+
+
 @pytest.mark.parametrize("kind", ["GJR-t", "filtered", "bootstrap", "network", "particles"])
 def test_no_forecast_has_seen_what_came(kind):
     returns, garch = made(650)

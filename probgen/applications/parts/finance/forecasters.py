@@ -19,9 +19,6 @@ WINDOW = 500
 BLOCK = 20
 """Days that a bootstrap takes together."""
 
-CODES = 200
-"""Draws of a latent variable, over which a density is averaged."""
-
 PARTICLES = 1000
 
 
@@ -172,7 +169,7 @@ class StochasticVolatility:
                 weights = law.log_prob(came[None])
                 if day >= start:
                     chosen = torch.randint(PARTICLES, (n,), device=x.device)
-                    drawn.append(law.sample()[chosen, 0])
+                    drawn.append(self.model.emission(z[chosen]).sample()[:, 0])
                     log_probs.append(weights.logsumexp(0) - math.log(PARTICLES))
                 z = z[_systematic(weights)]
         draws = torch.stack(drawn, 1).to(returns)

@@ -42,8 +42,8 @@ class Found(NamedTuple):
     origin: int
 
 
-def show(study: Study, found: Found, *, best: str, baseline: str, horizon: int) -> None:
-    """Show everything; ``best`` and ``baseline`` are shown where there is room for two."""
+def show(study: Study, found: Found, *, ours: str, baseline: str, horizon: int) -> None:
+    """Show everything; of methods ``ours`` and ``baseline`` where there is room for two."""
     came = found.returns[found.start :].double().cpu()
     draws = {name: torch.cat([part.draws for part in own], 1).cpu() for name, own in found.ahead.items()}
     tests = pd.concat([backtests(name, own, came) for name, own in draws.items()])
@@ -67,7 +67,7 @@ def show(study: Study, found: Found, *, best: str, baseline: str, horizon: int) 
     )
     risks = {
         name: evaluation.tail_risk(draws[name], LEVELS[1]).value_at_risk
-        for name in (best, baseline, "block bootstrap")
+        for name in (ours, baseline, "block bootstrap")
     }
     study.figure(
         "value at risk",
@@ -81,18 +81,18 @@ def show(study: Study, found: Found, *, best: str, baseline: str, horizon: int) 
         ),
         "Where what came lies among what was forecast.",
     )
-    _fan(study, found, best)
+    _fan(study, found, ours)
     _facts(study, found)
     if str(study.source) in ("vix", "exchange-rates"):
         study.say("No options are priced: a volatility index and means over a month are not traded.")
     else:
         _options(study, found, horizon)
-    paths = found.last[best].paths(found.returns, horizon=horizon, n=1000, seed=study.seed)
+    paths = found.last[ours].paths(found.returns, horizon=horizon, n=1000, seed=study.seed)
     frame = pd.DataFrame(paths.cpu().numpy(), columns=[f"day {k}" for k in range(1, horizon + 1)]).round(6)
     study.output(
         "scenarios.csv",
         frame.to_csv(index=False).encode(),
-        f"1,000 paths of the {horizon} returns after the last day, in percent, by {best}.",
+        f"1,000 paths of the {horizon} returns after the last day, in percent, by {ours}.",
     )
 
 
@@ -139,11 +139,11 @@ def against(found: Found, draws: Mapping[str, Tensor], came: Tensor, baseline: s
     return pd.DataFrame(rows)
 
 
-def _fan(study: Study, found: Found, best: str) -> None:
+def _fan(study: Study, found: Found, ours: str) -> None:
     """Show the price's fan from the last day that was learned from."""
     prices, origin = found.prices.prices[:, 0], found.origin
     steps = min(SHOWN, len(found.returns) - origin)
-    paths = found.last[best].paths(found.returns[:origin], horizon=steps, n=2000, seed=study.seed)
+    paths = found.last[ours].paths(found.returns[:origin], horizon=steps, n=2000, seed=study.seed)
     fan = prices[origin] * (paths.cpu().cumsum(1) / 100).exp()
     figure = plots.fan_chart(
         prices[max(0, origin - 2 * SHOWN) : origin + 1],
@@ -152,7 +152,7 @@ def _fan(study: Study, found: Found, best: str) -> None:
         value="price",
     )
     day = found.prices.days[origin]
-    study.figure("fan", figure, f"The price from {day} on, as {best} forecast it from the days before.")
+    study.figure("fan", figure, f"The price from {day} on, as {ours} forecast it from the days before.")
 
 
 def _facts(study: Study, found: Found) -> None:
