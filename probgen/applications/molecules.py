@@ -140,6 +140,6 @@ def _show(study: Study, methods: Methods) -> None:
     ]
     study.table("best", pd.DataFrame(rows), "The ten best new molecules of each search.")
     study.say(
-        "AddCarbon learns nothing and yet scores well: likeness of laws and novelty prove no invention. Its "
+        "AddCarbon learns nothing: what it scores, in likeness of laws and novelty, proves no invention. Its "
         "molecules stand beside those of training that they copy."
     )
