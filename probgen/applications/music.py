@@ -72,7 +72,7 @@ def music(study: Study) -> None:
     study.baseline(
         FLOOR, "Four fifths of the pieces to choose on, at random, judged as if they were drawn.", floor=True
     )
-    steps = study.pick(full=600, quick=40, tiny=2)
+    steps = study.pick(full=600, quick=50, tiny=2)
     study.fact("training", f"{steps} steps of each of ours, the best weights by the pieces to choose on")
 
     @functools.cache

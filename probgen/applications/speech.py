@@ -69,7 +69,9 @@ def speech(study: Study) -> None:
     )
     study.fact("draws", "means given the code, of Gaussians too; one for each recording to judge by")
     study.fact(
-        "judged", "as sound, 10 steps of Griffin and Lim from log-mels; real recordings go the same way"
+        "judged",
+        "as sound, 10 steps of Griffin and Lim from log-mels; so are real recordings that stand for draws; "
+        "those to judge by are as they were recorded",
     )
     for name, about in OURS.items():
         study.ours(name, about)

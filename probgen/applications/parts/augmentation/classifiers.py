@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from probgen.applications.frame.study import Study
 from probgen.applications.parts.features.codings import MOVES
+from probgen.core import seeded
 from probgen.nets import ClassHead, RandomAffine
 from probgen.objectives import Classification
 from probgen.recipes import Task
@@ -90,8 +91,8 @@ class SupportVectors:
 class Judge(nn.Module):
     """A network of convolutions that has learned from all labels, which no method is given.
 
-    It says which synthetic pictures have a wrong label; the share of real ones that it takes for wrong is
-    the least that can be told.
+    It says which synthetic pictures have a wrong label; the share of held-out real ones that it takes for
+    wrong is what it errs by on pictures that it has not learned, such as draws.
     """
 
     def __init__(self, image_shape: tuple[int, int], classes: int) -> None:
@@ -108,8 +109,8 @@ class Judge(nn.Module):
 def trained_judge(study: Study, task: Task, classes: int) -> Judge:
     """Return the judge, trained on all rows of the task that have a label."""
     assert task.image_shape is not None
-    torch.manual_seed(study.seed)
-    judge = Judge(task.image_shape, classes).to(task.device)
+    with seeded(study.seed):
+        judge = Judge(task.image_shape, classes).to(task.device)
     assert task.train.labels is not None
     known = task.train.labels >= 0
     study.fit(

@@ -43,7 +43,7 @@ def task_of(study: Study) -> Task:
         facts["parts"] = (
             f"three fifths of the pieces to learn from, {fifth} to choose on, {fifth} to judge by"
         )
-    most = study.pick(full=(10_000, LONGEST), quick=(60, 64), tiny=(12, SHORTEST))
+    most = study.pick(full=(10_000, LONGEST), quick=(40, 32), tiny=(12, SHORTEST))
     parts = [[piece[: most[1]] for piece in part[: most[0]]] for part in parts]
     if study.size != "full":
         facts["used"] = f"of each part {most[0]} pieces at most, of each piece {most[1]} steps"
