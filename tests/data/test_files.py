@@ -156,7 +156,7 @@ def test_listing_names_everything_once(places):
     entries = {entry.name: entry for entry in listing()}
     planes = ["banana", "funnel", "ring", "grid", "checkerboard", "two-moons", "swiss-roll"]
     kidiq = "posteriordb/kidiq-kidscore_interaction"
-    files = ["mnist", "chorales", "shakespeare", "zinc", "movielens", "vix", "exchange-rates", kidiq]
+    files = ["mnist", "chorales", "shakespeare", "fsdd", "zinc", "movielens", "vix", "exchange-rates", kidiq]
     names = ["digits", *files, "diabetes", "sprites", "les-miserables", "sp500", "air-routes", *planes]
     assert list(entries) == names == [entry.name for entry in listing()]
     assert entries["mnist"].where == f"not here yet (would be downloaded to {places[1]})"
