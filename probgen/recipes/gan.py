@@ -34,7 +34,8 @@ def gan(task: Task) -> Recipe:
     gamma = (1.0 if images else 0.1) * unit**2
     objective = Contest(model, loss="cross-entropy", r1=gamma, average=0.995).to(task.device)
     # Batches of 150: of 898 digits 128 would leave two for one step in eight.
-    budget = Budget(2000, 150, 2e-3) if images else Budget(6000, 256, 1e-3)
+    steps = 1500 if task.few_images else 2000
+    budget = Budget(steps, 150, 2e-3) if images else Budget(6000, 256, 1e-3)
     rates = {"generator": budget.learning_rate, "discriminator": budget.learning_rate}
     stage = Stage(
         objective,

@@ -18,7 +18,8 @@ from probgen.recipes.task import Budget, Task, gaussian_kernel
 def gmmn(task: Task) -> Recipe:
     """A GMMN with Gaussian kernels, their bandwidths from the training data."""
     if task.kind == "images":
-        noise, hidden, scales, budget = 16, (256, 256), (1 / 4, 1 / 2, 1), Budget(2500, 256, 5e-3)
+        steps = 1800 if task.few_images else 2500
+        noise, hidden, scales, budget = 16, (256, 256), (1 / 4, 1 / 2, 1), Budget(steps, 256, 5e-3)
     else:
         noise, hidden, scales, budget = 4, (128, 128), (1 / 16, 1 / 4, 1), Budget(4000, 256, 3e-3)
     model = GMMN(task.generator(noise, hidden=hidden), noise=noise).to(task.device)

@@ -23,6 +23,12 @@ SEQUENCES = ("music", "text", "video")
 LARGE = 2000
 """Pixels from which a picture is large."""
 
+FEW = 1000
+"""Training pictures up to which those in grey levels are learned by heart in a hundred looks at each.
+
+Of 698 digits a VAE of 16 coordinates has 94 nats on 200 others after 600 steps of 100, and after 2,000 steps
+of 128 it has 122; one with a flow as its prior has 98 after 700 steps, and 236 after 2,000."""
+
 FEW_LEVELS = 33
 """Grey levels up to which each has a probability of its own; of more, neighbours have like ones."""
 
@@ -50,6 +56,7 @@ SIZES = {
     "plane": Sizes(2, (128, 128), Budget(6000, 500, 3e-3)),
     "table": Sizes(4, (128, 128), Budget(3000, 64, 2e-3)),
     "images": Sizes(16, (256,), Budget(2000, 128, 2e-3)),
+    "few images": Sizes(16, (256,), Budget(700, 100, 2e-3)),
     "binary images": Sizes(32, (400, 400), Budget(9400, 128, 1e-3)),
     "large binary images": Sizes(10, (256, 256), Budget(4000, 128, 1e-3)),
     "music": Sizes(32, (200,), Budget(3000, 32, 3e-3)),
@@ -221,10 +228,15 @@ class Task:
         return self.train.x.device
 
     @property
+    def few_images(self) -> bool:
+        """Whether these are pictures in grey levels, so few that a long training learns them by heart."""
+        return self.kind == "images" and self.levels != 2 and len(self.train) <= FEW
+
+    @property
     def sizes(self) -> Sizes:
         """What suits data of this kind."""
         if self.levels != 2:
-            return SIZES[self.kind]
+            return SIZES["few images" if self.few_images else self.kind]
         return SIZES["binary images" if self.size < LARGE else "large binary images"]
 
     def encoder(self, latent: int, head: Callable[[nn.Module], nn.Module] = nets.NormalHead) -> nn.Module:
