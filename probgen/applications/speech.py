@@ -41,7 +41,7 @@ MEASURES = {
     ),
 }
 OURS = {
-    "CVAE": "A VAE told the word and the speaker, whose mean it knows: it learns how takes differ from it.",
+    "CVAE": "A VAE told word and speaker, around their principal components: what is learned is added.",
     "VQ-VAE": "A code for each 64 ms, and a transformer that writes codes given the word and the speaker.",
 }
 BASELINES = {

@@ -9,7 +9,14 @@ import torch
 
 from probgen import applications, data
 from probgen.applications.parts.speech.judges import recogniser, variety
-from probgen.applications.parts.speech.models import class_means, gaussian_draws
+from probgen.applications.parts.speech.models import (
+    Components,
+    cvae,
+    draws,
+    gaussian_draws,
+    principal_components,
+)
+from probgen.core import seeded
 
 
 def made(path, *, speakers=3, takes=20, words=("high", "low")):
@@ -31,11 +38,35 @@ def test_gaussians_have_the_mean_and_covariance_of_their_kind():
     torch.manual_seed(0)
     x = torch.randn(200, 2) @ torch.tensor([[3.0, 0, 0, 1], [0, 1, 1, 0]]) + torch.tensor([5.0, 0, 0, 0])
     kinds = torch.arange(200) % 2
-    drawn = gaussian_draws(x, kinds, torch.ones(20_000, dtype=torch.int64), components=2)
+    known = principal_components(x, kinds, count=3, components=2)
+    drawn = gaussian_draws(known, torch.ones(20_000, dtype=torch.int64))
     own = x[kinds == 1]
     torch.testing.assert_close(drawn.mean(0), own.mean(0), atol=0.1, rtol=0)
     torch.testing.assert_close(drawn.T.cov(correction=0), own.T.cov(correction=0), atol=0.4, rtol=0)
-    torch.testing.assert_close(class_means(x, kinds, torch.tensor([1, 0]))[0], own.mean(0))
+    torch.testing.assert_close(known.means[0], x[kinds == 0].mean(0))
+    assert not known.means[2].any()  # of a kind without rows
+    assert not known.loadings[2].any()
+
+
+def test_an_untrained_cvae_is_the_principal_components_of_each_kind():
+    """Its draws are theirs, and its guide's mean is the posterior mean: data of rank 2 come back."""
+    torch.manual_seed(0)
+    bands, frames = 3, 8
+    x = torch.randn(200, 2) @ torch.randn(2, bands * frames) + 1e-3 * torch.randn(200, bands * frames)
+    word, speaker = torch.arange(200) % 2, torch.arange(200) // 2 % 2
+    x += word[:, None] - 2 * speaker[:, None]
+    known = principal_components(x, 2 * word + speaker, count=4, components=2)
+    model = cvae(bands, frames, Components(*(part.unflatten(0, (2, 2)) for part in known)))
+    context = torch.cat([torch.eye(2)[word], torch.eye(2)[speaker]], 1)
+    with torch.no_grad():
+        back = model.decode(model.encode(x, context).mean, context).mean
+    torch.testing.assert_close(back, x, atol=0.01, rtol=0)
+    with seeded(1):
+        drawn = draws(model, context)
+    with seeded(1):
+        codes = torch.randn(200, 2)
+    kind = 2 * word + speaker
+    torch.testing.assert_close(drawn, known.means[kind] + (codes[:, None] @ known.loadings[kind])[:, 0])
 
 
 def test_a_recogniser_hears_what_it_learned_and_variety_is_that_of_pairs():

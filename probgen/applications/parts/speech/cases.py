@@ -89,31 +89,37 @@ def draws_of(study: Study, spoken: Spoken, case: Case, method: str, repeat: int)
     mean, scale = train.mean(), train.std()
     x, told, wanted = ((train - mean) / scale).flatten(1), spoken.context[case.train], spoken.kinds[case.test]
     seed = study.seed_of(method, repeat)
+    words, speakers = (int(part.max()) + 1 for part in (spoken.words, spoken.speakers))
+    known = speech_models.principal_components(x, spoken.kinds[case.train], count=words * speakers)
     with seeded(seed):
         if method == "class mean":
-            drawn = speech_models.class_means(x, spoken.kinds[case.train], wanted)
+            drawn = known.means[wanted]
         elif method == "Gaussian":
-            drawn = speech_models.gaussian_draws(x, spoken.kinds[case.train], wanted)
+            drawn = speech_models.gaussian_draws(known, wanted)
         else:
-            words, speakers = (int(part.max()) + 1 for part in (spoken.words, spoken.speakers))
-            kinds = spoken.kinds[case.train]
-            means = x.new_zeros(words * speakers, x.shape[1])  # of the speaker left out there is none
-            means[kinds] = speech_models.class_means(x, kinds, kinds)
-            means = means.unflatten(0, (words, speakers))
+            of_each = speech_models.Components(*(part.unflatten(0, (words, speakers)) for part in known))
             run = f"{method}-{repeat}"
-            model = _trained(study, method, x, told, means, train.shape[1], seed=seed, run=run)
+            model = _trained(study, method, x, told, of_each, train.shape[1], seed=seed, run=run)
             drawn = speech_models.draws(model, spoken.context[case.test])
     return drawn.reshape(-1, *train.shape[1:]) * scale + mean
 
 
 def _trained(
-    study: Study, method: str, x: Tensor, told: Tensor, means: Tensor, bands: int, *, seed: int, run: str
+    study: Study,
+    method: str,
+    x: Tensor,
+    told: Tensor,
+    known: speech_models.Components,
+    bands: int,
+    *,
+    seed: int,
+    run: str,
 ) -> VAE | VQVAE:
     """Return a model that has learned spectrograms, given what is told of each."""
     steps = study.pick(full=STEPS, quick=STEPS // 10, tiny=2)
     options: dict[str, Any] = {"seed": seed, "method": method, "batch_size": 64}
     if method == "CVAE":
-        vae = speech_models.cvae(bands, x.shape[1] // bands, means).to(x.device)
+        vae = speech_models.cvae(bands, x.shape[1] // bands, known).to(x.device)
         study.fit(run, SVI(vae), (x, told), steps=steps, **options)
         return vae.eval()
     vq = speech_models.vq_vae(bands, x.shape[1] // bands, told.shape[1]).to(x.device)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from probgen.models import VAE, VQVAE
-from probgen.nets import MLP, CausalTransformer, Codebook, NormalHead
-from probgen.priors import Autoregressive, Conditional
+from probgen.nets import CausalTransformer, Codebook, NormalHead
+from probgen.priors import Autoregressive, StandardNormal
 
-LATENT, WIDTH = 32, 96
-"""Numbers of a VAE's code, and channels of the nets."""
+COMPONENTS, WIDTH = 10, 96
+"""Principal components of a word by a speaker, which a VAE's code counts, and channels of the nets."""
 
 ATOMS, DIM = 128, 16
 """Of the codebook: one code of it stands for four frames, 64 ms."""
@@ -89,46 +91,79 @@ class UnfoldedTime(nn.Module):
         return self.body(h).reshape(*batch, -1)
 
 
-class Added(nn.Module):
-    """A net's output with the mean of the word by the speaker that the context tells added to it."""
+class Components(NamedTuple):
+    r"""Probabilistic principal components of each kind: x ~ N(μ + Wᵀ z, σ²) with z ~ N(0, I).
+
+    means (\*kinds, d), loadings W (\*kinds, components, d), and noise σ² (\*kinds).
+    """
 
     means: Tensor
+    loadings: Tensor
+    noise: Tensor
 
-    def __init__(self, net: nn.Module, means: Tensor) -> None:
+
+class AroundComponents(nn.Module):
+    r"""What principal components of the word by the speaker say, and what a net adds to it, at first nothing.
+
+    A decoder of codes, μ_c + W_cᵀ z + f(z, c); an encoder of data, (W_c W_cᵀ + σ_c²)⁻¹ W_c (x − μ_c), which
+    is the mean of the code given x, and a scale's logarithm 0, with g(x − μ_c, c) added to both.
+    """
+
+    means: Tensor
+    loadings: Tensor
+    reading: Tensor
+
+    def __init__(self, net: FoldedTime | UnfoldedTime, known: Components) -> None:
         super().__init__()
         self.net = net
-        self.register_buffer("means", means)
+        last = net.last if isinstance(net, FoldedTime) else net.body[-1]
+        layer = last[-1] if isinstance(last, nn.Sequential) else last
+        for weights in layer.parameters():
+            nn.init.zeros_(weights)
+        w = known.loadings
+        spread = w @ w.mT + known.noise[..., None, None] * torch.eye(w.shape[-2]).to(w)
+        self.register_buffer("means", known.means)
+        self.register_buffer("loadings", w)
+        self.register_buffer("reading", torch.linalg.solve(spread, w))
+
+    def told(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the indices of the word and of the speaker, each one-hot in the context."""
+        words = len(self.means)
+        return context[..., :words].argmax(-1), context[..., words:].argmax(-1)
+
+
+class Decoded(AroundComponents):
+    r"""Codes (\*batch, components) and a context to spectrograms."""
 
     def forward(self, z: Tensor, context: Tensor) -> Tensor:
-        return self.net(z, context) + mean_told(self.means, context)
+        kind = self.told(context)
+        linear = (z[..., None, :] @ self.loadings[kind])[..., 0, :]
+        return self.means[kind] + linear + self.net(z, context)
 
 
-class Taken(Added):
-    """A net of x less that mean."""
+class Encoded(AroundComponents):
+    r"""Spectrograms and a context to the mean of a code and its scale's logarithm, side by side."""
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        return self.net(x - mean_told(self.means, context), context)
+        kind = self.told(context)
+        centred = x - self.means[kind]
+        mean = (self.reading[kind] @ centred[..., None])[..., 0]
+        return self.net(centred, context) + torch.cat([mean, torch.zeros_like(mean)], -1)
 
 
-def mean_told(means: Tensor, context: Tensor) -> Tensor:
-    r"""Return of means (words, speakers, d) those of contexts (\*batch, words + speakers), each one-hot."""
-    word, speaker = context[..., : len(means)], context[..., len(means) :]
-    return means[word.argmax(-1), speaker.argmax(-1)]
+def cvae(bands: int, frames: int, known: Components) -> VAE:
+    r"""Return z ~ N(0, I), x ~ N(μ_c + W_cᵀ z + f(z, c), σ²), given c, the word and the speaker.
 
-
-def cvae(bands: int, frames: int, means: Tensor) -> VAE:
-    r"""Return z ~ N(m(c), s(c)²), x ~ N(μ_c + f(z, c), σ²), given c, the word and the speaker.
-
-    μ_c, the mean of the word by the speaker, is known: what is learned is how takes differ.
+    μ_c and W_c, the mean and the principal components of the word by the speaker, are known: what is learned
+    is how the law of takes differs from a normal one.
 
     Args:
-        means: μ, (words, speakers, bands·frames).
+        known: of each word by each speaker, (words, speakers, ...).
     """
-    context = means.shape[0] + means.shape[1]
-    encoder = Taken(FoldedTime(bands, frames, context, outputs=2 * LATENT), means)
-    decoder = Added(UnfoldedTime(LATENT, bands, frames, context), means)
-    prior = Conditional(MLP(context, LATENT, hidden=64))
-    return VAE(NormalHead(encoder), NormalHead(decoder, scale="shared"), prior)
+    words, speakers, components, _ = known.loadings.shape
+    encoder = Encoded(FoldedTime(bands, frames, words + speakers, outputs=2 * components), known)
+    decoder = Decoded(UnfoldedTime(components, bands, frames, words + speakers), known)
+    return VAE(NormalHead(encoder), NormalHead(decoder, scale="shared"), StandardNormal(components))
 
 
 def vq_vae(bands: int, frames: int, context: int) -> VQVAE:
@@ -142,33 +177,32 @@ def vq_vae(bands: int, frames: int, context: int) -> VQVAE:
 @torch.no_grad()
 def draws(model: VAE | VQVAE, context: Tensor) -> Tensor:
     """Return for each context the mean of x given a code that is drawn from the prior."""
-    return model.decode(model.prior(context).sample(), context).mean
+    return model.decode(model.prior(context).expand(context.shape[:1]).sample(), context).mean
 
 
-def class_means(x: Tensor, kinds: Tensor, wanted: Tensor) -> Tensor:
-    """Return for each wanted kind the mean of the rows of its kind."""
-    means = {int(kind): x[kinds == kind].mean(0) for kind in wanted.unique()}
-    return torch.stack([means[int(kind)] for kind in wanted])
+def principal_components(x: Tensor, kinds: Tensor, *, count: int, components: int = COMPONENTS) -> Components:
+    r"""Return the probabilistic principal components of each kind's rows, at their most likely parameters.
 
-
-def gaussian_draws(x: Tensor, kinds: Tensor, wanted: Tensor, *, components: int = 10) -> Tensor:
-    r"""Return for each wanted kind a draw of the probabilistic principal components of the rows of its kind.
-
-    μ + V (Λ − σ²)^½ u with u ~ N(0, I), the mean given the code of x ~ N(μ, V (Λ − σ²) Vᵀ + σ² I) at its most
-    likely parameters: σ² is the mean variance in the directions that are left out.
+    W = (Λ − σ²)^½ Vᵀ, where σ² is the mean variance in the directions that are left out. Kinds are numbers
+    below ``count``; of those without rows means and loadings are 0 and the noise is 1.
 
     Source: Tipping and Bishop (1999), Probabilistic principal component analysis.
     """
-    drawn = x.new_empty(len(wanted), x.shape[1])
-    for kind in wanted.unique():
+    means, noise = x.new_zeros(count, x.shape[1]), x.new_ones(count)
+    loadings = x.new_zeros(count, components, x.shape[1])
+    for kind in kinds.unique():
         own = x[kinds == kind]
-        mean = own.mean(0)
-        _, spread, directions = torch.linalg.svd(own - mean, full_matrices=False)
+        means[kind] = own.mean(0)
+        _, spread, directions = torch.linalg.svd(own - means[kind], full_matrices=False)
         kept = min(components, len(own) - 1)
         variances = spread.square() / len(own)
-        noise = variances[kept:].sum() / (x.shape[1] - kept)
-        scales = (variances[:kept] - noise).clamp(min=0).sqrt()
-        rows = wanted == kind
-        codes = torch.randn(int(rows.sum()), kept, device=x.device, dtype=x.dtype)
-        drawn[rows] = mean + (codes * scales) @ directions[:kept]
-    return drawn
+        noise[kind] = variances[kept:].sum() / (x.shape[1] - kept)
+        scales = (variances[:kept] - noise[kind]).clamp(min=0).sqrt()
+        loadings[kind, :kept] = scales[:, None] * directions[:kept]
+    return Components(means, loadings, noise)
+
+
+def gaussian_draws(known: Components, wanted: Tensor) -> Tensor:
+    """Return for each wanted kind a draw of its components: μ + Wᵀ z, the mean of x given z ~ N(0, I)."""
+    codes = torch.randn(len(wanted), 1, known.loadings.shape[1]).to(known.means)
+    return known.means[wanted] + (codes @ known.loadings[wanted])[:, 0]
