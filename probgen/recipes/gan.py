@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from probgen import nets
+from probgen.data.batches import check_finite
 from probgen.models import GAN
 from probgen.objectives import Contest
 from probgen.recipes.registry import Recipe, Stage, recipe
@@ -91,9 +92,11 @@ def varied(task: Task, inputs: int, *, hidden: Sequence[int]) -> nn.Module:
 def units_of(task: Task) -> nets.Affine:
     """Return the origin and the unit, one for all coordinates, in which a task's data are standardised.
 
-    Raises ValueError for data that do not vary, or whose variance has no room in their type.
+    Raises ValueError for data that are not finite, that do not vary, or whose variance has no room in their
+    type.
     """
     x = task.train.smooth
+    check_finite(x, f"the training data of {task.name!r}")
     variance = x.var(0, correction=min(1, len(x) - 1)).mean()
     if not 0 < float(variance) < math.inf:
         raise ValueError(

@@ -8,7 +8,7 @@ from probgen import nets
 from probgen.models import VAE, Autoencoder
 from probgen.objectives import VAEGAN, adam_of_players
 from probgen.recipes.aae import BETAS
-from probgen.recipes.gan import falling
+from probgen.recipes.gan import falling, units_of
 from probgen.recipes.registry import Recipe, Stage, recipe
 from probgen.recipes.task import Budget, Task
 
@@ -42,7 +42,7 @@ def vae_gan(task: Task) -> Recipe:
     net = nets.MLP(task.size, FEATURES, hidden=hidden, activation=leaky)
     trunk = nn.Sequential(net, leaky(), nn.LayerNorm(FEATURES, elementwise_affine=False))
     discriminator = nn.Sequential(trunk, nn.Linear(FEATURES, 1))
-    r1 = R1 * float(task.train.smooth.var(0).mean())
+    r1 = R1 * float(units_of(task).factor) ** 2
     objective = VAEGAN(pair, discriminator, features=trunk, gamma=GAMMA, r1=r1).to(task.device)
     stage = Stage(
         objective,

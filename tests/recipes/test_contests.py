@@ -32,6 +32,17 @@ def test_data_that_do_not_vary_are_refused_in_words(name, change):
         recipes.make(name, replace(task, train=Rows(change(task.train.x))))
 
 
+@pytest.mark.parametrize("name", ["gan", "bigan", "infogan", "mmd-gan", "vae-gan", "wgan-gp"])
+def test_one_picture_and_a_pixel_that_is_missing_are_refused_in_words(name):
+    task = recipes.load("digits")
+    with pytest.raises(ValueError, match=r"the variance of 'digits' is 0 over 1 rows"):
+        recipes.make(name, replace(task, train=Rows(task.train.x[:1])))
+    x = task.train.x.clone()
+    x[3, 5] = float("nan")
+    with pytest.raises(ValueError, match="training data of 'digits' should be finite but row 3 holds NaN"):
+        recipes.make(name, replace(task, train=Rows(x)))
+
+
 @pytest.mark.parametrize("name", ["gan", "r3gan", "wgan-gp", "cgan", "bigan", "infogan"])
 def test_first_draws_of_pictures_are_as_varied_as_data(name):
     task = recipes.load("digits")
