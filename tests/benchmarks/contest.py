@@ -10,6 +10,7 @@ import json
 import statistics
 from pathlib import Path
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
@@ -19,9 +20,11 @@ from probgen.data.targets.mixtures import RoundMixture
 from probgen.evaluation import mode_coverage
 from probgen.models import GAN
 from probgen.objectives import Contest
+from probgen.priors import SideBySide
 from probgen.recipes import Recipe, Rows, Stage, Task
-from probgen.recipes.gan import falling
+from probgen.recipes.gan import falling, units_of
 from probgen.recipes.training import restore
+from probgen.training.schedules import Schedule, exponential
 from tests.benchmarks.results import cpu_seconds, record
 
 TRAINED, HELD_OUT, DRAWS = 100_000, 20_000, 10_000
@@ -30,6 +33,9 @@ TRANSFER = ("grid of 16", "two-moons", "swiss-roll")
 
 PLAIN = {"packs": 4, "plain": 1}
 """Contests by cross-entropy without a penalty, with so many data to a look of the discriminator."""
+
+SIGNS, STRONG = 8, (0.2, 0.002)
+"""Fair signs beside the noise of r3gan, and γ at the start and the end for it, on standardised data."""
 
 
 def law(name: str) -> data.Target:
@@ -55,7 +61,9 @@ def task_of(target: data.Target, seed: int) -> Task:
 
 
 def made(method: str, task: Task) -> Recipe:
-    """Return a recipe, or a contest without penalties of the nets, the rates and the budget of r3gan."""
+    """Return a recipe, or of the nets and the budget of r3gan a contest with signs or without penalties."""
+    if method == "signs":
+        return with_signs(task)
     if method not in PLAIN:
         return recipes.make(method, task)
     pack, whole = PLAIN[method], recipes.make("r3gan", task)
@@ -74,6 +82,33 @@ def made(method: str, task: Task) -> Recipe:
         budget=budget,
         schedules=lambda steps: falling(rates, steps),
         optimizer=objective.adam(1e-3, betas=(0.5, 0.9)),
+    )
+    return Recipe(model, [own])
+
+
+def with_signs(task: Task) -> Recipe:
+    """Return r3gan with fair signs in its noise, by which draws need not pass from mode to mode."""
+    whole = recipes.make("r3gan", task)
+    stage = whole.stages[0]
+    assert isinstance(stage, Stage)
+    unit, rates = units_of(task), {"generator": 1.5e-3, "discriminator": 3e-3}
+    bits = dist.Bernoulli(torch.full((SIGNS,), 0.5)).to_event(1)
+    signs = nets.Affine(torch.tensor([0.0] * 2 + [-1.0] * SIGNS), torch.tensor([1.0] * 2 + [2.0] * SIGNS))
+    net = nets.MLP(2 + SIGNS, task.size, hidden=(128, 128, 128), activation=nn.ReLU)
+    generator = nn.Sequential(signs, net, nets.Affine(unit.shift, unit.factor / 3))
+    model = GAN(generator, whole.model.discriminator, noise=SideBySide(2, bits))
+    first, last = (float(unit.factor) ** 2 * weight for weight in STRONG)
+    objective = Contest(model, loss="relativistic", r1=first, r2=first, average=0.995)
+
+    def plans(steps: int) -> dict[str, Schedule]:
+        weaker = exponential(first, last, steps=max(1, 4 * steps // 5))
+        return falling(rates, steps) | {"r1": weaker, "r2": weaker}
+
+    own = stage._replace(
+        objective=objective,
+        budget=stage.budget._replace(batch_size=250),
+        schedules=plans,
+        optimizer=objective.adam(rates["generator"], discriminator=rates["discriminator"]),
     )
     return Recipe(model, [own])
 
@@ -143,6 +178,7 @@ def line(name: str, found: list[dict[str, float]], modes: int) -> str:
 NAMES = {
     "packs": "PacGAN: packs of 4, cross-entropy, no penalty",
     "plain": "the plain game: cross-entropy, no penalty",
+    "signs": "`r3gan` with signs in its noise",
 }
 
 
@@ -155,7 +191,7 @@ def table(target: str, given: argparse.Namespace) -> str:
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     seeds, count = range(given.first, given.first + given.seeds), 0 if modes is None else len(modes)
     for method in given.methods:
-        own = seeds if method not in PLAIN or given.plain_seeds is None else seeds[: given.plain_seeds]
+        own = seeds if method not in NAMES or given.plain_seeds is None else seeds[: given.plain_seeds]
         found = [trained(target, method, seed, steps=given.steps, runs=given.runs)[2] for seed in own]
         lines.append(line(NAMES.get(method, f"`{method}`"), found, count))
     for method in ("exact draws", "one Gaussian"):
@@ -171,14 +207,19 @@ def protocol(given: argparse.Namespace, targets: list[str], asked: str) -> str:
         for name, value in (("plain_seeds", given.plain_seeds), ("steps", given.steps))
         if value is not None
     )
+    signs = (
+        f"signs: {SIGNS} fair ones beside the two normal numbers, γ from {STRONG[0]} to {STRONG[1]}, batches "
+        "of 250 and averages of decay .995, all else as `r3gan`; "
+    )
+    signs = signs if "signs" in given.methods else ""
     return (
         f"`python -m tests.benchmarks.contest --target {asked} --methods {' '.join(given.methods)} --seeds "
         f"{given.seeds} --first {given.first}{options}`. "
         f"{what}. Each method {budget}, on {TRAINED:,} exact draws of its own for each seed; one thread of a "
         "core that others used too; the games without penalty have the nets, noise, batches and steps of "
-        f"`r3gan`, rates of 1e-3 and β of .5 and .9, a single setting each. Of {DRAWS:,} draws: a mode is "
-        "found with a quarter of its mass within 3 standard deviations, 'high quality' is the share of draws "
-        "within 3 standard deviations of a mode, and KL (nats) is that of the modes' shares, of all draws; "
+        f"`r3gan`, rates of 1e-3 and β of .5 and .9, a single setting each; {signs}of {DRAWS:,} draws: "
+        "a mode is found with a quarter of its mass within 3 standard deviations, 'high quality' is the share "
+        "of draws within 3 standard deviations of a mode, and KL (nats) is that of the modes' shares, of all draws; "
         "the energy distance is the unbiased one to as many exact draws. Exact draws are the ceiling; one "
         "Gaussian of the law's mean and covariance is the floor. "
     )
@@ -190,7 +231,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=["r3gan"])
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first", type=int, default=1000)
-    parser.add_argument("--plain-seeds", type=int, help="of the games without penalties, if they are fewer")
+    parser.add_argument("--plain-seeds", type=int, help="of what is no recipe, if they are fewer")
     parser.add_argument("--steps", type=int, help="of each training, in the place of the recipe's own")
     parser.add_argument("--runs", type=Path, default=Path("runs/contest"))
     parser.add_argument("--note", default="", help="what else the protocol should say")
