@@ -218,10 +218,11 @@ def protocol(given: argparse.Namespace, targets: list[str], asked: str) -> str:
         f"{what}. Each method {budget}, on {TRAINED:,} exact draws of its own for each seed; one thread of a "
         "core that others used too; the games without penalty have the nets, noise, batches and steps of "
         f"`r3gan`, rates of 1e-3 and β of .5 and .9, a single setting each; {signs}of {DRAWS:,} draws: "
-        "a mode is found with a quarter of its mass within 3 standard deviations, 'high quality' is the share "
-        "of draws within 3 standard deviations of a mode, and KL (nats) is that of the modes' shares, of all draws; "
-        "the energy distance is the unbiased one to as many exact draws. Exact draws are the ceiling; one "
-        "Gaussian of the law's mean and covariance is the floor. "
+        "a mode is found with a quarter of its mass within 3 standard deviations, 'high quality' is the "
+        "share of draws within 3 standard deviations of a mode, of which modes that are too narrow have more "
+        "than exact draws, and KL (nats) is that of the modes' shares, of all draws; the energy "
+        "distance is the unbiased one to as many exact draws. Exact draws are the ceiling; one Gaussian of "
+        "the law's mean and covariance is the floor. "
     )
 
 
