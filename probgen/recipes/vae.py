@@ -5,15 +5,15 @@ from __future__ import annotations
 from probgen.models import VAE
 from probgen.objectives import SVI, BetaELBO
 from probgen.recipes.registry import Recipe, Stage, recipe
-from probgen.recipes.task import Task
+from probgen.recipes.task import Budget, Task
 from probgen.training import schedules
 
 
-def _of_size(task: Task, latent: int) -> Recipe:
+def _of_size(task: Task, latent: int, budget: Budget) -> Recipe:
     model = VAE(decoder=task.decoder(latent), encoder=task.encoder(latent))
-    stage = Stage(SVI(model), lambda rows: rows.fresh, task.sizes.budget)
+    stage = Stage(SVI(model), lambda rows: rows.fresh, budget)
     if task.kind == "plane":  # where modes lie apart, the full KL from the start puts all codes in one place
-        stage = Stage(SVI(model, BetaELBO(1.0)), lambda rows: rows.fresh, task.sizes.budget, _growing)
+        stage = Stage(SVI(model, BetaELBO(1.0)), lambda rows: rows.fresh, budget, _growing)
     return Recipe(model, [stage], finish=task.from_codes, prepare=task.to_codes)
 
 
@@ -32,7 +32,7 @@ def _growing(steps: int) -> dict[str, schedules.Schedule]:
 )
 def vae(task: Task) -> Recipe:
     """A VAE with the code size that suits the data."""
-    return _of_size(task, task.sizes.latent)
+    return _of_size(task, task.sizes.latent, task.sizes.budget)
 
 
 @recipe(
@@ -43,5 +43,5 @@ def vae(task: Task) -> Recipe:
     by_default=True,
 )
 def vae_2d(task: Task) -> Recipe:
-    """A VAE whose code can be drawn on paper."""
-    return _of_size(task, 2)
+    """A VAE whose code can be drawn on paper: without room to learn few pictures by heart, it goes on longer."""
+    return _of_size(task, 2, Budget(1000, 100, 3e-3) if task.few_images else task.sizes.budget)
