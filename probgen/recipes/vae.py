@@ -43,5 +43,5 @@ def vae(task: Task) -> Recipe:
     by_default=True,
 )
 def vae_2d(task: Task) -> Recipe:
-    """A VAE whose code can be drawn on paper: without room to learn few pictures by heart, it goes on longer."""
+    """A VAE whose code can be drawn on paper, which has no room to learn few pictures by heart."""
     return _of_size(task, 2, Budget(1000, 100, 3e-3) if task.few_images else task.sizes.budget)
