@@ -46,6 +46,8 @@ BASELINES = {
     "mixup": "Pairs of the few, mixed, each of which counts for both classes by its share.",
     "pseudo-labels": "Unlabelled pictures, the surer half of each class, with the class that the classifier "
     "of the few gives them.",
+    "pseudo-labels, moved": "The same by the classifier of the few and their affine copies, moved as those: "
+    "all that M2's labels have but M2.",
 }
 FLOOR, SHOWN = "real labels", 20
 
@@ -131,6 +133,11 @@ def _added(
         return few.known.drawn(count).moved(given.shape)
     if name == "mixup":
         return synthetic.mixed(few.known, count)
+    if name == "pseudo-labels, moved":
+        scores = SupportVectors(few.known.and_(few.known.drawn(count).moved(given.shape))).scores(
+            few.unknown.x
+        )
+        return synthetic.labelled(scores, few.unknown.x, count).moved(given.shape)
     if name == "pseudo-labels":
         return synthetic.labelled(SupportVectors(few.known).scores(few.unknown.x), few.unknown.x, count)
     return few.unknown.drawn(count if name == FLOOR else 0)

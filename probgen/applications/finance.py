@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import functools
 
-from probgen import data
 from probgen.applications.frame.registry import application
 from probgen.applications.frame.study import Study
 from probgen.applications.parts.finance import report as finance_report
 from probgen.applications.parts.finance import training as return_training
-from probgen.applications.parts.finance.forecasters import Ahead, Bootstrap, Forecaster, Garch, learned_garch
+from probgen.applications.parts.finance.forecasters import (
+    Ahead,
+    Bootstrap,
+    Forecaster,
+    Garch,
+    RollingGarch,
+    learned_garch,
+)
 from probgen.applications.parts.finance.measures import HORIZON, MEASURES, Block, judged_ahead, judged_month
-
-LEAST = 600
-"""Returns that there should be: half of them to learn from."""
+from probgen.applications.parts.finance.prices import prices_of, returns_of
 
 BLOCK = 125
 """Days of a repeat, half a year, in a series of 5,000 or more."""
@@ -31,7 +35,10 @@ OURS = {
     "deep Markov": "Learned stochastic volatility: a path of states behind Student-t noise, without GJR; "
     "forecasts by a particle filter.",
 }
+ROLLING = "GJR-t, rolling"
 BASELINES = {
+    ROLLING: "As GJR-t, learned anew every 50 days from the last 2,000: the strongest by log score that is "
+    "known of these prices.",
     "GJR-t": "GARCH(1,1) with a leverage term and Student-t innovations, by maximum likelihood.",
     "filtered simulation": "Volatility by GJR; innovations are residuals drawn again "
     "(filtered historical simulation).",
@@ -49,12 +56,9 @@ BASELINES = {
 )
 def finance(study: Study) -> None:
     """Judge forecasts of blocks of days, by what is learned from the days before them."""
-    prices = _prices(study)
-    series = prices.prices[:, 0].to(study.device)
-    returns = 100 * data.log_returns(series)
-    if len(returns) < LEAST:
-        raise ValueError(f"{prices.name} should have {LEAST + 1} prices at least but has {len(series)}")
-    repeats = study.pick(full=16, quick=6, tiny=2)
+    prices = prices_of(study.source)
+    series, returns = prices.prices[:, 0].to(study.device), returns_of(prices).to(study.device)
+    repeats, every = study.pick(full=(16, 50), quick=(6, BLOCK), tiny=(2, BLOCK))
     length = min(study.pick(full=BLOCK, quick=BLOCK, tiny=20), len(returns) // 40)
     study.fact(
         "series", f"{len(series):,} prices, {prices.days[0]} to {prices.days[-1]}, {prices.columns[0]}"
@@ -62,8 +66,8 @@ def finance(study: Study) -> None:
     study.fact("returns", "differences of log prices, in percent")
     study.fact(
         "repeats are",
-        f"blocks of {length} days, the last ones; all methods learn anew for each {TOGETHER} of them, "
-        "from all days before",
+        f"blocks of {length} days, the last ones; methods learn anew for each {TOGETHER} of them, from all "
+        f"days before; {ROLLING}, for each {every} days",
     )
     if str(study.source) == "sp500":
         study.fact("chosen", "steps of trainings, by trials on 2,000 days, 1,000 judged here among them")
@@ -77,13 +81,16 @@ def finance(study: Study) -> None:
     ]
     draws = study.pick(full=2000, quick=1000, tiny=200)
     garch = functools.cache(lambda start: learned_garch(returns[:start]))
+    rolling = RollingGarch(returns, first=blocks[0].start, every=every)
 
     @functools.cache
     def learned(method: str, start: int) -> Forecaster:
         if method == "block bootstrap":
             return Bootstrap(returns[:start])
+        if method == ROLLING:
+            return rolling
         if method in BASELINES:
-            return Garch(garch(start), returns[:start], filtered=method != "GJR-t")
+            return Garch(garch(start), None if method == "GJR-t" else returns[:start])
         return return_training.learned(study, method, garch(start), returns[:start])
 
     def forecaster(method: str, repeat: int) -> Forecaster:
@@ -111,21 +118,4 @@ def finance(study: Study) -> None:
         {name: forecaster(name, repeats - 1) for name in study.methods},
         blocks[(repeats - 1) // TOGETHER * TOGETHER].start,
     )
-    finance_report.show(study, found, ours="GJR-VRNN", baseline="GJR-t", horizon=HORIZON)
-
-
-def _prices(study: Study) -> data.Prices:
-    """Return the prices of the study, one column."""
-    if str(study.source) == "sp500":
-        return data.sp500()
-    if str(study.source) == "vix":
-        vix = data.vix()
-        return vix._replace(prices=vix.prices[:, 3:], columns=["close of the VIX, which is not traded"])
-    if str(study.source) == "exchange-rates":
-        rates = data.exchange_rates()
-        japan = rates.columns.index("Japan")
-        known = rates.prices[:, japan].isfinite()
-        days = [day for day, here in zip(rates.days, known.tolist(), strict=True) if here]
-        said = "yen for a dollar, means over months, whose returns follow one another by their making"
-        return rates._replace(prices=rates.prices[known][:, japan, None], days=days, columns=[said])
-    return data.share_prices(study.source)
+    finance_report.show(study, found, ours="GJR-VRNN", baseline=ROLLING, horizon=HORIZON)

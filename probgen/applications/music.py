@@ -12,17 +12,18 @@ from probgen import evaluation, recipes
 from probgen.applications.frame.registry import application
 from probgen.applications.frame.study import Study
 from probgen.applications.parts.music.figures import show
+from probgen.applications.parts.music.hidden_markov import hidden_markov
 from probgen.applications.parts.music.pieces import HEARD, SHUFFLED, task_of
 from probgen.compare.columns import POSITIVE, SHARE, Column
 from probgen.core import GenerativeModel
 from probgen.evaluation.music import OF_ONE_STEP, OF_TRANSITIONS
-from probgen.models import HiddenMarkov
 from probgen.recipes import Task
 from probgen.recipes.sequence_likelihood import how, per_step
 
 FLOOR, HMM = "real music", "HMM"
-RECIPES = {"music-vae": "music-vae", "DMM": "dmm", "RNN-NADE": "rnn-nade"}
-STATES = 64
+OURS = {"music-vae": "music-vae", "DMM": "dmm", "RNN-mixture": "rnn-mixture"}
+BASELINES = {"RNN-NADE": "rnn-nade"}
+"""Recipes without codes: beside the HMM, the peers in likelihood."""
 
 MEASURES = {
     "transitions": Column(
@@ -63,24 +64,28 @@ def music(study: Study) -> None:
     held_out = [piece[:HEARD] for piece in task.test.sequences()]
     study.fact("judged", f"the first {HEARD} steps of pieces, {len(held_out)} drawn against as many held out")
     entries = recipes.entries("music")
-    for name, recipe in RECIPES.items():
+    for name, recipe in OURS.items():
         study.ours(name, f"{entries[recipe].what}: {entries[recipe].source}.")
-    study.baseline(HMM, f"A hidden Markov model of {STATES} states, learned by EM.")
+    for name, recipe in BASELINES.items():
+        study.baseline(name, f"{entries[recipe].what}: {entries[recipe].source}.")
+    states = study.pick(full=(64, 128, 256), quick=(16, 32), tiny=(4, 8))
+    study.baseline(HMM, "A hidden Markov model, learned by EM; how many states, the pieces to choose on say.")
     study.baseline(
         SHUFFLED, "Training pieces, the steps of each in a random order: all but what moves is right."
     )
     study.baseline(
         FLOOR, "Four fifths of the pieces to choose on, at random, judged as if they were drawn.", floor=True
     )
-    steps = study.pick(full=600, quick=50, tiny=2)
-    study.fact("training", f"{steps} steps of each of ours, the best weights by the pieces to choose on")
+    steps, particles = study.pick(full=(600, 50), quick=(50, 5), tiny=(2, 2))
+    study.fact("training", f"{steps} steps of each recipe, the best weights by the pieces to choose on")
 
     @functools.cache
     def learned(method: str, repeat: int) -> GenerativeModel:
         seed = study.seed_of(method, repeat)
         if method == HMM:
-            return _hidden_markov(task, iterations=study.pick(full=30, quick=8, tiny=2), seed=seed)
-        name = RECIPES[method]
+            iterations = study.pick(full=20, quick=8, tiny=2)
+            return hidden_markov(task, states, iterations=iterations, seed=seed)
+        name = (OURS | BASELINES)[method]
         make = functools.partial(recipes.make, name, task)
         recipe, _ = study.train(f"{name}-{repeat}", make, task, seed=seed, steps=steps, method=method)
         return recipe.model
@@ -97,27 +102,21 @@ def music(study: Study) -> None:
     def judged(method: str, repeat: int) -> dict[str, float]:
         found = _judged(pieces(method, repeat), held_out, task)
         if method not in (FLOOR, SHUFFLED):
-            particles = study.pick(full=50, quick=5, tiny=2)
-            model = learned(method, repeat)
-            batch = (task.test.x, task.test.lengths)
-            value = per_step(model, batch, particles=particles, seed=study.seed_of(method, repeat))
+            batch, seed = (task.test.x, task.test.lengths), study.seed_of(method, repeat)
+            value = per_step(learned(method, repeat), batch, particles=particles, seed=seed)
             found["nats"] = value["nats_per_step"]
-            study.fact(f"nats a step of {method}", how(model, particles=particles))
         return found
 
     for repeat in range(study.pick(full=3, quick=2, tiny=2)):
         for method in study.methods:
             study.measure(method, repeat, functools.partial(judged, method, repeat))
+    for method in (*OURS, *BASELINES, HMM):
+        study.fact(f"nats a step of {method}", how(learned(method, 0), particles=particles))
+    chosen = len(learned(HMM, 0).get_parameter("start"))
+    study.fact(
+        "states of the HMM", f"{chosen} in the first repeat, chosen among {', '.join(map(str, states))}"
+    )
     show(study, task, held_out, lambda method: pieces(method, 0))
-
-
-def _hidden_markov(task: Task, *, iterations: int, seed: int) -> HiddenMarkov:
-    model = HiddenMarkov(min(STATES, int(task.train.inside.sum()) // 4), task.size).to(task.device)
-    assert task.train.lengths is not None
-    rows = (task.train.x, task.train.lengths)
-    model.start_at(*rows, seed=seed)
-    model.fit_em(*rows, iterations=iterations)
-    return model
 
 
 def _real(task: Task, n: int, *, seed: int, shuffled: bool) -> list[Tensor]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -14,6 +12,7 @@ from probgen import data, plots
 from probgen.applications.frame.registry import application
 from probgen.applications.frame.study import Study
 from probgen.applications.parts.style import completion, grouped_letters
+from probgen.applications.parts.style.posed_fonts import PosedFonts
 
 GIVEN = 4
 """Letters of a font that are seen."""
@@ -26,27 +25,21 @@ SHOWN = "AEGQRSaegkqst"
 FEWEST = 3
 """Families of fonts: two to learn from."""
 
+POSED = "bilinear VAE, posed"
 OURS = {
     "grouped VAE": "A style for each font and a content for each letter; the style is told by the letters "
     "that are seen, each adding its precision; learned from fonts that are moved too.",
-    "bilinear VAE, moved": "A style s ~ N(0, I) for each font, a matrix of it for each letter, and the exact "
-    "posterior for guide: the bilinear SVD with what is known of fonts put into the story, that slanted, "
-    "widened, heightened ones are fonts too (4 copies of each). It gains by these copies alone.",
+    POSED: "A style s ~ N(0, I) and a pose for each font, a matrix of the style for each letter: what is "
+    "known of fonts put into the story, that slanted, widened, heightened, shifted ones are fonts too. The "
+    "guide is the exact posterior of the style given a pose, and weighs poses that are drawn.",
 }
 BASELINES = {
     "nearest font": "The letters of the training font whose given letters are nearest.",
+    "nearest font, moved": "The same among the training fonts and their copies, moved as for ours (4 each).",
     "bilinear SVD": "A bilinear model by singular values, its style by ridge regression on given letters.",
+    "bilinear SVD, moved": "The same, learned from these copies too.",
     "mean letter": "The mean of each letter over the training fonts.",
 }
-
-
-class Fold(NamedTuple):
-    """Fonts to learn from with their families, fonts of another family, and the letters in a random order."""
-
-    train: Tensor
-    families: Tensor
-    test: Tensor
-    order: Tensor
 
 
 @application(
@@ -76,17 +69,29 @@ def style(study: Study) -> None:
     images = fonts.images.flatten(2).to(study.device)
 
     @functools.cache
-    def fold(repeat: int) -> Fold:
+    def fold(repeat: int) -> completion.Fold:
         source = torch.Generator().manual_seed(study.seed_of("letters", repeat))
         out = fonts.families == repeat
         order = torch.randperm(images.shape[1], generator=source).to(study.device)
-        return Fold(images[~out], fonts.families[~out], images[out], order)
+        return completion.Fold(images[~out], fonts.families[~out], images[out], order)
 
     def more(train: Tensor) -> Tensor:
         copies = study.pick(full=4, quick=4, tiny=1)
         return completion.moved(train, size, copies=copies, seed=study.seed)
 
-    vae = functools.cache(lambda repeat: grouped_letters.learned(study, more(fold(repeat).train), repeat))
+    @functools.lru_cache(2)  # copies are large
+    def learned_from(repeat: int, copied: bool) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        own, enlarged = fold(repeat), more if copied else lambda fonts: fonts
+        return enlarged(own.train), completion.splits_of(own.train, own.families, more=enlarged, most=2)
+
+    @functools.lru_cache(1)
+    def posed(repeat: int) -> PosedFonts:
+        poses, seed = study.pick(full=60, quick=20, tiny=4), study.seed_of(POSED, repeat)
+        return PosedFonts(learned_from(repeat, True)[0], size, poses=poses, seed=seed)
+
+    vae = functools.cache(
+        lambda repeat: grouped_letters.learned(study, learned_from(repeat, True)[0], repeat)
+    )
 
     @functools.cache
     def drawn(method: str, repeat: int, count: int) -> Tensor:
@@ -94,13 +99,15 @@ def style(study: Study) -> None:
         given = own.order[:count]
         if method == "grouped VAE":
             return grouped_letters.completed(vae(repeat), own.test, given)
-        if method == "nearest font":
-            return completion.nearest_font(own.train, own.test, given)
         if method == "mean letter":
             return completion.mean_letter(own.train, own.test, given)
-        enlarged = more if "moved" in method else lambda fonts: fonts
-        noise = completion.chosen_noise(own.train, own.families, given, more=enlarged, most=2)
-        return completion.bilinear(enlarged(own.train), own.test, given, noise=noise)
+        train, splits = learned_from(repeat, "moved" in method or method == POSED)
+        if method.startswith("nearest font"):
+            return completion.nearest_font(train, own.test, given)
+        noise = completion.chosen_noise(splits, given)
+        if method == POSED:
+            return posed(repeat).completed(own.test, given, noise=noise)
+        return completion.bilinear(train, own.test, given, noise=noise)
 
     def judged(method: str, repeat: int) -> dict[str, float]:
         own = fold(repeat)
@@ -112,18 +119,17 @@ def style(study: Study) -> None:
         }
         return found | (grouped_letters.leaks(vae(repeat), own.train) if method == "grouped VAE" else {})
 
-    repeats = min(families, study.pick(full=12, quick=3, tiny=2))
+    repeats, errors = min(families, study.pick(full=12, quick=3, tiny=2)), []
     for repeat in range(repeats):
+        own = fold(repeat)
         for method in study.methods:
             study.measure(method, repeat, functools.partial(judged, method, repeat))
+            for k in COUNTS:
+                apart = (drawn(method, repeat, k) - own.test)[:, own.order[k:]]
+                errors.append((method, str(k), 1000 * float(apart.square().mean())))
     study.say(completion.said_of_leaks(study.rows))
-    table = pd.DataFrame(
-        {
-            "method": method,
-            **{str(k): _mean_error(functools.partial(drawn, method), fold, repeats, k) for k in COUNTS},
-        }
-        for method in study.methods
-    )
+    frame = pd.DataFrame(errors, columns=["method", "letters", "error"])
+    table = frame.pivot_table(index="method", columns="letters", values="error", sort=False).reset_index()
     study.table("errors", table.round(2), "1,000 times the mean squared error, by how many letters are seen.")
     shown = torch.tensor([fonts.letters.index(letter) for letter in SHOWN], device=study.device)
     for repeat in range(min(repeats, 3)):
@@ -134,14 +140,3 @@ def style(study: Study) -> None:
         names = ", ".join(fonts.names[k] for k in (fonts.families == repeat).nonzero()[:3, 0].tolist())
         figure = plots.image_grid(some, image_shape=(size, size), columns=len(SHOWN))
         study.figure(f"family {repeat + 1}", figure, f"{names}, a row each, from the letters {seen}.")
-
-
-def _mean_error(
-    drawn: Callable[[int, int], Tensor], fold: Callable[[int], Fold], repeats: int, count: int
-) -> float:
-    """Return 1,000 times the error of letters that are not seen, where so many are, over families."""
-    errors = []
-    for repeat in range(repeats):
-        own = fold(repeat)
-        errors.append(float((drawn(repeat, count) - own.test)[:, own.order[count:]].square().mean()))
-    return 1000 * sum(errors) / repeats

@@ -21,7 +21,7 @@ def latent_map(
     *,
     axes: tuple[str, str] = ("$z_1$", "$z_2$"),
 ) -> Figure:
-    """Draw codes as points coloured by label, each label written at the median of its points.
+    """Draw codes as points coloured by label; labels of at most three letters stand at medians of points too.
 
     Args:
         z: codes, shape (n, 2), or several codes of the same data by name, a panel each.
@@ -46,6 +46,7 @@ def latent_map(
     names = [] if classes is None else list(np.unique(classes))
     if len(names) > len(PALETTE):
         raise ValueError(f"labels should have at most {len(PALETTE)} classes but has {len(names)}")
+    short = all(len(str(name)) <= 3 for name in names)
     size = (3.4, 3.3) if several else (5.6, 5.0)
     with style():
         figure, panel = panels(len(parts), columns=3, width=size[0], height=size[1])
@@ -56,9 +57,14 @@ def latent_map(
             for name, colour in zip(names, PALETTE, strict=False):
                 own = points[classes == name]
                 axis.scatter(own[:, 0], own[:, 1], color=colour, label=str(name), **look)
-                x, y = np.median(own, axis=0)
-                text = axis.text(x, y, str(name), ha="center", va="center", weight="bold", size=13, color=INK)
-                text.set_path_effects([matplotlib.patheffects.withStroke(linewidth=3, foreground="white")])
+                if short:  # long ones would hide one another
+                    x, y = np.median(own, axis=0)
+                    text = axis.text(
+                        x, y, str(name), ha="center", va="center", weight="bold", size=13, color=INK
+                    )
+                    text.set_path_effects(
+                        [matplotlib.patheffects.withStroke(linewidth=3, foreground="white")]
+                    )
             axis.set(title=title, xlabel=axes[0], ylabel=axes[1])
             axis.set_aspect("equal", adjustable="datalim")
             if several:  # the axes of embeddings of several codes have no common scale

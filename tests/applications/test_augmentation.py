@@ -118,7 +118,8 @@ def test_digits_with_few_labels_gain_by_real_ones_and_all_ways_are_judged(tmp_pa
     frame = pd.read_csv(folder / "metrics.csv")
     found = frame.pivot_table(index="method", columns="metric", values="value")
     assert set(found.index) == {
-        "CVAE", "CGAN", "M2, draws", "M2, labels", "none", "affine", "mixup", "pseudo-labels", "real labels"
+        "CVAE", "CGAN", "M2, draws", "M2, labels", "none", "affine", "mixup", "pseudo-labels",
+        "pseudo-labels, moved", "real labels",
     }  # fmt: skip
     assert found.loc["real labels", "accuracy_1"] > found.loc["none", "accuracy_1"] + 0.05
     assert found.loc["none", "accuracy_5"] > found.loc["none", "accuracy_1"]

@@ -17,6 +17,7 @@ from probgen.applications.parts.finance.forecasters import (
     Bootstrap,
     Garch,
     Innovations,
+    RollingGarch,
     StochasticVolatility,
     learned_garch,
 )
@@ -150,8 +151,8 @@ def test_no_forecast_has_seen_what_came(kind):
     returns, garch = made(650)
     train = returns[:600]
     forecaster = {
-        "GJR-t": lambda: Garch(garch, train, filtered=False),
-        "filtered": lambda: Garch(garch, train, filtered=True),
+        "GJR-t": lambda: Garch(garch, None),
+        "filtered": lambda: Garch(garch, train),
         "bootstrap": lambda: Bootstrap(train),
         "network": lambda: Innovations(garch, laws.Recurrent(laws.vrnn().eval()), filtered=True),
         "particles": lambda: StochasticVolatility(linear_gaussian(), garch),
@@ -161,6 +162,27 @@ def test_no_forecast_has_seen_what_came(kind):
     one, two = (forecaster.ahead(x, 600, n=50, seed=3).draws for x in (returns, other))
     torch.testing.assert_close(one[:, :21], two[:, :21])
     assert not torch.equal(one[:, 21:], two[:, 21:])
+
+
+def test_a_rolling_fit_is_that_of_the_days_before_it():
+    returns, _ = made(650)
+    rolling = RollingGarch(returns, first=600, every=20, window=500)
+    found = rolling.ahead(returns, 610, n=30, seed=3)
+    known = [
+        Garch(learned_garch(returns[fit - 500 : fit]), None)
+        .ahead(returns[fit - 500 : end], start - fit + 500, n=2, seed=0)
+        .log_prob
+        for fit, start, end in ((600, 610, 620), (620, 620, 640), (640, 640, 650))
+    ]
+    torch.testing.assert_close(found.log_prob, torch.cat(known))
+    assert found.draws.shape == (30, 40)
+    other = returns.clone()
+    other[620:] = 7.0
+    changed = RollingGarch(other, first=600, every=20, window=500).ahead(other, 610, n=30, seed=3).draws
+    torch.testing.assert_close(changed[:, :11], found.draws[:, :11])
+    again = rolling.paths(returns[:625], horizon=3, n=2, seed=1)
+    expected = Garch(learned_garch(returns[120:620]), None).paths(returns[120:625], horizon=3, n=2, seed=1)
+    torch.testing.assert_close(again, expected)
 
 
 def test_blocks_of_a_bootstrap_are_days_that_followed_one_another():
@@ -174,8 +196,8 @@ def test_blocks_of_a_bootstrap_are_days_that_followed_one_another():
 def test_gjr_is_found_again_and_its_forecasts_are_calibrated():
     returns, truth = made(3000, seed=4)
     garch = learned_garch(returns[:2000])
-    exact = Garch(truth, returns[:2000], filtered=False).ahead(returns, 2000, n=2, seed=0).log_prob.mean()
-    found = Garch(garch, returns[:2000], filtered=False).ahead(returns, 2000, n=2, seed=0).log_prob.mean()
+    exact = Garch(truth, None).ahead(returns, 2000, n=2, seed=0).log_prob.mean()
+    found = Garch(garch, None).ahead(returns, 2000, n=2, seed=0).log_prob.mean()
     assert exact - 0.03 < found < exact + 0.01
 
 
@@ -191,9 +213,9 @@ def test_prices_of_the_users_own_are_forecast_and_backtested(tmp_path):
     own = written(tmp_path / "own.csv")
     folder = applications.apply("finance", data=own, out=tmp_path / "here", size="tiny", progress=False)
     found = pd.read_csv(folder / "metrics.csv").pivot_table(index="method", columns="metric", values="value")
-    assert len(found) == 8
+    assert len(found) == 9
     assert found.loc["GJR-t", "crps"] < 1.2
-    assert found["log_score"].notna().sum() == 4, "draws have no density"
+    assert found["log_score"].notna().sum() == 5, "draws have no density"
     tests = pd.read_csv(folder / "backtests.csv")
     assert set(tests["level"]) == {0.01, 0.025}
     assert tests["days"].unique().tolist() == [30]
@@ -218,7 +240,19 @@ def test_prices_that_do_not_move_are_refused(tmp_path):
     own = tmp_path / "own.csv"
     frame = pd.read_csv(written(own))
     frame.assign(close=1.0).to_csv(own, index=False)
-    with pytest.raises(ValueError, match="should vary but all"):
+    with pytest.raises(ValueError, match="should move on half of the days at least but move on 0 of 639"):
+        applications.apply("finance", data=own, out=tmp_path / "here", size="tiny", progress=False)
+
+
+def test_a_price_that_jumps_tenfold_is_refused(tmp_path):
+    own = tmp_path / "own.csv"
+    frame = pd.read_csv(written(own))
+    frame["close"] = frame["close"].where(frame.index < 300, 100 * frame["close"])
+    frame.to_csv(own, index=False)
+    said = (
+        rf"should not grow or fall tenfold in a day but go from .* on {frame['date'][300]}: is that a split"
+    )
+    with pytest.raises(ValueError, match=said):
         applications.apply("finance", data=own, out=tmp_path / "here", size="tiny", progress=False)
 
 

@@ -5,6 +5,9 @@ import pytest
 import torch
 
 from probgen import applications, data
+from probgen.applications.parts.music.hidden_markov import hidden_markov
+from probgen.recipes import Task
+from probgen.recipes.tasks import padded
 
 
 def made(path, *, pieces=20, steps=20):
@@ -25,7 +28,7 @@ def test_pieces_are_written_judged_and_heard(tmp_path):
     frame = pd.read_csv(folder / "metrics.csv")
     found = frame.pivot_table(index="method", columns="metric", values="value")
     assert set(found.index) == {
-        "music-vae", "DMM", "RNN-NADE", "HMM", "shuffled real music", "real music"
+        "music-vae", "DMM", "RNN-mixture", "RNN-NADE", "HMM", "shuffled real music", "real music"
     }  # fmt: skip
     assert found.loc["real music", "transitions"] < found.loc["shuffled real music", "transitions"]
     assert found.loc["HMM", "nats"] < found.loc["music-vae", "nats"], "two steps teach little"
@@ -34,6 +37,17 @@ def test_pieces_are_written_judged_and_heard(tmp_path):
     assert read.sum(1).max() == 3
     for name in ("piano-rolls.png", "nearest-training-pieces.png", "statistics.csv", "HMM.wav", "DMM.mid"):
         assert (folder / name).exists(), name
+
+
+def test_as_many_states_are_chosen_as_there_are():
+    """Of chords that go round in a ring of four."""
+    ring = torch.eye(4)
+    pieces = [torch.stack([ring[(start + step) % 4] for step in range(16)]) for start in range(12)]
+    train, valid = (padded(part, 16, "cpu") for part in (pieces[:8], pieces[8:]))
+    task = Task("ring", "music", train, valid, valid, {})
+    model = hidden_markov(task, (1, 2, 8), iterations=30, seed=0)
+    assert len(model.start) == 8, "of fewer than four there is one that stands for two chords"
+    assert hidden_markov(task, (1,), iterations=2, seed=0).start.shape == (1,)
 
 
 @pytest.mark.parametrize(

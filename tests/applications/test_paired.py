@@ -72,9 +72,12 @@ def test_the_sentence_says_who_wins():
         "share: a baseline wins. ease is better than the best of ours, vae2, by 0.39"
     )
     (neither,) = said(vae=middle, knn=[0.5, 0.51, 0.51, 0.51], pop=low)
-    assert (
-        neither == "share: neither wins. vae, the best of ours, is better than pop; not told apart from knn."
+    assert neither == (
+        "share: neither wins. vae, the best of ours, is better than pop; not told apart from "
+        "knn (+0.000 ± 0.017)."
     )
+    (behind,) = said(vae=[0.5, 0.4, 0.5, 0.4], knn=[0.5, 0.6, 0.51, 0.7])
+    assert behind.endswith("is not told apart from knn (−0.13 ± 0.23)."), "which way it leans is said"
 
 
 def test_equal_methods_are_seldom_told_apart():

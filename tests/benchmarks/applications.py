@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import torch
+from PIL import Image
 
 from probgen.applications import Application, applications, apply
 from probgen.applications.frame.paired import gains, target_of, verdicts
@@ -30,6 +32,21 @@ SAID_ELSEWHERE = {
     "threads", "platform",
 }  # fmt: skip
 """Facts that stand elsewhere in a section, or tell of a day and a machine alone."""
+
+PICTURES = Path(__file__).parents[2] / "tutorials" / "gallery"
+
+SHOWN = {
+    "anomaly": "worst-cases", "augmentation": "accuracy", "features": "maps", "finance": "fan",
+    "images": "samples", "molecules": "best-molecules", "music": "piano-rolls", "recommend": "metrics",
+    "speech": "spectrograms", "style": "family-1", "text": "speakers",
+}  # fmt: skip
+"""The figure of each application that its card shows."""
+
+WIDE, HIGH = 720, 420
+"""Pixels of a card's picture, at most: what is higher is cut off below."""
+
+LEFT = {"molecules": 0.5}
+"""The share of a figure's width that is shown, where all of it would be too small."""
 
 HOW_TO_READ = (
     "Means over repeats with their 95 % t-intervals; in italics baselines and the floor, which is real data "
@@ -118,6 +135,30 @@ def said(application: Application, frame: pd.DataFrame, study: Mapping[str, Any]
     return ["\n".join(f"- {sentence}" for sentence in sentences), *found]
 
 
+def picture(name: str, folder: Path) -> None:
+    """Make the picture of an application's card of a figure of its report."""
+    with Image.open(folder / f"{SHOWN[name]}.png") as figure:
+        whole = figure.convert("RGB").crop((0, 0, round(LEFT.get(name, 1) * figure.width), figure.height))
+    high = round(whole.height * WIDE / whole.width)
+    small = whole.resize((WIDE, high), Image.Resampling.LANCZOS).crop((0, 0, WIDE, min(high, HIGH)))
+    small.quantize(64).save(PICTURES / f"apply-{name}.png", optimize=True)
+
+
+def strip(path: Path) -> None:
+    """Lay the pictures of all applications side by side, each with its name."""
+    figure, axes = plt.subplots(3, 4, figsize=(10, 6), layout="constrained")
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, name in zip(axes.flat, SHOWN, strict=False):
+        axis.imshow(plt.imread(PICTURES / f"apply-{name}.png"))
+        axis.set_title(name, family="monospace", size=10)
+    figure.savefig(path, dpi=100)
+    plt.close(figure)
+    with Image.open(path) as shown:
+        small = shown.convert("RGB").quantize(64)
+    small.save(path, optimize=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Finish the studies that are named and write their sections."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -136,6 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             finish(application, data or application.shipped[0], folder)
         title, protocol, body = section(application, folder)
         record(title, protocol, body)
+        picture(name, folder)
+    strip(PICTURES / "applications.png")
 
 
 if __name__ == "__main__":

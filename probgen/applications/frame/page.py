@@ -53,7 +53,7 @@ def page(study: Study, frame: pd.DataFrame, record: Mapping[str, Any]) -> str:
         "</dl>\n<h2>Protocol</h2>",
         table_of_facts([(key, str(value)) for key, value in record.items()]),
     ]
-    what = f"{escape(study.application.data)}. {_sizes(study, repeats)}"
+    what = f"{escape(str(record['data']))}: {_sizes(study, repeats)} Takes {escape(study.application.data)}."
     return page_of(study.application.title, what, body)
 
 
@@ -143,9 +143,10 @@ def _gains(found: Mapping[str, Sequence[Gain]], measures: Mapping[str, Column]) 
         "<p>What a method of ours gains over a baseline, paired by repeat: above 0 ours is better, in units "
         "of the measure (where a measure has a best value, by how much nearer it comes). The intervals of a "
         "measure hold at 95 % all together; they cover what repeats vary, not other data.</p>",
+        f"<details><summary>{len(rows)} pairs</summary>",
         '<div class="scroll"><table>\n<thead><tr><th>measure</th><th>ours</th><th>baseline</th><th>gain</th>'
         "<th>pairs</th><th>ours is</th></tr></thead>",
-        f"<tbody>\n{chr(10).join(rows)}\n</tbody>\n</table></div>",
+        f"<tbody>\n{chr(10).join(rows)}\n</tbody>\n</table></div></details>",
     ]
 
 

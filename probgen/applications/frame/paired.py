@@ -123,7 +123,9 @@ def verdicts(found: Sequence[Gain], column: Column) -> list[str]:
             f"{_by(worst)}." + (f" Better than all of ours too: {others}." if others else "")
         ]
     groups = {
-        word: [gain.baseline for gain in ours[closest] if gain.verdict == word]
+        word: [
+            _of(gain) if word == ALIKE else gain.baseline for gain in ours[closest] if gain.verdict == word
+        ]
         for word in (BETTER, ALIKE, WORSE)
     }
     said = [
@@ -148,6 +150,15 @@ def target_of(column: Column, floor: Sequence[float]) -> float | None:
     if column.best == "floor":
         return fmean(floor) if floor else None
     return -math.inf if column.best == "lower" else math.inf
+
+
+def _of(gain: Gain) -> str:
+    """Return the baseline with its mean gain and half the interval: which way it leans is said too."""
+    mean, low, high = gain.interval
+    if not math.isfinite(high - low):
+        return gain.baseline
+    text = number(mean, (high - low) / 2)
+    return f"{gain.baseline} ({'' if mean < 0 else '+'}{text})"
 
 
 def _by(gain: Gain) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 from probgen import data
 from probgen.applications.frame.study import Study
 from probgen.applications.parts.augmentation.classifiers import COST, Judge, Pictures, trained_judge
-from probgen.applications.parts.features.codes_of_rows import of_pictures
+from probgen.applications.parts.features.codes_of_rows import pictures_of
 from probgen.applications.parts.features.codings import encoder_of
 from probgen.models import VAE
 from probgen.recipes import Task
@@ -43,7 +43,7 @@ class Few(NamedTuple):
 
 def labelled_pictures(study: Study) -> Given:
     """Return all that a study is given, the judge and M1 trained."""
-    case = of_pictures(study)(0)
+    case = pictures_of(study)
     if not case.classes:
         raise ValueError(f"{study.source} should hold pictures of several known classes but does not")
     shape, some, asked = case.task.image_shape, case.labels >= 0, case.test_labels >= 0
@@ -55,7 +55,6 @@ def labelled_pictures(study: Study) -> Given:
     make = functools.partial(encoder_of, "moved VAE", case.task, case.coordinates)
     first = study.train("M1", make, case.task, seed=seed, steps=steps, method="M2, draws")[0].model
     assert isinstance(first, VAE)
-    study.facts.clear()
     study.fact("repeats are", "draws of the labels, the same for all methods")
     study.fact(
         "unlabelled", f"{len(known.x):,} pictures, their other labels hidden, for M2 and pseudo-labels"

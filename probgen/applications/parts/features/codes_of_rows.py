@@ -57,6 +57,19 @@ def is_table(study: Study) -> bool:
 
 def of_pictures(study: Study) -> Callable[[int], Case]:
     """Return what gives the case of a repeat: pictures, the same for all, in grey levels."""
+    found = pictures_of(study)
+    study.fact("learned from", f"{len(found.task.train):,} pictures, without their labels")
+    study.fact(
+        "probes",
+        f"learn from some of the first {len(found.train):,} of these, and see {len(found.test):,} held-out "
+        "ones",
+    )
+    study.fact("repeats are", "trainings, and draws of the rows whose labels a probe is given")
+    return lambda repeat: found
+
+
+def pictures_of(study: Study) -> Case:
+    """Return pictures in grey levels, of which as many are probed and judged by as suit the size."""
     task = recipes.load(study.source, device=study.device)
     if task.image_shape is None:
         raise ValueError(f"{study.source} should be a CSV, or pictures, but is neither")
@@ -73,15 +86,10 @@ def of_pictures(study: Study) -> Callable[[int], Case]:
         study.pick(full=10_000, quick=2000, tiny=300),
         study.pick(full=10_000, quick=1000, tiny=200),
     )
-    study.fact("learned from", f"{len(labels):,} pictures, without their labels")
-    study.fact("probes", f"learn from some of the first {most:,} of these, and see {tested:,} held-out ones")
-    study.fact("repeats are", "trainings, and draws of the rows whose labels a probe is given")
-    classes = [str(label) for label in range(int(labels.max()) + 1)]
     known = bool(len(labels[:most][labels[:most] >= 0].unique()) > 1 and (test_labels[:tested] >= 0).any())
     classes = [str(label) for label in range(int(labels.max()) + 1)] if known else []
     x, held_out = task.train.smooth[:most], task.test.x[:tested]
-    found = Case(task, x, held_out, labels[:most], test_labels[:tested], classes)
-    return lambda repeat: found
+    return Case(task, x, held_out, labels[:most], test_labels[:tested], classes)
 
 
 def of_table(study: Study) -> Callable[[int], Case]:

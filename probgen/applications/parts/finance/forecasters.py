@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import NamedTuple, Protocol
 
@@ -66,11 +67,11 @@ def learned_garch(returns: Tensor) -> GJRGARCH:
 
 
 class Garch:
-    """GJR with its Student-t, or with residuals of ``train`` in its place: filtered historical simulation."""
+    """GJR with its Student-t, or, filtered historical simulation, with residuals of days in its place."""
 
-    def __init__(self, garch: GJRGARCH, train: Tensor, *, filtered: bool) -> None:
+    def __init__(self, garch: GJRGARCH, days: Tensor | None) -> None:
         self.garch = garch
-        self.residuals = garch.residuals(train[None])[0] if filtered else None
+        self.residuals = None if days is None else garch.residuals(days[None])[0]
 
     def ahead(self, returns: Tensor, start: int, *, n: int, seed: int) -> Ahead:
         laws, days = self.garch.step_laws(returns[None]), len(returns) - start
@@ -85,6 +86,42 @@ class Garch:
         return self.garch.forecast(past[None], horizon=horizon, n=n, innovations=self.residuals, seed=seed)[
             :, 0
         ]
+
+
+class RollingGarch:
+    """GJR with its Student-t, its weights learned anew every so many days from the days just before.
+
+    Args:
+        returns: the series, of which a fit sees days before it alone.
+        first: a day of a fit, counted from 0.
+        every: days from fit to fit.
+        window: days that a fit sees, at most.
+    """
+
+    def __init__(self, returns: Tensor, *, first: int, every: int, window: int = 2000) -> None:
+        self.first, self.every, self.window = first, every, window
+        self.fitted = functools.cache(lambda begin, end: learned_garch(returns[begin:end]))
+
+    def ahead(self, returns: Tensor, start: int, *, n: int, seed: int) -> Ahead:
+        found = []
+        while start < len(returns):
+            begin, fit, garch = self._before(start)
+            end = min(fit + self.every, len(returns))
+            found.append(garch.ahead(returns[begin:end], start - begin, n=n, seed=seed + start))
+            start = end
+        known = [part.log_prob for part in found if part.log_prob is not None]
+        return Ahead(torch.cat([part.draws for part in found], 1), torch.cat(known))
+
+    def paths(self, past: Tensor, *, horizon: int, n: int, seed: int) -> Tensor:
+        begin, _, garch = self._before(len(past))
+        return garch.paths(past[begin:], horizon=horizon, n=n, seed=seed)
+
+    def _before(self, day: int) -> tuple[int, int, Garch]:
+        """Return the first day of the window, that of the last fit, and what is learned there."""
+        fit = self.first + (day - self.first) // self.every * self.every
+        begin = max(0, fit - self.window)
+        fitted = self.fitted(begin, fit)
+        return begin, fit, Garch(fitted, None)
 
 
 class Bootstrap:

@@ -118,7 +118,10 @@ def backtests(name: str, draws: Tensor, came: Tensor) -> pd.DataFrame:
 
 
 def against(found: Found, draws: Mapping[str, Tensor], came: Tensor, baseline: str) -> pd.DataFrame:
-    """Return Diebold and Mariano's tests of each method's losses against those of the baseline."""
+    """Return Diebold and Mariano's tests of each method's losses against those of the baseline.
+
+    Losses equal to those of the baseline, as where both learned from the same days, are not tested.
+    """
 
     def losses(name: str) -> dict[str, Tensor]:
         risk = evaluation.tail_risk(draws[name], LEVELS[1]).value_at_risk
@@ -134,6 +137,8 @@ def against(found: Found, draws: Mapping[str, Tensor], came: Tensor, baseline: s
     of_baseline, rows = losses(baseline), []
     for name in found.ahead:
         for loss, values in losses(name).items() if name != baseline else ():
+            if torch.equal(values, of_baseline[loss]):
+                continue
             test = evaluation.diebold_mariano(values, of_baseline[loss])
             rows.append({"method": name, "loss": loss, **test._asdict()})
     return pd.DataFrame(rows)

@@ -41,6 +41,9 @@ WIDTH = 192
 LATENT, BETA = 32, 0.6
 """Coordinates of a code, and the weight of its KL at the end of the training."""
 
+STEPS = {"full": 2500, "quick": 150, "tiny": 2}
+"""Of each training, with codes and without, by the size of the study."""
+
 COMPONENTS, CODED = 10, 10_000
 """Of the mixture that is the prior of the codes in the end, and molecules whose codes it describes."""
 
@@ -198,7 +201,7 @@ def learned_vae(study: Study, name: str, writing: Writing, y: Tensor, *, repeat:
         decoder = priors.Sentences(writing.told_grammar(net))
         head = nets.NormalHead(nets.MLP(LATENT, y.shape[1], hidden=(128,)), scale="shared")
         model = PropertyVAE(encoder, decoder, head=head).to(study.device)
-    steps = study.pick(full=2500, quick=150, tiny=2)
+    steps = study.pick(**STEPS)
     _train(
         study,
         name,
@@ -222,7 +225,7 @@ def learned_gru(study: Study, name: str, writing: Writing, *, repeat: int) -> La
         net = nets.TokenGRU(writing.vocabulary.size, writing.steps, width=WIDTH, dropout=0.1)
         model = LanguageModel(priors.Sentences(net)).to(study.device)
     x = _ragged(writing.train)
-    _train(study, name, MaximumLikelihood(model), x, study.pick(full=2000, quick=100, tiny=2), repeat=repeat)
+    _train(study, name, MaximumLikelihood(model), x, study.pick(**STEPS), repeat=repeat)
     return model
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,11 +32,20 @@ MEASURES = {
         "letter in style", "A letter told from the style it gives, times chance: 1 is no leak.", 1.0, POSITIVE
     ),
 }
-NOISES = (0.1, 0.3, 1.0, 3.0)
+NOISES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Variances of a given letter's pixels, summed over them, of which the best within the training is taken."""
 
 SLANT, WIDTH, HEIGHT, SHIFT = 0.15, 0.15, 0.08, 0.05
 """Standard deviations of how fonts are moved: a shear, log-scales, and a shift in halves of the picture."""
+
+
+class Fold(NamedTuple):
+    """Fonts to learn from with their families, fonts of another family, and the letters in a random order."""
+
+    train: Tensor
+    families: Tensor
+    test: Tensor
+    order: Tensor
 
 
 def mean_letter(train: Tensor, x: Tensor, given: Tensor) -> Tensor:
@@ -69,40 +79,44 @@ def bilinear(train: Tensor, x: Tensor, given: Tensor, *, noise: float) -> Tensor
     Source: Tenenbaum and Freeman (2000), Separating style and content with bilinear models; Tipping and
     Bishop (1999), Probabilistic principal component analysis.
     """
+    return bilinear_by_noise(train, x, given, (noise,))[0]
+
+
+def bilinear_by_noise(train: Tensor, x: Tensor, given: Tensor, noises: Sequence[float]) -> list[Tensor]:
+    """Return what :func:`bilinear` does for each noise, by one decomposition."""
     mean = train.mean(0)
     apart = (train - mean) / len(train) ** 0.5
     known = apart[:, given].flatten(1)
     told = (x[:, given] - mean[given]).flatten(1)
-    gram = known @ known.T + noise * torch.eye(len(train), dtype=train.dtype, device=train.device)
-    weights = torch.linalg.solve(gram, known @ told.T)
-    return mean + (weights.T @ apart.flatten(1)).reshape(x.shape)
+    values, vectors = torch.linalg.eigh(known @ known.T)
+    inner = vectors.T @ (known @ told.T)
+    weights = [vectors @ (inner / (values + noise)[:, None]) for noise in noises]
+    return [mean + (own.T @ apart.flatten(1)).reshape(x.shape) for own in weights]
 
 
-def chosen_noise(
-    train: Tensor,
-    families: Tensor,
-    given: Tensor,
-    *,
-    more: Callable[[Tensor], Tensor] = lambda fonts: fonts,
-    most: int = 4,
-) -> float:
-    """Return the noise that completes fonts of families best that are left out of the training, one by one.
+def splits_of(
+    train: Tensor, families: Tensor, *, more: Callable[[Tensor], Tensor] = lambda fonts: fonts, most: int = 4
+) -> list[tuple[Tensor, Tensor]]:
+    """Return the fonts to learn from, and those of a family left out, for the first families one by one.
 
     Args:
-        train, given: as of :func:`bilinear`.
-        families: of the training fonts, (N,).
+        train: fonts (N, letters, pixels).
+        families: of them, (N,).
         more: makes the fonts to learn from of those that are left.
-        most: families that are left out, the first ones.
+        most: families that are left out, at most.
     """
+    outs = [families == family for family in families.unique()[:most]]
+    return [(more(train[~out]), train[out]) for out in outs]
+
+
+def chosen_noise(splits: Sequence[tuple[Tensor, Tensor]], given: Tensor) -> float:
+    """Return the noise by which :func:`bilinear` completes the fonts best that are left out in splits."""
     errors = torch.zeros(len(NOISES), dtype=torch.float64)
-    rest = torch.ones(train.shape[1], dtype=torch.bool, device=train.device)
-    rest[given] = False
-    for family in families.unique()[:most]:
-        out = families == family
-        learned, apart = more(train[~out]), train[out]
-        for place, noise in enumerate(NOISES):
-            drawn = bilinear(learned, apart, given, noise=noise)
-            errors[place] += float((drawn - apart)[:, rest].square().mean())
+    for learned, apart in splits:
+        rest = torch.ones(apart.shape[1], dtype=torch.bool, device=apart.device)
+        rest[given] = False
+        found = bilinear_by_noise(learned, apart, given, NOISES)
+        errors += torch.tensor([float((own - apart)[:, rest].square().mean()) for own in found])
     return NOISES[int(errors.argmin())]
 
 
@@ -118,16 +132,25 @@ def moved(fonts: Tensor, size: int, *, copies: int, seed: int) -> Tensor:
     Returns:
         ((1 + copies) N, letters, size · size).
     """
-    letters, found = fonts.reshape(len(fonts), -1, size, size), [fonts]
     source = torch.Generator().manual_seed(seed)
-    for _ in range(copies):
-        normal = torch.randn(4, len(fonts), generator=source).to(fonts)
-        turn = fonts.new_zeros(len(fonts), 2, 3)
-        turn[:, 0, 0], turn[:, 0, 1] = (WIDTH * normal[0]).exp(), SLANT * normal[1]
-        turn[:, 1, 1], turn[:, 1, 2] = (HEIGHT * normal[2]).exp(), SHIFT * normal[3]
-        grid = affine_grid(turn, list(letters.shape), align_corners=False)
-        found.append(grid_sample(letters, grid, align_corners=False).flatten(2))
-    return torch.cat(found)
+    turns = [movements(len(fonts), source).to(fonts) for _ in range(copies)]
+    return torch.cat([fonts, *(moved_by(fonts, own, size) for own in turns)])
+
+
+def movements(n: int, source: torch.Generator) -> Tensor:
+    """Return n affine maps, (n, 2, 3), of a slant, a width, a height and a shift up or down."""
+    normal = torch.randn(4, n, generator=source)
+    turn = torch.zeros(n, 2, 3)
+    turn[:, 0, 0], turn[:, 0, 1] = (WIDTH * normal[0]).exp(), SLANT * normal[1]
+    turn[:, 1, 1], turn[:, 1, 2] = (HEIGHT * normal[2]).exp(), SHIFT * normal[3]
+    return turn
+
+
+def moved_by(fonts: Tensor, turns: Tensor, size: int) -> Tensor:
+    """Return fonts (n, letters, size · size), all letters of each moved by its affine map, (n, 2, 3)."""
+    letters = fonts.reshape(len(fonts), -1, size, size)
+    grid = affine_grid(turns, list(letters.shape), align_corners=False)
+    return grid_sample(letters, grid, align_corners=False).flatten(2)
 
 
 def retrieved(drawn: Tensor, truth: Tensor, others: Tensor) -> float:
