@@ -45,7 +45,7 @@ SHOWN = {
 WIDE, HIGH = 720, 420
 """Pixels of a card's picture, at most: what is higher is cut off below."""
 
-LEFT = {"molecules": 0.5}
+LEFT = {"molecules": 0.375}
 """The share of a figure's width that is shown, where all of it would be too small."""
 
 HOW_TO_READ = (
@@ -141,21 +141,23 @@ def picture(name: str, folder: Path) -> None:
         whole = figure.convert("RGB").crop((0, 0, round(LEFT.get(name, 1) * figure.width), figure.height))
     high = round(whole.height * WIDE / whole.width)
     small = whole.resize((WIDE, high), Image.Resampling.LANCZOS).crop((0, 0, WIDE, min(high, HIGH)))
-    small.quantize(64).save(PICTURES / f"apply-{name}.png", optimize=True)
+    small.quantize(256).save(PICTURES / f"apply-{name}.png", optimize=True)
 
 
 def strip(path: Path) -> None:
-    """Lay the pictures of all applications side by side, each with its name."""
-    figure, axes = plt.subplots(3, 4, figsize=(10, 6), layout="constrained")
+    """Lay the pictures of all applications that have one side by side, each with its name."""
+    names = [name for name in SHOWN if (PICTURES / f"apply-{name}.png").exists()]
+    rows = -(-len(names) // 4)
+    figure, axes = plt.subplots(rows, 4, figsize=(10, 1.8 * rows), layout="constrained")
     for axis in axes.flat:
         axis.set_axis_off()
-    for axis, name in zip(axes.flat, SHOWN, strict=False):
+    for axis, name in zip(axes.flat, names, strict=False):
         axis.imshow(plt.imread(PICTURES / f"apply-{name}.png"))
         axis.set_title(name, family="monospace", size=10)
     figure.savefig(path, dpi=100)
     plt.close(figure)
     with Image.open(path) as shown:
-        small = shown.convert("RGB").quantize(64)
+        small = shown.convert("RGB").quantize(256)
     small.save(path, optimize=True)
 
 
