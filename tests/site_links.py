@@ -1,4 +1,4 @@
-"""Links of the built site that lead nowhere: ``python -m tests.site_links site``."""
+"""Links of the built site that lead nowhere, and what it loads from the net: ``python -m tests.site_links site``."""
 
 import sys
 from html.parser import HTMLParser
@@ -13,6 +13,7 @@ class Page(HTMLParser):
         super().__init__()
         self.names: set[str] = set()
         self.leads: list[str] = []
+        self.loaded: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -21,12 +22,15 @@ class Page(HTMLParser):
                 self.names.add(value)
             elif value and key in ("href", "src"):
                 self.leads.append(value)
+                if key == "src" or (tag == "link" and dict(attrs).get("rel") == "stylesheet"):
+                    self.loaded.append(value)
 
 
 def broken(folder: Path) -> list[str]:
     """Return the links within a site that lead to no file of it, or to a place that its page has not.
 
-    Links out of the site are left alone, and so are those to the top of a page, ``#``, and the templates in
+    Links out of the site are left alone, but not scripts, pictures and styles from outside, without which a
+    page would be another one where there is no net. Left alone are also those to the top of a page, ``#``, and the templates in
     ``_static``, which a theme brings along.
     """
     folder = folder.resolve()
@@ -36,6 +40,8 @@ def broken(folder: Path) -> list[str]:
     for path, page in pages.items():
         for lead in page.leads:
             parts = urlsplit(lead)
+            if (parts.scheme or parts.netloc) and parts.scheme != "data" and lead in page.loaded:
+                found.append(f"{path.relative_to(folder)}: {lead}, which is loaded from the net")
             if parts.scheme or parts.netloc or lead == "#":
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
@@ -47,5 +53,5 @@ def broken(folder: Path) -> list[str]:
 
 if __name__ == "__main__":
     lost = broken(Path(sys.argv[1]))
-    print("\n".join(lost) or "every link within the site leads somewhere")
+    print("\n".join(lost) or "every link within the site leads somewhere, and nothing is loaded from outside")
     sys.exit(bool(lost))

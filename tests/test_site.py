@@ -101,17 +101,14 @@ def test_signs_of_mathematics_are_kept() -> None:
     assert lines == expected
 
 
-def test_the_gallery_has_a_card_for_every_recipe() -> None:
+def test_the_gallery_has_a_card_for_every_recipe_and_application() -> None:
     (page,) = generated.gallery.pages().values()
-    for name in recipes.entries():
+    for name in [*recipes.entries(), *(f"apply {name}" for name in applications())]:
         assert page.count(f"{{grid-item-card}} `{name}`\n") == 1
     assert "*Graph:* z, z → x; guide z\n" in page
 
 
-def test_the_gallery_has_a_card_for_every_application_and_what_was_found() -> None:
-    (page,) = generated.gallery.pages().values()
-    for name in applications():
-        assert page.count(f"{{grid-item-card}} `apply {name}`\n") == 1
+def test_a_card_of_an_application_says_what_was_found_first() -> None:
     text = "## Weather\n\n- no.\n\n## Application rain, Paris\n\nHow.\n\n| a |\n\n- It rains.\n- Often.\n"
     assert generated.gallery.found_by_applications(text) == {"rain": {"Paris": "It rains."}}
 
@@ -124,9 +121,11 @@ def test_links_that_lead_nowhere_are_found(tmp_path: Path) -> None:
     )
     (tmp_path / "how_to" / "b.html").write_text(
         '<p id="here"></p><a href="../index.html?q=1">a</a><a href="c.html">'
+        '<script src="https://cdn.org/a.js"></script><img src="data:image/png;base64,AA==">'
     )
     assert broken(tmp_path) == [
         "how_to/b.html: c.html",
+        "how_to/b.html: https://cdn.org/a.js, which is loaded from the net",
         "index.html: no.png",
         "index.html: how_to/b.html#there",
     ]

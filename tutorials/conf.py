@@ -18,6 +18,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_design",
+    "formulas",
     "generated_pages",
 ]
 exclude_patterns = ["README.md", "jupyter_execute", "**.ipynb_checkpoints"]
@@ -39,6 +40,7 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
+html_math_renderer = "mathml"
 html_theme = "sphinx_book_theme"
 html_title = "probgen"
 html_static_path = ["static"]

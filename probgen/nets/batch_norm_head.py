@@ -18,7 +18,7 @@ class BatchNormHead(Head):
     The mean of coordinate j is γ m_j + b_j, where m_j is what the net gives, less its mean over the batch and
     divided by its standard deviation there; b is learned, γ is not. Over a batch the KL to N(0, I) then is
 
-    .. math:: \tfrac12 \sum_j [γ² + b_j² + E(σ_j² - 1 - \log σ_j²)] ≥ d γ² / 2,
+    .. math:: \tfrac12 \sum_j [γ² + b_j² + E(σ_j² - 1 - \log σ_j²)] \geq d γ² / 2,
 
     whatever the net does as long as each m_j varies over the batch, if ever so little: a posterior that all
     data share is out of its reach, but where its m_j are equal to the last digit. In evaluation mode the

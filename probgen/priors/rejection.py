@@ -24,7 +24,7 @@ class Resampled(TorchDistribution):
     Proposals are of π, each accepted with probability a(z); Z = E_π a(z) is the rate of acceptance. All of
     the first T − 1 are refused with probability α = (1 − Z)^{T−1}, and so
 
-    .. math:: p(z) = π(z) [(1 − α) a(z) / Z + α],
+    .. math:: p(z) = π(z) [(1 - α) a(z) / Z + α],
 
     a mixture: with probability α a draw of π, else one of the law a π / Z, which is
     :class:`probgen.sampling.Rejection`'s. It is drawn so. A draw takes (1 − α) / Z ≤ T − 1 proposals of

@@ -105,7 +105,7 @@ from probgen.training import checkpoint, fit
 from tests.training.test_fit import adam, same, x_of
 from tests.pairs import LinearGaussian
 
-folder, mode, steps, kills = Path(sys.argv[1]), sys.argv[2], 4000, 10
+folder, mode, steps, kills = Path(sys.argv[1]), sys.argv[2], 2500, 10
 
 def train(**options):
     torch.manual_seed(3)
@@ -123,7 +123,7 @@ for kill in range(kills):
         os._exit(0)
     while kill == 0 and not checkpoint.exists(folder):
         time.sleep(0.001)
-    time.sleep(moments.uniform(0.0, 0.6))
+    time.sleep(moments.uniform(0.0, 0.4))
     os.kill(child, signal.SIGKILL)
     assert os.waitpid(child, 0)[1] == signal.SIGKILL, "the run should have been killed before it ended"
 resumed = LinearGaussian()
