@@ -1,4 +1,4 @@
-"""Links of the built site that lead nowhere, and what it loads from the net: ``python -m tests.site_links site``."""
+"""What of the built site leads nowhere or is loaded from the net: ``python -m tests.site_links site``."""
 
 import sys
 from html.parser import HTMLParser
@@ -30,8 +30,8 @@ def broken(folder: Path) -> list[str]:
     """Return the links within a site that lead to no file of it, or to a place that its page has not.
 
     Links out of the site are left alone, but not scripts, pictures and styles from outside, without which a
-    page would be another one where there is no net. Left alone are also those to the top of a page, ``#``, and the templates in
-    ``_static``, which a theme brings along.
+    page is another one where there is no net. Left alone are also links to the top of a page, ``#``, and the
+    templates in ``_static``, which a theme brings along.
     """
     folder = folder.resolve()
     paths = [path for path in sorted(folder.rglob("*.html")) if folder / "_static" not in path.parents]

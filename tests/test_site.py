@@ -18,7 +18,7 @@ SITE = Path(__file__).parents[1] / "tutorials"
 PAGES = sorted((SITE / "how_to").glob("*.md"))
 OF_APPLICATIONS = sorted(p for p in (SITE / "applications").glob("*.md") if p.stem != "index")
 sys.path.insert(0, str(SITE))
-generated = importlib.import_module("generated_pages")
+generated, formulas = importlib.import_module("generated_pages"), importlib.import_module("formulas")
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
@@ -99,6 +99,16 @@ def test_signs_of_mathematics_are_kept() -> None:
         ">>> 1 | 2",
     ]
     assert lines == expected
+
+
+def test_formulas_are_what_tex_takes_them_for() -> None:
+    half = r"<mn>1</mn>\s*<mn>2</mn>\s*</mfrac>\s*<mi>x</mi>"
+    for tex in (r"\tfrac12 x", r"\frac12x", r"\tfrac{1}{2} x"):
+        assert re.search(half, formulas.mathml(tex)), tex
+    space = '<mspace width="0.17em"></mspace>'
+    assert formulas.mathml(r"2 \log x").count(space) == 2
+    assert formulas.mathml(r"\log(x)").count(space) == 0
+    assert formulas.mathml("|x|").count('<mo stretchy="false" lspace="0" rspace="0">|</mo>') == 2
 
 
 def test_the_gallery_has_a_card_for_every_recipe_and_application() -> None:
