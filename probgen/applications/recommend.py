@@ -13,6 +13,8 @@ from probgen.applications.parts.recommend import recommenders
 from probgen.applications.parts.recommend.folds import (
     FOLDS,
     Fold,
+    added,
+    chosen_share,
     chosen_weight,
     fold_of,
     judged,
@@ -24,6 +26,8 @@ from probgen.core import seeded
 from probgen.models import VAE
 from probgen.objectives import SVI, BetaELBO
 from probgen.training import schedules
+
+BOTH = "EASE and Mult-VAE"
 
 BETA = 0.2
 """The weight of the KL at the end of the training."""
@@ -63,6 +67,11 @@ def recommend(study: Study) -> None:
     study.ours(
         "Mult-VAE", f"A VAE with a multinomial likelihood; the weight of its KL rises to {BETA} in training."
     )
+    study.ours(
+        BOTH,
+        "The log-odds of this VAE added to the scores of EASE, each user's in units of their spread, by a "
+        "share chosen on validation users: what is linear is EASE's, the VAE has the rest.",
+    )
     study.baseline("popularity", "What most users like.")
     study.baseline("ItemKNN", "Items by their cosine similarity to those seen, 100 neighbours of each.")
     study.baseline("EASE", "A linear autoencoder in closed form, its weight chosen on validation users.")
@@ -88,8 +97,15 @@ def _scores(study: Study, fold: Fold, method: str, repeat: int) -> Tensor:
         found = recommenders.item_neighbours(train, seen)
     elif method == "EASE":
         found = recommenders.ease(train, seen, weight=chosen_weight(fold))
-    else:
+    elif method == "Mult-VAE":
         found = recommenders.vae_scores(_vae(study, fold, repeat), seen)
+    else:
+        weight, vae = chosen_weight(fold), _vae(study, fold, repeat)
+        judged_on, chosen_on = (
+            (recommenders.ease(train, own, weight=weight), recommenders.vae_scores(vae, own))
+            for own in fold.seen
+        )
+        found = added(*judged_on, share=chosen_share(fold, *chosen_on))
     return unseen(found, seen)
 
 

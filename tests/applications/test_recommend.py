@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from probgen import applications, data
+from probgen.applications.parts.recommend.folds import Fold, added, chosen_share
 from probgen.applications.parts.recommend.recommenders import ease, item_neighbours, ranking
 
 
@@ -49,6 +50,23 @@ def test_item_neighbours_are_cosines_of_the_nearest():
     torch.testing.assert_close(item_neighbours(x, seen, neighbours=1), torch.tensor([[0.0, 1.0, 0.0]]))
 
 
+def test_recommenders_are_added_by_the_share_that_is_best_on_validation_users():
+    scores, others = torch.tensor([[1.0, 3.0, 5.0]]), torch.tensor([[30.0, 10.0, 20.0]])
+    unit = [[-1.0, 0.0, 1.0]], [[1.0, -1.0, 0.0]]
+    for share in (0.0, 0.25, 1.0):
+        expected = (1 - share) * torch.tensor(unit[0]) + share * torch.tensor(unit[1])
+        torch.testing.assert_close(added(scores, others, share=share), expected.double())
+    source = torch.Generator().manual_seed(0)
+    held_out = (torch.rand(40, 200, generator=source) < 0.1).float()
+    held_out[:, 0] = 1
+    seen, noise = torch.zeros_like(held_out), torch.rand(40, 200, generator=source)
+    fold = Fold(held_out, (seen, seen), (held_out, held_out), torch.arange(200), 0)
+    assert chosen_share(fold, held_out, noise) == 0.0
+    assert chosen_share(fold, noise, held_out) > 0.5
+    alike = [held_out + 3 * torch.randn(40, 200, generator=source) for _ in range(2)]
+    assert 0.2 < chosen_share(fold, *alike) < 0.7, "two that are equally good are better together"
+
+
 def made(path, **columns):
     """Write likes of 100 users in two groups that like items of their own."""
     source = np.random.default_rng(0)
@@ -68,6 +86,7 @@ def test_groups_that_like_their_own_items_are_told_by_ease_and_not_by_popularity
     found = pd.read_csv(folder / "metrics.csv").pivot_table(index="method", columns="metric", values="value")
     assert found.loc["EASE", "recall_20"] == 1, "ten items of the own group are not seen, and come first"
     assert found.loc["ItemKNN", "recall_20"] == 1
+    assert found.loc["EASE and Mult-VAE", "recall_20"] == 1, "the VAE has learned nothing in two steps"
     assert found.loc["popularity", "ndcg"] < found.loc["EASE", "ndcg"]
     assert "recommendations.csv" in {path.name for path in folder.iterdir()}
 

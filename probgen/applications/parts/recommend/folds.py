@@ -18,6 +18,9 @@ FOLDS = 10
 WEIGHTS = (50.0, 100.0, 200.0, 400.0)
 """Of EASE, of which the best on the users to choose on is taken."""
 
+SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0)
+"""Of a second recommender beside EASE, of which the best on the users to choose on is taken."""
+
 LISTED = 20
 """Items of a list of recommendations."""
 
@@ -79,6 +82,25 @@ def chosen_weight(fold: Fold) -> float:
         return ranking(scores, fold.held_out[1])["ndcg"]
 
     return max(WEIGHTS, key=ndcg)
+
+
+def added(scores: Tensor, others: Tensor, *, share: float) -> Tensor:
+    """Return (1 − share) · scores + share · others, each row less its mean, over its standard deviation."""
+    own, theirs = (
+        (part - part.mean(1, keepdim=True)) / part.std(1, keepdim=True)
+        for part in (scores.double(), others.double())
+    )
+    return (1 - share) * own + share * theirs
+
+
+def chosen_share(fold: Fold, scores: Tensor, others: Tensor) -> float:
+    """Return the share by which the scores of the users to choose on, added, have the highest NDCG."""
+
+    def ndcg(share: float) -> float:
+        found = unseen(added(scores, others, share=share), fold.seen[1])
+        return ranking(found, fold.held_out[1])["ndcg"]
+
+    return max(SHARES, key=ndcg)
 
 
 def judged(fold: Fold, scores: Tensor) -> dict[str, float]:
