@@ -1,4 +1,4 @@
-"""Adversaries on codes: draws of digits, clusters, few labels, and FactorVAE beside β-TCVAE.
+"""Adversaries on codes: draws of digits, few labels, and FactorVAE beside β-TCVAE.
 
 What a seed gives is kept in a file, and not run again.
 """
@@ -12,12 +12,11 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from probgen import Objective, data, evaluation, fit, mmd, models, nets, objectives, plots, recipes
 from probgen.core import seeded
 from probgen.recipes.aae import of_codes
-from probgen.recipes.aae_with_classes import BUDGET
+from probgen.recipes.semi_supervised_aae import BUDGET
 from probgen.recipes.semi_supervised_vae import MOVES
 from probgen.training import schedules
 from tests.benchmarks.disentanglement import BATCH, LATENT, small_sprites
@@ -39,18 +38,6 @@ OF_DRAWS = (
     "recipe at its own settings: the weight and penalty of 'wae-gan' were chosen on seed 0 by the energy "
     "and by draws of digits. Means and standard deviations over seeds, which are in the nets and the "
     "training; one thread of cores that others used too, CPU seconds of training."
-)
-
-OF_CLUSTERS = (
-    "`python -m tests.benchmarks.code_contests clusters --seeds {seeds}{steps}`: the recipe `aae-clusters` "
-    "on digits, sixteen clusters, no label seen in training. Each cluster is named by the label that most "
-    "of its training pictures have; the error is that of the 899 test pictures. Stages, relaxed draws, "
-    "rates, weights and movements were chosen by this error in some twenty shorter trials on seeds 0 and 1; "
-    "clusters alone, before styles, had 22.8 and 23.1 % without movements, 15.6 and 20.0 % with, and 16.8 "
-    "and 9.1 % where the classifier sees pictures in their unit too. The "
-    "source has 9.55 ± 2.05 % on MNIST with 16 clusters, nets of 1000-1000 and thousands of passes: other "
-    "data and a small fraction of the training, so that the figures do not compare. K-means of the pixels "
-    "with 16 clusters is named in the same way."
 )
 
 OF_LABELS = (
@@ -126,40 +113,6 @@ def of_draws(name: str, seed: int, steps: int | None, folder: Path) -> Found:
     if name != "vae-gan":
         found["reconstruction"] = -float(law.log_prob(x).mean())
     return found
-
-
-def named_by_most(clusters: Tensor, labels: Tensor, of_test: Tensor) -> Tensor:
-    """Return the label of each test row: that of most training rows of its cluster, −1 for none."""
-    size = int(torch.cat([clusters, of_test]).max()) + 1
-    counts = torch.zeros(size, int(labels.max()) + 1)
-    counts.index_put_((clusters, labels), torch.ones(len(labels)), accumulate=True)
-    return torch.where(counts.sum(1) > 0, counts.argmax(1), -1)[of_test]
-
-
-def of_clusters(seed: int, steps: int | None, folder: Path) -> Found:
-    """Return the error of clusters of digits, of the recipe and of k-means."""
-    from sklearn.cluster import KMeans
-
-    task = recipes.load("digits").holding_out()
-    recipe, cpu = trained("aae-clusters", task, seed, steps, folder / f"aae-clusters-{steps}-{seed}")
-    train, test = task.train, task.test
-    assert train.labels is not None
-    model: Any = recipe.model
-    own = [model.classify(rows.x).probs for rows in (train, test)]
-    others = KMeans(16, n_init=10, random_state=seed).fit(train.x.numpy())
-    by_means = [torch.from_numpy(others.predict(rows.x.numpy())).long() for rows in (train, test)]
-    shares = own[1].mean(0)
-
-    def error(of_train: Tensor, of_test: Tensor) -> float:
-        return 100 * float((named_by_most(of_train, train.labels, of_test) != test.labels).double().mean())
-
-    return {
-        "error, %": error(own[0].argmax(1), own[1].argmax(1)),
-        "k-means, %": error(*by_means),
-        "clusters in use": float(torch.special.entr(shares).sum().exp()),
-        "largest probability": float(own[1].max(1).values.mean()),
-        "CPU s": cpu,
-    }
 
 
 def of_labels(seed: int, steps: int | None, folder: Path) -> Found:
@@ -238,7 +191,7 @@ def table(found: dict[str, list[Found]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["draws", "clusters", "labels", "sprites"])
+    parser.add_argument("part", choices=["draws", "labels", "sprites"])
     parser.add_argument("--runs", type=Path, default=Path("runs/code_contests"), help="where scores are kept")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=None, help="of each training, its own where not given")
@@ -253,11 +206,6 @@ def main() -> None:
             "Codes drawn to the prior: digits",
             OF_DRAWS,
             {name: partial(of_draws, name, steps=steps, folder=folder) for name in DRAWN},
-        ),
-        "clusters": (
-            "Clusters by contest: digits",
-            OF_CLUSTERS,
-            {"aae-clusters": partial(of_clusters, steps=steps, folder=folder)},
         ),
         "labels": (
             "Few labels by contest: MNIST",

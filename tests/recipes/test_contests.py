@@ -52,15 +52,13 @@ def test_first_draws_of_pictures_are_as_varied_as_data(name):
     assert 0.6 < varied < 1.4
 
 
-@pytest.mark.parametrize(("name", "net"), [("infogan", "recogniser"), ("aae-clusters", "classifier")])
-def test_what_finds_classes_sees_moved_pictures_as_it_learns(name, net):
+def test_what_finds_classes_sees_moved_pictures_as_it_learns():
     task = recipes.load("digits")
     torch.manual_seed(0)
-    net, x = recipes.make(name, task).model.get_submodule(net), task.train.x[:50]
+    net, x = recipes.make("infogan", task).model.recogniser, task.train.x[:50]
 
     def odds():
-        law = net(x)
-        return (law.parts[0] if name == "infogan" else law).logits
+        return net(x).parts[0].logits
 
     assert not torch.allclose(odds(), odds(), atol=1e-3)
     net.eval()

@@ -35,7 +35,6 @@ QUESTIONS = {
             "Few labels",
             "Convolutions",
             "Classes without labels",
-            "Clusters by contest",
             "FactorVAE",
         ),
     ),
