@@ -13,7 +13,7 @@ from probgen.objectives import CodeGAN, Reconstruction, Sum, adam_of_players
 from probgen.priors import StandardNormal
 from probgen.recipes.gan import falling
 from probgen.recipes.registry import Recipe, Stage, recipe
-from probgen.recipes.task import Task
+from probgen.recipes.task import SIZES, Task
 
 LATENT = 8
 """Coordinates of the code of a picture, as in WAE-GAN on MNIST."""
@@ -64,10 +64,13 @@ def drawn_to_prior(task: Task, pair: VAE) -> Stage:
     discriminator = of_codes(size)
     parts = {"reconstruction": Reconstruction(pair), "codes": CodeGAN(pair, discriminator, r1=R1)}
     objective = Sum(parts, {"codes": WEIGHT}).to(task.device)
+    # Of few pictures the game is not over where a likelihood begins to learn by heart: of 'aae' on 808 digits
+    # codes are .042 from the prior, by energy, after 700 steps and .002 after 2,000, pictures 89 and 90 nats.
+    budget = SIZES["images"].budget if task.few_images else task.sizes.budget
     return Stage(
         objective,
         lambda rows: rows.fresh,
-        task.sizes.budget,
+        budget,
         lambda steps: falling(RATES, steps),
         adam_of_players(
             discriminator, rate=RATES["generator"], discriminator=RATES["discriminator"], betas=BETAS

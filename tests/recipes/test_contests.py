@@ -73,3 +73,11 @@ def test_a_classifier_of_few_labels_learns_from_them_alone_at_first():
         weights = [plans[f"weight_{name}"](step) / end for step in (0, 250, 500, 999)]
         assert weights == pytest.approx([0.01, 0.505, 1.0, 1.0])
     assert "weight_classification" not in plans
+
+
+@pytest.mark.parametrize("name", ["aae", "wae-gan"])
+def test_a_game_of_codes_goes_on_where_likelihoods_of_few_pictures_end(name):
+    task = recipes.load("digits")
+    assert task.few_images
+    (stage,) = recipes.make(name, task).stages
+    assert stage.budget.steps == 2000 > 2 * task.sizes.budget.steps
