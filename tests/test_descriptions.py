@@ -15,7 +15,7 @@ def test_data_recipes_and_what_is_made_of_them():
     for thing, words in (
         (task.train, "Rows(898 x (64,), labels)"),
         (task, "Task('digits', images: 898 rows to learn from and 899 that no method sees, (64,) each)"),
-        (stage, "Stage(SVI, 2000 steps of 128 rows)"),
+        (stage, "Stage(SVI, 700 steps of 100 rows)"),
         (recipe, "Recipe(VAE, by SVI)"),
         (data.digits(), "Images('digits', 898 and 899 pictures of 8 x 8 in 17 grey levels)"),
         (data.target("ring"), "Target('ring', 8 narrow Gaussians on a circle)"),
