@@ -1,10 +1,12 @@
 """The documentation site: ``sphinx-build -W -b html tutorials site``; the pages are MyST notebooks."""
 
+import os
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # of tqdm, in the kernels: bars are text here
 
 project = "probgen"
 author = "The probgen developers"
@@ -30,6 +32,7 @@ nb_execution_timeout = 600
 nb_execution_in_temp = True  # what a page writes is not left among the sources
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
+nb_merge_streams = True  # what a cell prints is one block, however slowly it came
 nb_code_prompt_show = "Show the solution"  # cells are folded in exercises alone
 nb_code_prompt_hide = "Hide the solution"
 

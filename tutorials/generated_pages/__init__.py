@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from shutil import copyfile
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", reference.as_meant)
     app.connect("source-read", link_results)
     app.connect("html-page-context", offer_notebook)
+    app.connect("html-page-context", load_nothing)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -48,3 +50,10 @@ def offer_notebook(app: Sphinx, page: str, template: str, context: dict[str, Any
         offered.parent.mkdir(parents=True, exist_ok=True)
         copyfile(notebook, offered)
         context["ipynb_source"] = f"{page}.ipynb"
+
+
+def load_nothing(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: object) -> None:
+    """Leave out the icons that an animation of matplotlib loads from the net; the theme has them too."""
+    if "body" in context:
+        icons = r'<link rel="stylesheet"\s+href="https://[^"]*/font-awesome[^"]*">'
+        context["body"] = re.sub(icons, "", context["body"])
