@@ -6,7 +6,10 @@ there. Rows that were measured are kept in the folder too.
 
 import argparse
 import json
+import math
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +17,8 @@ from torch import Tensor
 from probgen import SVI, Pair, data, evaluation, recipes
 from probgen.core import seeded
 from probgen.data import Ragged
-from probgen.models import HiddenMarkov
+from probgen.models import AutoregressiveSequence, HiddenMarkov
+from probgen.nets import inside
 from probgen.recipes import Recipe, Task
 from tests.benchmarks.results import cpu_seconds, record
 
@@ -43,7 +47,7 @@ PROTOCOL = (
     "figures of the three may be too good; a fresh seed is owed. One seed; one thread "
     "of two cores that ten others used too; CPU seconds are those of training, with its looks at validation."
 )
-HEAD = "| model | steps | −ELBO | −log p(x) | which is | CPU s |\n" + "|---" * 6 + "|"
+HEAD = "| model | seed | steps | −ELBO | −log p(x) | which is | CPU s |\n" + "|---" * 7 + "|"
 
 
 def padded(part: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -71,15 +75,17 @@ def hidden_markov(states: int, chorales: data.Chorales) -> str:
         if on_valid < best:
             best, found = on_valid, on_test
     seconds = cpu_seconds() - start
-    return f"| HMM, {states} states | {steps} of EM | – | {found:.2f} | exact | {seconds:.0f} |"
+    return f"| HMM, {states} states | 0 | {steps} of EM | – | {found:.2f} | exact | {seconds:.0f} |"
 
 
-def of_recipe(name: str, task: Task, folder: Path, *, steps: int) -> str | None:
-    """Train a recipe or go on, and return its row; None where the training was interrupted."""
+def of_recipe(name: str, task: Task, folder: Path, *, steps: int, seed: int) -> tuple[Recipe, str] | None:
+    """Train a recipe or go on, and return it and its row; None where the training was interrupted."""
     clock, start = folder / "cpu.json", cpu_seconds()
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     recipe = recipes.make(name, task)
-    histories = recipes.train(recipe, task, seed=0, folder=folder, resume=True, steps=steps, progress=False)
+    histories = recipes.train(
+        recipe, task, seed=seed, folder=folder, resume=True, steps=steps, progress=False
+    )
     before = json.loads(clock.read_text()) if clock.exists() else 0.0
     seconds = before + cpu_seconds() - start
     clock.write_text(json.dumps(seconds))
@@ -88,7 +94,22 @@ def of_recipe(name: str, task: Task, folder: Path, *, steps: int) -> str | None:
     frame = histories[-1].frame
     print(frame[frame["split"] == "validation"].tail(3).to_string())
     step = sum(history.step for history in histories)
-    return f"| `{name}` | {step} | {' | '.join(measured(recipe, task))} | {seconds:.0f} |"
+    return recipe, f"| `{name}` | {seed} | {step} | {' | '.join(measured(recipe, task))} | {seconds:.0f} |"
+
+
+@torch.no_grad()
+def mixed(name: str, trained: dict[int, Recipe], task: Task) -> str:
+    """Return the row of p(x) = Π_t 1/M Σ_m p_m(x_t | x_1, ..., x_{t−1}) of M models of exact likelihood."""
+    (x, lengths), each = padded(task.test.sequences()), []
+    steps = inside(lengths, x.shape[1])
+    for recipe in trained.values():
+        model: Any = recipe.model.eval()
+        each.append(model.decoder(model.history(x, steps)).log_prob(x))
+    nats = (torch.stack(each).logsumexp(0) - math.log(len(each)))[steps]
+    found = per_step(nats, lengths)
+    return (
+        f"| `{name}`, mixed at each step | {', '.join(map(str, trained))} | – | – | {found:.2f} | exact | – |"
+    )
 
 
 @torch.no_grad()
@@ -113,24 +134,33 @@ def main() -> None:
     parser.add_argument("--states", type=int, nargs="*", default=[], help="of HMMs")
     parser.add_argument("--recipes", nargs="*", default=[], choices=NAMES)
     parser.add_argument("--steps", type=int, default=2000, help="of each recipe's training")
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1], help="of each recipe, a training a seed")
     given = parser.parse_args()
     torch.set_num_threads(1)
     task = recipes.load("chorales")
     kept = given.runs / "rows.json"
     rows = json.loads(kept.read_text()) if kept.exists() else {}
-    for key in [*(f"hmm {states}" for states in given.states), *given.recipes]:
-        kind, _, states = key.partition(" ")
-        if kind == "hmm":
-            row: str | None = hidden_markov(int(states), data.chorales())
-        else:
-            row = of_recipe(key, task, given.runs / f"{key}-{given.steps}", steps=given.steps)
-        if row is None:
-            break
+
+    def keep(key: str, row: str) -> None:
         rows[key] = row
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(rows, indent=1))
         print(row, flush=True)
-    order = sorted(rows, key=lambda key: (not key.startswith("hmm"), key.rjust(9) if "hmm" in key else ""))
+
+    for states in given.states:
+        keep(f"hmm {states:9}", hidden_markov(states, data.chorales()))
+    trained: dict[str, dict[int, Recipe]] = {}
+    for name, seed in product(given.recipes, given.seeds):
+        folder = given.runs / f"{name}-{given.steps}-{seed}"
+        found = of_recipe(name, task, folder, steps=given.steps, seed=seed)
+        if found is None:
+            break
+        trained.setdefault(name, {})[seed] = found[0]
+        keep(f"{name} {seed:9}", found[1])
+    for name, several in trained.items():
+        if len(several) > 1 and isinstance(several[given.seeds[0]].model, AutoregressiveSequence):
+            keep(f"{name} mixed", mixed(name, several, task))
+    order = sorted(rows, key=lambda key: (not key.startswith("hmm"), key))
     if rows:
         record("Chorales", PROTOCOL, "\n".join([HEAD, *(rows[key] for key in order)]))
 
