@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from probgen.core import GenerativeModel
 from probgen.models.vrnn import of_steps
 from probgen.nets import inside
+from probgen.nets.recurrent import lengths_to_draw, steps_read
 
 
 class AutoregressiveSequence(GenerativeModel):
@@ -61,13 +62,11 @@ class AutoregressiveSequence(GenerativeModel):
 
     def _law(self, x: Tensor, *context: Tensor) -> Any:
         """Return the law of the steps of sequences, each given those before it in x."""
-        steps = inside(context[0], x.shape[1]) if context else None
+        steps = steps_read(self, x, *context)
         return of_steps(self.decoder(self.history(x, steps)), steps)
 
     def _drawn(self, n: int, *context: Tensor) -> Tensor:
-        if not context:
-            raise ValueError("the lengths of the sequences to be drawn should be given, whole numbers (n,)")
-        (lengths, *_) = context
+        lengths = lengths_to_draw(*context)
         weight = next(self.parameters())
         steps = inside(lengths.to(weight.device), int(lengths.max()))
         reader: Any = self.history.reader

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from probgen.core import Pair
 from probgen.models.vrnn import of_steps
 from probgen.nets import known_after, told_steps
+from probgen.nets.recurrent import lengths_to_draw
 from probgen.priors import Path
 
 
@@ -137,9 +138,7 @@ class DeepMarkov(Pair):
         return dist.Normal(before + law.base_dist.loc, law.base_dist.scale).to_event(1)
 
     def _drawn(self, n: int, *context: Tensor) -> Tensor:
-        if not context:
-            raise ValueError("the lengths of the sequences to be drawn should be given, whole numbers (n,)")
-        lengths, history, x = context[0].to(self.start.device), cast(Any, self.history), None
+        lengths, history, x = lengths_to_draw(*context).to(self.start.device), cast(Any, self.history), None
         z, drawn = self.start.expand(n, -1), list[Tensor]()
         for t in range(int(lengths.max())):
             if history is not None:  # of what is drawn and one step more, which it does not read yet

@@ -17,6 +17,7 @@ from torch.nn.functional import logsigmoid
 
 from probgen.core import GenerativeModel, check_count, seed_of, seeded
 from probgen.nets import inside
+from probgen.nets.recurrent import lengths_to_draw, steps_read
 
 
 class GJRGARCH(GenerativeModel):
@@ -57,9 +58,7 @@ class GJRGARCH(GenerativeModel):
             with pyro.plate("data", len(x)):
                 pyro.factor("x", self.log_prob(x, *context))
             return x
-        if not context:
-            raise ValueError("the lengths of the series to be drawn should be given, whole numbers (n,)")
-        lengths = context[0].to(self.mean.device)
+        lengths = lengths_to_draw(*context).to(self.mean.device)
         noise = self._innovations(n, int(lengths.max()))
         drawn = self._onwards(self.log_variance.exp().expand(n), noise)
         return torch.where(inside(lengths, drawn.shape[1]), drawn, 0.0)
@@ -90,7 +89,8 @@ class GJRGARCH(GenerativeModel):
 
     def log_prob(self, x: Tensor, *context: Tensor) -> Tensor:
         """Return log p(x) of each series, in nats, shape (n,); what lies in padded steps has no influence."""
-        steps = inside(self.steps_of(x, *context), x.shape[1])
+        steps = steps_read(self, x, self.steps_of(x, *context), *context[1:])
+        assert steps is not None
         x = torch.where(steps, x, 0.0)
         laws = self.step_laws(x[:, :-1])
         return torch.where(steps, laws.log_prob(x), 0.0).sum(1)

@@ -16,10 +16,13 @@ import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 from torch.nn.functional import logsigmoid, one_hot
 
 from probgen.core import GenerativeModel, check_count, seeded
 from probgen.nets import inside, told_steps
+from probgen.nets.laws import refuse
+from probgen.nets.recurrent import lengths_to_draw
 from probgen.objectives.forward_algorithm import emitted_counts, forward_algorithm
 
 
@@ -56,13 +59,12 @@ class HiddenMarkov(GenerativeModel):
             with pyro.plate("data", len(x)):
                 pyro.factor("x", self.log_prob(x, *context[:2]))
             return x
-        if not context:
-            raise ValueError("the lengths of the sequences to be drawn should be given, whole numbers (n,)")
+        lengths = lengths_to_draw(*context)
         states = [dist.Categorical(logits=self.start.expand(n, -1)).sample()]
-        for _ in range(int(context[0].max()) - 1):
+        for _ in range(int(lengths.max()) - 1):
             states.append(dist.Categorical(logits=self.transition[states[-1]]).sample())
         x = self._law(torch.stack(states, 1)).sample()
-        steps = inside(context[0].to(x.device), x.shape[1])
+        steps = inside(lengths.to(x.device), x.shape[1])
         return torch.where(steps if self.tokens else steps.unsqueeze(-1), x, 0)
 
     def steps_of(self, x: Tensor, *context: Tensor) -> Tensor:
@@ -129,6 +131,8 @@ class HiddenMarkov(GenerativeModel):
         """Return all steps, and their law, in which nothing has probability 0 or 1."""
         self._check(x)
         rows = x[told_steps(x, self.steps_of(x, *lengths), *lengths[1:])[2]]
+        if not self.tokens:
+            refuse(rows, (rows == 0) | (rows == 1), "a Bernoulli needs values 0 or 1")
         total = (rows.bincount(minlength=self.emission.shape[1]) if self.tokens else rows.sum(0)).double()
         return rows, (total + 0.5) / (len(rows) + (0.5 * len(total) if self.tokens else 1.0))
 
@@ -136,6 +140,15 @@ class HiddenMarkov(GenerativeModel):
         if x.dim() != (2 if self.tokens else 3) or not (self.tokens or x.shape[-1] == self.emission.shape[1]):
             wanted = "(n, T)" if self.tokens else f"(n, T, {self.emission.shape[1]})"
             raise ValueError(f"x should have shape {wanted} but has {tuple(x.shape)}")
+        if not self.tokens:
+            return
+        if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
+            raise TypeError(f"x should be tokens, whole numbers, but is {x.dtype}")
+        size = self.emission.shape[1]
+        if Distribution._validate_args and not bool(((x >= 0) & (x < size)).all()):
+            raise ValueError(
+                f"x should be tokens from 0 to {size - 1} but goes from {int(x.min())} to {int(x.max())}"
+            )
 
     def _law(self, states: Tensor) -> Any:
         return (dist.Categorical if self.tokens else dist.Bernoulli)(logits=self.emission[states])

@@ -25,6 +25,7 @@ from torch.nn.functional import pad
 from probgen.core import Pair, check_count, evaluating
 from probgen.models.vrnn import of_steps
 from probgen.nets import inside
+from probgen.nets.recurrent import lengths_to_draw, steps_read
 from probgen.priors import Given, StandardNormal
 
 
@@ -79,8 +80,8 @@ class HierarchicalSequenceVAE(Pair):
 
     def model(self, x: Tensor | None = None, *context: Tensor, n: int = 1) -> Tensor:
         """Draw z, tell the bars, and draw the steps of each one after the other."""
-        if x is None and not context:
-            raise ValueError("the lengths of the sequences to be drawn should be given, whole numbers (n,)")
+        if x is None:
+            lengths_to_draw(*context)
         with pyro.plate("data", n if x is None else len(x)):
             z = pyro.sample("z", self.prior())
             if x is None:
@@ -119,7 +120,7 @@ class HierarchicalSequenceVAE(Pair):
         return torch.stack(drawn, 1)
 
     def _code(self, x: Tensor, *context: Tensor) -> Any:
-        return self.encoder(x, *([inside(context[0], x.shape[1])] if context else []))
+        return self.encoder(x, *([steps_read(self, x, *context)] if context else []))
 
     def _law(self, z: Tensor, x: Tensor, *context: Tensor) -> Any:
         """Return the law of the steps of sequences, each given z and those before it in its bar of x."""
@@ -129,7 +130,7 @@ class HierarchicalSequenceVAE(Pair):
         over = -length % self.bar
         heard = pad(torch.cat([steps, told], -1), (0, 0, 0, over))
         h = self.history(heard.unflatten(-2, (-1, self.bar))).flatten(-3, -2)[..., :length, :]
-        return of_steps(self.decoder(h, told), inside(context[0], length) if context else None)
+        return of_steps(self.decoder(h, told), steps_read(self, x, *context))
 
     def _told(self, z: Tensor, length: int) -> Tensor:
         r"""Return what each step is told by the conductor, c of its bar, (\*batch, length, c)."""

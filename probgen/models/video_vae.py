@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from probgen.core import Pair, check_count, evaluating, seeded
 from probgen.nets import ConvLSTM
 from probgen.nets.conv_lstm import State, each_picture
-from probgen.nets.laws import StrictBernoulli, of_a_law
+from probgen.nets.laws import StrictBernoulli, of_a_law, refuse
 
 
 class VideoVAE(Pair):
@@ -117,8 +117,8 @@ class VideoVAE(Pair):
         are drawn: what differs between draws is the codes, and without codes nothing does.
         """
         steps, draws = check_count("steps", steps), check_count("draws", draws)
-        if y.dim() != 5 or not y.shape[1] or y.shape[2:] != self.image_shape:
-            raise ValueError(f"y should be (n, S, *{self.image_shape}), S ≥ 1, but is {tuple(y.shape)}")
+        self._check(y, "y")
+        refuse(y, (y >= 0) & (y <= 1), "pixels of y, frames that are seen, should be in [0, 1]")
         with seeded(seed), evaluating(self):
             _, (h, c) = self.memory(each_picture(self.features, _after_blank(y)[:, :-1]))
             state = (h.expand(draws, *h.shape), c.expand(draws, *c.shape))
@@ -126,8 +126,14 @@ class VideoVAE(Pair):
 
     def _read(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return features of each frame, and the memory's state before it, which has begun at a blank."""
+        self._check(x, "x")
         maps = self.shared("maps", lambda: each_picture(self.features, _after_blank(x)))
         return maps[:, 1:], self.shared("states", lambda: self.memory(maps[:, :-1])[0])
+
+    def _check(self, x: Tensor, name: str) -> None:
+        if x.dim() != 5 or not x.shape[1] or x.shape[2:] != self.image_shape:
+            sizes = ", ".join(map(str, self.image_shape))
+            raise ValueError(f"{name} should be films (n, T, {sizes}), T ≥ 1, but is {tuple(x.shape)}")
 
     def _go_on(self, last: Tensor, state: State | None, steps: int, *, drawn: bool) -> Tensor:
         r"""Return frames after the last one (\*batch, C, H, W), pixels drawn or means."""

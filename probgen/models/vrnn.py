@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from probgen.core import Pair
 from probgen.nets import inside, known_after
+from probgen.nets.recurrent import lengths_to_draw, steps_read
 
 
 class VRNN(Pair):
@@ -88,13 +89,9 @@ class VRNN(Pair):
         _, h = self._read(x, *context)
 
         def step(t: int, z: Tensor | None) -> Any:
-            shape = (len(x),) if z is None else z.shape[:2]
-            seen, now = x[:, t].expand(*shape, -1), h[:, t].expand(*shape, -1)
-            return (
-                self.prior(now),
-                self.encoder(seen, now),
-                lambda new: self.decoder(new, h[:, t]).log_prob(x[:, t]),
-            )
+            laws = self.prior(h[:, t]), self.encoder(x[:, t], h[:, t])
+            prior, guide = laws if z is None else (law.expand(z.shape[:2]) for law in laws)
+            return prior, guide, lambda new: self.decoder(new, h[:, t]).log_prob(x[:, t])
 
         return step
 
@@ -106,19 +103,12 @@ class VRNN(Pair):
 
     def _read(self, x: Tensor, *context: Tensor) -> tuple[Tensor | None, Tensor]:
         """Return which steps are data, and what is known before each."""
-        if len(context) > 1:
-            raise ValueError(
-                "a VRNN reads x itself, so that steps that are missing leave no density of the others: use "
-                "DeepMarkov"
-            )
-        steps = inside(context[0], x.shape[1]) if context else None
+        steps = steps_read(self, x, *context)
         return steps, self.shared("history", lambda: self.history(x, steps))
 
     def _drawn(self, n: int, *context: Tensor) -> Tensor:
         """Draw step after step, reading what is drawn."""
-        if not context:
-            raise ValueError("the lengths of the sequences to be drawn should be given, whole numbers (n,)")
-        (lengths, *_) = context
+        lengths = lengths_to_draw(*context)
         weight = next(self.parameters())
         steps = inside(lengths.to(weight.device), int(lengths.max()))
         reader: Any = self.history.reader

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from probgen.nets.checks import check_last, check_sizes
 
@@ -15,11 +16,61 @@ def inside(lengths: Tensor, steps: int) -> Tensor:
         lengths: of the sequences, whole numbers of shape (\*batch,).
         steps: T, the number of steps with padding.
 
+    Raises:
+        TypeError: for lengths that are no whole numbers.
+        ValueError: for lengths that are not 0 to T.
+
     >>> inside(torch.tensor([1, 3]), 3)
     tensor([[ True, False, False],
             [ True,  True,  True]])
     """
+    if lengths.dtype == torch.bool or lengths.is_floating_point() or lengths.is_complex():
+        raise TypeError(f"lengths of sequences should be whole numbers but are {lengths.dtype}")
+    if Distribution._validate_args and not bool(((lengths >= 0) & (lengths <= steps)).all()):
+        raise ValueError(
+            f"lengths of sequences should be 0 to the {steps} steps that there are but go from "
+            f"{int(lengths.min())} to {int(lengths.max())}"
+        )
     return torch.arange(steps, device=lengths.device) < lengths.unsqueeze(-1)
+
+
+def steps_inside(x: Tensor, *context: Tensor) -> Tensor | None:
+    r"""Return which steps of sequences x (n, T, \*event) are data, (n, T), or None where no lengths are told.
+
+    Args:
+        x: padded, of at least one step.
+        context: the lengths, int64 (n,), first of all, or nothing.
+    """
+    if not x.shape[1]:
+        raise ValueError(f"sequences should have at least one step but x has shape {tuple(x.shape)}")
+    if not context:
+        return None
+    if context[0].shape != x.shape[:1]:
+        raise ValueError(
+            f"lengths of {len(x)} sequences should have shape ({len(x)},) but have {tuple(context[0].shape)}"
+        )
+    return inside(context[0], x.shape[1])
+
+
+def steps_read(model: nn.Module, x: Tensor, *context: Tensor) -> Tensor | None:
+    """Return what :func:`steps_inside` does, for a model that reads x itself and needs all of its steps."""
+    if len(context) > 1:
+        raise ValueError(
+            f"a {type(model).__name__} reads x itself, so that steps that are missing leave no density of "
+            "the others: use DeepMarkov or HiddenMarkov"
+        )
+    return steps_inside(x, *context)
+
+
+def lengths_to_draw(*context: Tensor) -> Tensor:
+    """Return the lengths of sequences that are to be drawn, the first part of a context."""
+    if not context:
+        raise ValueError("the lengths of the sequences to be drawn should be given, whole numbers (n,)")
+    if not bool((inside(context[0], max(1, int(context[0].max()))).any(-1)).all()):
+        raise ValueError(
+            f"lengths of sequences to be drawn should be at least 1 but one is {int(context[0].min())}"
+        )
+    return context[0]
 
 
 def told_steps(x: Tensor, *context: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -32,9 +83,9 @@ def told_steps(x: Tensor, *context: Tensor) -> tuple[Tensor, Tensor | None, Tens
         context: of the sequences, lengths, int64 (n,), and which steps were seen, bool (n, T), or the first
             alone, or none.
     """
-    if not context:
+    steps = steps_inside(x, *context)
+    if steps is None:
         return x, None, None
-    steps = inside(context[0], x.shape[1])
     if len(context) == 1:
         return x, steps, steps
     seen = context[1]

@@ -19,6 +19,9 @@ class Vamp(nn.Module):
     K laws. The encoder is that of the pair, and learns from both places: ``VAE(encoder, decoder,
     Vamp(encoder, 500, data=x))``.
 
+    With ``weights`` it is p(z | h) = Σ_k w_k(h) q(z | u_k): what is known says which of K codes comes next,
+    as the chords before a chord do in a ``VRNN``.
+
     Args:
         encoder: x of shape (\*batch, \*event) to q(z | x); without a context. Normal laws with independent
             coordinates, as of ``nets.NormalHead``, are scored by a matrix product, others one by one.
@@ -26,6 +29,8 @@ class Vamp(nn.Module):
         data: rows, (n, \*event), of which K are drawn for the start.
         shape: of one x, where there are no data to start from: then u ~ N(0.05, 0.01²), as suits pixels
             in [0, 1].
+        weights: a net from a context h to log w_k(h) up to a constant, K numbers; equal weights, whatever the
+            context, where not given.
         generator: draws the start; torch's global one by default.
 
     Raises:
@@ -47,6 +52,7 @@ class Vamp(nn.Module):
         *,
         data: Tensor | None = None,
         shape: tuple[int, ...] | None = None,
+        weights: nn.Module | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -56,7 +62,7 @@ class Vamp(nn.Module):
                 "pseudo-inputs should start from data=, rows to draw them from, or shape=, that of one x, "
                 f"but {'neither is' if data is None else 'both are'} given"
             )
-        self.encoder = encoder
+        self.encoder, self.weights = encoder, weights
         if data is None:
             assert shape is not None
             self.inputs = nn.Parameter(torch.empty(k, *shape).normal_(0.05, 0.01, generator=generator))
@@ -73,10 +79,20 @@ class Vamp(nn.Module):
         self.inputs = nn.Parameter(data.detach()[rows.to(data.device)].clone())
 
     def forward(self, *context: Tensor) -> Distribution:
-        """Return the mixture, the same whatever the context."""
+        """Return the mixture, the same whatever the context where there are no ``weights``."""
         law = self.encoder(self.inputs)
+        logits = self.inputs.new_zeros(len(self.inputs)) if self.weights is None else self._weights(*context)
         base = law.base_dist if isinstance(law, Independent) else None
         if isinstance(base, Normal) and base.loc.dim() == 2:
-            return ManyNormals(base.loc, base.scale)
-        weights = Categorical(logits=self.inputs.new_zeros(len(self.inputs)))
-        return dist.MixtureSameFamily(weights, law)
+            return ManyNormals(base.loc, base.scale, logits)
+        return dist.MixtureSameFamily(Categorical(logits=logits), law.expand(logits.shape))
+
+    def _weights(self, *context: Tensor) -> Tensor:
+        assert self.weights is not None
+        logits = self.weights(*context)
+        if logits.shape[-1] != len(self.inputs):
+            raise ValueError(
+                f"weights should give {len(self.inputs)} numbers, one for each pseudo-input, but give "
+                f"{logits.shape[-1]}"
+            )
+        return logits

@@ -86,7 +86,7 @@ def rnn_mixture(task: Task) -> Recipe:
     Its chords are found by expectation maximisation first, as if steps were independent: by gradients alone
     they stay blurred for long.
     """
-    head = nets.BernoulliMixtureHead(nets.MLP(WIDTH, PARTS, hidden=()), task.size)
+    head = nets.BernoulliMixtureHead(nets.MLP(WIDTH, PARTS, hidden=()), task.size).to(task.device)
     chords = task.train.x[task.train.inside]
     head.start_at(chords)
     head.fit_em(chords, iterations=STEPS_OF_EM)

@@ -28,7 +28,7 @@ PARTICLES, OF_A_STEP, DRAWS = 100, 1000, 20
 """Of the filter, and where steps are independent given x, so that it weighs each by itself; of the ELBO."""
 
 NOTES = 88
-NAMES = ("gru", "rnn-nade", "rnn-intervals", "rnn-mixture", "vrnn", "vrnn-iwae", "dmm", "srnn")
+NAMES = ("gru", "rnn-nade", "rnn-intervals", "rnn-mixture", "vrnn", "vrnn-vamp", "vrnn-iwae", "dmm", "srnn")
 
 PROTOCOL = (
     "`python -m tests.benchmarks.chorales`, a row at a time by `--states`, `--recipes`, `--steps`: "

@@ -175,7 +175,7 @@ def test_what_is_wrong_is_said():
         ValueError, match=r"real returns of shape \(n, T\) but is torch.float64 of \(3, 4, 1\)"
     ):
         garch.variances(torch.zeros(3, 4, 1).double())
-    with pytest.raises(ValueError, match="lengths of the series to be drawn"):
+    with pytest.raises(ValueError, match="lengths of the sequences to be drawn"):
         garch.sample(3)
     with pytest.raises(ValueError, match="x should vary but all 8 returns are 1"):
         garch.start_at(torch.ones(2, 4).double())

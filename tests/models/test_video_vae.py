@@ -198,7 +198,15 @@ def test_what_is_wrong_is_said(pair):
         VideoVAE(
             pair.features, pair.memory, pair.frame, prior=nn.Linear(2, 2), image_shape=(1, 2, 3), steps=2
         )
-    with pytest.raises(ValueError, match=r"S ≥ 1, but is \(3, 0, 1, 2, 3\)"):
+    with pytest.raises(ValueError, match=r"y should be films \(n, T, 1, 2, 3\), T ≥ 1, but is"):
         pair.forecast(films()[:, :0], steps=2)
+    with pytest.raises(
+        ValueError, match=r"pixels of y, frames that are seen, should be in \[0, 1\] but got 2"
+    ):
+        pair.forecast(2 * torch.ones_like(films()), steps=2)
+    with pytest.raises(
+        ValueError, match=r"x should be films \(n, T, 1, 2, 3\), T ≥ 1, but is \(3, 4, 1, 4, 3\)"
+    ):
+        SVI(pair)(torch.zeros(3, 4, 1, 4, 3).double())
     with pytest.raises(ValueError, match="needs values 0 or 1"):
         SVI(pair)(films() / 2)

@@ -158,6 +158,33 @@ def test_a_vamp_prior_is_the_mean_of_the_guide_at_its_inputs():
     torch.testing.assert_close(other().log_prob(z), explicit)
 
 
+def test_weights_of_a_vamp_prior_know_a_context():
+    torch.manual_seed(0)
+    encoder, h, z = encoder_of(), torch.randn(4, 9, 5), torch.randn(6, 4, 9, 2)
+    net = nets.MLP(5, 3, hidden=8)
+
+    class Full(nn.Module):  # an encoder of another family, scored law by law
+        outputs = 2
+
+        def forward(self, x):
+            return torch.distributions.MultivariateNormal(x[:, :2], torch.eye(2) * 0.5)
+
+    for known in (encoder, Full()):
+        prior = priors.Vamp(known, 3, data=DATA, weights=net)
+        log_w = net(h).log_softmax(-1)
+        explicit = (log_w + known(prior.inputs).log_prob(z.unsqueeze(-2))).logsumexp(-1)
+        torch.testing.assert_close(prior(h).log_prob(z), explicit)
+        assert prior(h).sample((7,)).shape == (7, 4, 9, 2)
+    # One of the laws has all the weight where the net says so, and its draws are that law's.
+    one = priors.Vamp(encoder, 2, data=DATA, weights=nn.Linear(1, 2))
+    nn.init.constant_(one.weights.bias, 0.0)
+    one.weights.weight.data = torch.tensor([[50.0], [-50.0]])
+    drawn = one(torch.tensor([[1.0], [-1.0]])).sample((4000,))
+    torch.testing.assert_close(drawn.mean(0), encoder(one.inputs).mean, atol=0.15, rtol=0.0)
+    with pytest.raises(ValueError, match="weights should give 4 numbers, one for each pseudo-input, but g"):
+        priors.Vamp(encoder, 4, data=DATA, weights=net)(h)
+
+
 def test_a_flow_starts_as_a_standard_normal_law_and_learns_a_shape():
     torch.manual_seed(0)
     flow = priors.Flow(2, transforms=nets.Couplings(2, layers=2, hidden=32))
