@@ -37,8 +37,7 @@ OURS = {
 }
 ROLLING = "GJR-t, rolling"
 BASELINES = {
-    ROLLING: "As GJR-t, learned anew every 50 days from the last 2,000: the strongest by log score that is "
-    "known of these prices.",
+    ROLLING: "As GJR-t, learned anew more often and from the last 2,000 days alone.",
     "GJR-t": "GARCH(1,1) with a leverage term and Student-t innovations, by maximum likelihood.",
     "filtered simulation": "Volatility by GJR; innovations are residuals drawn again "
     "(filtered historical simulation).",

@@ -56,6 +56,8 @@ def test_recommenders_are_added_by_the_share_that_is_best_on_validation_users():
     for share in (0.0, 0.25, 1.0):
         expected = (1 - share) * torch.tensor(unit[0]) + share * torch.tensor(unit[1])
         torch.testing.assert_close(added(scores, others, share=share), expected.double())
+    nothing = added(torch.zeros(1, 3), others, share=0.25)
+    torch.testing.assert_close(nothing, 0.25 * torch.tensor(unit[1]).double())
     source = torch.Generator().manual_seed(0)
     held_out = (torch.rand(40, 200, generator=source) < 0.1).float()
     held_out[:, 0] = 1

@@ -85,12 +85,17 @@ def chosen_weight(fold: Fold) -> float:
 
 
 def added(scores: Tensor, others: Tensor, *, share: float) -> Tensor:
-    """Return (1 − share) · scores + share · others, each row less its mean, over its standard deviation."""
-    own, theirs = (
-        (part - part.mean(1, keepdim=True)) / part.std(1, keepdim=True)
-        for part in (scores.double(), others.double())
-    )
-    return (1 - share) * own + share * theirs
+    """Return (1 − share) · scores + share · others, each row less its mean, over its standard deviation.
+
+    A row of equal scores, as of a user whose items no one likes along with others, prefers nothing and is 0.
+    """
+
+    def in_units(part: Tensor) -> Tensor:
+        apart = part.double() - part.double().mean(1, keepdim=True)
+        spread = apart.std(1, keepdim=True)
+        return apart / torch.where(spread > 0, spread, 1.0)
+
+    return (1 - share) * in_units(scores) + share * in_units(others)
 
 
 def chosen_share(fold: Fold, scores: Tensor, others: Tensor) -> float:
