@@ -69,6 +69,11 @@ def test_an_untrained_cvae_is_the_principal_components_of_each_kind():
     torch.testing.assert_close(drawn, known.means[kind] + (codes[:, None] @ known.loadings[kind])[:, 0])
 
 
+def test_takes_that_do_not_differ_are_refused():
+    with pytest.raises(ValueError, match="should differ but all 4 are the same"):
+        principal_components(torch.ones(4, 6), torch.zeros(4, dtype=torch.int64), count=1)
+
+
 def test_a_recogniser_hears_what_it_learned_and_variety_is_that_of_pairs():
     x = torch.randn(60, 4, 30, generator=torch.Generator().manual_seed(0))
     words = torch.arange(60) % 2
