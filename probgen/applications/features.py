@@ -77,7 +77,7 @@ def features(study: Study) -> None:
     @functools.cache
     def trained(name: str, repeat: int) -> Recipe:
         task, seed = cases(repeat).task, study.seed_of(name, repeat)
-        steps = study.pick(full=2000, quick=300, tiny=2)
+        steps = study.pick(full=2000, quick=200, tiny=2)
         make = functools.partial(encoder_of, name, task, first.coordinates)
         return study.train(f"{name}-{repeat}", make, task, seed=seed, steps=steps, method=name)[0]
 

@@ -197,7 +197,9 @@ def principal_components(x: Tensor, kinds: Tensor, *, count: int, components: in
         kept = min(components, len(own) - 1)
         variances = spread.square() / len(own)
         if not variances[0] > 0:
-            raise ValueError(f"recordings of a word by a speaker should differ but all {len(own)} are the same")
+            raise ValueError(
+                f"recordings of a word by a speaker should differ but all {len(own)} are the same"
+            )
         noise[kind] = variances[kept:].sum() / (x.shape[1] - kept)
         scales = (variances[:kept] - noise[kind]).clamp(min=0).sqrt()
         loadings[kind, :kept] = scales[:, None] * directions[:kept]
