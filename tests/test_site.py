@@ -24,7 +24,7 @@ generated, formulas = importlib.import_module("generated_pages"), importlib.impo
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_the_code_of_a_page_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_APPLICATIONS", dict(registry._APPLICATIONS))  # forget what pages add
+    monkeypatch.setattr(registry, "_APPLICATIONS", applications())  # forget what pages add
     names: dict[str, Any] = {"__name__": "__main__"}
     for cell in jupytext.read(path).cells:
         if cell.cell_type == "code":
