@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from probgen import nets
@@ -50,6 +51,8 @@ def _recipe(task: Task, latent: int) -> Recipe:
             "prior": nets.NormalHead(nets.ConvEncoder(of_memory, latent, channels=16)),
             "encoder": nets.NormalHead(nets.ConvEncoder(of_both, latent, channels=16)),
         }
+    last = nn.ConvTranspose2d(16, colours, 4, stride=2, padding=1)
+    assert last.bias is not None
     model = VideoVAE(
         nn.Sequential(
             nn.Conv2d(colours, FEATURES, 4, stride=2, padding=1),
@@ -62,16 +65,18 @@ def _recipe(task: Task, latent: int) -> Recipe:
             nn.SiLU(),
             nn.ConvTranspose2d(32, 16, 4, stride=2, padding=1),
             nn.SiLU(),
-            nn.ConvTranspose2d(16, colours, 4, stride=2, padding=1),
+            last,
         ),
         image_shape=(colours, height, width),
         steps=steps,
         **codes,
     ).to(task.device)
+    with torch.no_grad():  # from the mean pixel on: else the memory learns it first, and saturates
+        last.bias.copy_(task.train.x.mean((0, 1, 3, 4)).clamp(1e-3, 1 - 1e-3).logit())
     stage = Stage(
         SVI(model, BetaELBO()),
         lambda rows: rows.x,
-        task.sizes.budget,
+        task.sizes.budget._replace(learning_rate=3e-3),
         lambda steps: {"elbo.beta": schedules.linear(0.3, 1.0, steps=max(1, steps // 4))},
     )
     return Recipe(model, [stage])
