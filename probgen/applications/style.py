@@ -62,9 +62,7 @@ def style(study: Study) -> None:
     study.fact("left out", "; ".join([f"{len(fonts.left_out)} files", *fonts.left_out[:5]]))
     study.fact("repeats are", "families: the one whose fonts are completed, learned from all others")
     study.fact("given", f"{GIVEN} letters, drawn anew for each repeat, the same for all methods")
-    study.fact(
-        "chosen", "the share of the likelihood that poses are weighed by, .3, beside families judged here"
-    )
+    study.fact("chosen", "the power by which poses are weighed, .3, beside families judged here")
     for name, about in OURS.items():
         study.ours(name, about)
     for name, about in BASELINES.items():

@@ -59,7 +59,8 @@ def mixture_vae(task: Task) -> Recipe:
         small = budget._replace(steps=budget.steps // 8, learning_rate=budget.learning_rate / 4)
         return Stage(objective.to(task.device), lambda rows: rows.fresh, small)
 
-    of_codes = Stage(SVI(without), lambda rows: rows.fresh, budget._replace(steps=budget.steps // 2))
+    first = budget if task.few_images else budget._replace(steps=budget.steps // 2)
+    of_codes = Stage(SVI(without), lambda rows: rows.fresh, first)
     return Recipe(model, [of_codes, of_classes, of_all], finish=task.from_codes, prepare=task.to_codes)
 
 

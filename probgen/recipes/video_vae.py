@@ -76,7 +76,7 @@ def _recipe(task: Task, latent: int) -> Recipe:
     stage = Stage(
         SVI(model, BetaELBO()),
         lambda rows: rows.x,
-        task.sizes.budget._replace(learning_rate=3e-3),
+        task.sizes.budget,
         lambda steps: {"elbo.beta": schedules.linear(0.3, 1.0, steps=max(1, steps // 4))},
     )
     return Recipe(model, [stage])
