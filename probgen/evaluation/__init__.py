@@ -96,7 +96,7 @@ from probgen.evaluation.likelihood.importance import log_likelihood, log_likelih
 from probgen.evaluation.likelihood.inference_gaps import InferenceGaps, inference_gaps
 from probgen.evaluation.likelihood.particle_filter import filtered_log_likelihood, filtered_log_likelihoods
 from probgen.evaluation.likelihood.parzen import ParzenWindow, parzen_log_likelihood
-from probgen.evaluation.links.link_baselines import adamic_adar, degree_product, low_rank
+from probgen.evaluation.links.link_baselines import adamic_adar, degree_product, katz, low_rank
 from probgen.evaluation.links.link_prediction import LinkScores, link_prediction
 from probgen.evaluation.music import copied_share, music_statistics, nearest_passage, statistics_distance
 from probgen.evaluation.posterior.active_units import active_units
@@ -199,6 +199,7 @@ __all__ = [
     "input_use",
     "interpolate",
     "interval_coverage",
+    "katz",
     "kernel_distance",
     "kupiec",
     "leverage",

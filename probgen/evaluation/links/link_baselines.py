@@ -41,6 +41,32 @@ def degree_product(x: Tensor) -> Tensor:
     return degrees.outer(degrees)
 
 
+def katz(x: Tensor, share: float) -> Tensor:
+    r"""Return Σ_k β^k (number of walks of k links) over k ≥ 1, with β a share of 1/λ.
+
+    λ is the largest eigenvalue of x, from which on the sum has no limit: (I − β x)^(−1) − I.
+
+    Args:
+        x: (n, n).
+        share: β λ, in (0, 1): near 0 short walks decide, near 1 long ones, which many links make.
+
+    Raises ValueError for a share outside of (0, 1).
+
+    Source: Katz (1953), A new status index derived from sociometric analysis.
+
+    >>> path = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    >>> round(float(katz(path, 0.5)[0, 2]), 4)  # β^2/(1 − 2 β^2) with β^2 = 1/8
+    0.1667
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share should be in (0, 1) but is {share}")
+    x = x.double()
+    largest = torch.linalg.eigvalsh(x)[-1]
+    none = torch.eye(len(x), dtype=x.dtype, device=x.device)
+    weight = torch.where(largest > 0, share / largest, 0.0)  # of a graph without links there are no walks
+    return torch.linalg.inv(none - weight * x) - none
+
+
 def low_rank(x: Tensor, rank: int) -> Tensor:
     """Return the matrix of a rank that is nearest to x, from its singular value decomposition.
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from probgen.data import graph
-from probgen.evaluation import adamic_adar, degree_product, link_prediction, low_rank
+from probgen.evaluation import adamic_adar, degree_product, katz, link_prediction, low_rank
 
 
 def test_baselines_are_those_of_networkx():
@@ -29,6 +29,20 @@ def test_the_nearest_matrix_of_a_rank():
     torch.testing.assert_close(low_rank(x, 77), x)
     with pytest.raises(ValueError, match="rank should be at most the 77 nodes but is 78"):
         low_rank(x, 78)
+
+
+def test_walks_are_counted_and_weigh_less_the_longer_they_are():
+    x = graph("les-miserables").x.double()
+    for share in (0.1, 0.8):
+        beta = share / float(torch.linalg.eigvalsh(x).max())
+        walks, total = torch.eye(77, dtype=x.dtype), torch.zeros_like(x)
+        for _ in range(200):  # by then a walk's weight is below 0.8^200 = 4e-20
+            walks = beta * walks @ x
+            total += walks
+        torch.testing.assert_close(katz(x, share), total)
+    assert not katz(torch.zeros(3, 3), 0.5).any()
+    with pytest.raises(ValueError, match=r"share should be in \(0, 1\) but is 1"):
+        katz(x, 1)
 
 
 def test_area_and_precision_by_counting():
