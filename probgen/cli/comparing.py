@@ -62,8 +62,13 @@ def choose(task: Task, wanted: Sequence[str] | None, *, steps: int | None = None
 def methods(task: Task, *, steps: int | None = None) -> dict[str, Method]:
     """Return the methods that suit a task by name: the classical ones, then the recipes.
 
-    Raises ValueError for graphs, whose draws no metric here suits.
+    Raises ValueError for graphs and molecules, whose draws no metric here suits.
     """
+    if task.kind == "molecules":
+        raise ValueError(
+            f"{task.name!r} are molecules as graphs, of which no draws are compared: `probgen train` a "
+            "recipe and draw from it, or compare them as SMILES by `probgen apply molecules`"
+        )
     if task.kind == "graph":
         raise ValueError(
             f"{task.name!r} is a graph, of which no draws are compared: `probgen train` a recipe, and "

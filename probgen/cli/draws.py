@@ -11,7 +11,12 @@ from torch import Tensor
 from probgen import data
 from probgen.recipes import Rows, Task
 
-SUFFIXES = {"table": (".csv", ".npy"), "music": (".npz", ".mid"), "text": (".txt", ".npy")}
+SUFFIXES = {
+    "table": (".csv", ".npy"),
+    "music": (".npz", ".mid"),
+    "text": (".txt", ".npy"),
+    "molecules": (".smi", ".npy"),
+}
 """What draws of a kind of data may be written as, the first where nothing is said; of others ``.npy``."""
 
 
@@ -21,12 +26,17 @@ def suffixes(task: Task) -> tuple[str, ...]:
 
 
 def write(task: Task, draws: Rows, path: Path) -> None:
-    """Write draws: rows of a table in its columns and units, sequences with their lengths, texts as such."""
+    """Write draws: rows of a table in its columns and units, sequences with their lengths, texts as such.
+
+    Molecules are SMILES, a line each; a draw that is no molecule is an empty line.
+    """
     if path.suffix == ".csv":
         assert task.table is not None
         task.table.frame(task.to_codes(draws.x)).to_csv(path, index=False)
     elif path.suffix == ".txt":
         path.write_text("".join(f"{line}\n" for line in task.symbols.decode(draws.x)), encoding="utf-8")
+    elif path.suffix == ".smi":
+        path.write_text("".join(f"{line or ''}\n" for line in task.bonds.decode(draws.x)), encoding="utf-8")
     elif path.suffix == ".mid":
         data.write_midi(path, draws.sequences())
     elif path.suffix == ".npz":

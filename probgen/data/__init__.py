@@ -23,6 +23,7 @@ from probgen.data.log_mel import LogMel, griffin_lim
 from probgen.data.memory_mapped import MemoryMapped
 from probgen.data.midi import write_midi
 from probgen.data.missing import PartlyHidden, few_labels, filled, observed
+from probgen.data.molecules import BondMatrix, MoleculeGraphs, molecules
 from probgen.data.movielens import Ratings, ratings
 from probgen.data.moving_digits import moving_digits
 from probgen.data.nonlinear_mixing import NonlinearICA, nonlinear_ica
@@ -50,6 +51,7 @@ __all__ = [
     "TARGETS",
     "Binarised",
     "Blur",
+    "BondMatrix",
     "Chorales",
     "Corrupted",
     "DSprites",
@@ -67,6 +69,7 @@ __all__ = [
     "LogMel",
     "Masking",
     "MemoryMapped",
+    "MoleculeGraphs",
     "NonlinearICA",
     "PairEncoding",
     "PartlyHidden",
@@ -107,6 +110,7 @@ __all__ = [
     "listing",
     "log_returns",
     "mnist",
+    "molecules",
     "moving_digits",
     "nonlinear_ica",
     "observed",

@@ -222,7 +222,9 @@ def check_finite(x: Tensor, label: str, *, missing: bool = False, where: str = "
     if missing:
         raise ValueError(f"{label} should be finite or NaN where it is missing but {place} holds infinity")
     way_out = (
-        ": leave out what is missing, or give a model with nets.MixedHead" if x[bad].isnan().any() else ""
+        ": leave out what is missing, pad sequences with 0, or give a model with nets.MixedHead"
+        if x[bad].isnan().any()
+        else ""
     )
     raise ValueError(f"{label} should be finite but {place} holds NaN or infinity{way_out}")
 

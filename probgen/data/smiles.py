@@ -54,20 +54,7 @@ def smiles(path: str | Path | None = None) -> Sentences:
 def _sentences(frame: pd.DataFrame, name: str, version: str) -> Sentences:
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-    column = next((column for column in frame.columns if str(column).lower() == "smiles"), None)
-    if column is None:
-        raise ValueError(f"{name!r} should have a column 'smiles' but has {[*map(str, frame.columns)]}")
-    texts = frame[column]
-    if texts.isna().any() or is_numeric_dtype(texts.dtype) or len(texts) < 3:
-        raise ValueError(
-            f"the column {column!r} of {name!r} should be at least 3 SMILES, none missing, but "
-            + (
-                f"row {int(texts.isna().argmax()) + 1} has none"
-                if texts.isna().any()
-                else f"is {texts.dtype}"
-            )
-        )
-    molecules = [str(text).strip() for text in texts]
+    molecules = smiles_column(frame, name)
     vocabulary = Vocabulary.of(molecules, pattern=SYMBOL)
     tokens = vocabulary.encode_all(molecules)
     numbers = [c for c in frame if is_numeric_dtype(frame[c].dtype) and not is_bool_dtype(frame[c].dtype)]
@@ -86,3 +73,23 @@ def _sentences(frame: pd.DataFrame, name: str, version: str) -> Sentences:
         test_attributes=attributes[rows[1]],
         attributes=tuple(map(str, numbers)),
     )
+
+
+def smiles_column(frame: pd.DataFrame, name: str) -> list[str]:
+    """Return the column ``smiles`` of a table as texts, or say what is wrong with it."""
+    from pandas.api.types import is_numeric_dtype
+
+    column = next((column for column in frame.columns if str(column).lower() == "smiles"), None)
+    if column is None:
+        raise ValueError(f"{name!r} should have a column 'smiles' but has {[*map(str, frame.columns)]}")
+    texts = frame[column]
+    if texts.isna().any() or is_numeric_dtype(texts.dtype) or len(texts) < 3:
+        raise ValueError(
+            f"the column {column!r} of {name!r} should be at least 3 SMILES, none missing, but "
+            + (
+                f"row {int(texts.isna().argmax()) + 1} has none"
+                if texts.isna().any()
+                else f"is {texts.dtype}"
+            )
+        )
+    return [str(text).strip() for text in texts]

@@ -50,7 +50,8 @@ class AutoregressiveSequence(GenerativeModel):
         if x is None:
             return self._drawn(n, *context)
         with pyro.plate("data", len(x)):
-            return pyro.sample("x", self._law(x, *context), obs=x)
+            law, x = self._law(x, *context)
+            return pyro.sample("x", law, obs=x)
 
     def steps_of(self, x: Tensor, *context: Tensor) -> Tensor:
         """Return how many steps each sequence has, shape (n,)."""
@@ -58,12 +59,13 @@ class AutoregressiveSequence(GenerativeModel):
 
     def log_prob(self, x: Tensor, *context: Tensor) -> Tensor:
         """Return log p(x) of each sequence, in nats, shape (n,)."""
-        return self._law(x, *context).log_prob(x)
+        law, x = self._law(x, *context)
+        return law.log_prob(x)
 
-    def _law(self, x: Tensor, *context: Tensor) -> Any:
-        """Return the law of the steps of sequences, each given those before it in x."""
-        steps = steps_read(self, x, *context)
-        return of_steps(self.decoder(self.history(x, steps)), steps)
+    def _law(self, x: Tensor, *context: Tensor) -> tuple[Any, Tensor]:
+        """Return the law of the steps of sequences, each given those before it, and x, 0 outside of them."""
+        x, steps = steps_read(self, x, *context)
+        return of_steps(self.decoder(self.history(x, steps)), steps), x
 
     def _drawn(self, n: int, *context: Tensor) -> Tensor:
         lengths = lengths_to_draw(*context)

@@ -89,9 +89,8 @@ class GJRGARCH(GenerativeModel):
 
     def log_prob(self, x: Tensor, *context: Tensor) -> Tensor:
         """Return log p(x) of each series, in nats, shape (n,); what lies in padded steps has no influence."""
-        steps = steps_read(self, x, self.steps_of(x, *context), *context[1:])
+        x, steps = steps_read(self, x, self.steps_of(x, *context), *context[1:])
         assert steps is not None
-        x = torch.where(steps, x, 0.0)
         laws = self.step_laws(x[:, :-1])
         return torch.where(steps, laws.log_prob(x), 0.0).sum(1)
 

@@ -16,11 +16,11 @@ import pyro
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 from torch.nn.functional import logsigmoid, one_hot
 
 from probgen.core import GenerativeModel, check_count, seeded
 from probgen.nets import inside, told_steps
+from probgen.nets.checks import check_tokens
 from probgen.nets.laws import refuse
 from probgen.nets.recurrent import lengths_to_draw
 from probgen.objectives.forward_algorithm import emitted_counts, forward_algorithm
@@ -131,7 +131,9 @@ class HiddenMarkov(GenerativeModel):
         """Return all steps, and their law, in which nothing has probability 0 or 1."""
         self._check(x)
         rows = x[told_steps(x, self.steps_of(x, *lengths), *lengths[1:])[2]]
-        if not self.tokens:
+        if self.tokens:
+            check_tokens(rows, self.emission.shape[1])
+        else:
             refuse(rows, (rows == 0) | (rows == 1), "a Bernoulli needs values 0 or 1")
         total = (rows.bincount(minlength=self.emission.shape[1]) if self.tokens else rows.sum(0)).double()
         return rows, (total + 0.5) / (len(rows) + (0.5 * len(total) if self.tokens else 1.0))
@@ -140,15 +142,6 @@ class HiddenMarkov(GenerativeModel):
         if x.dim() != (2 if self.tokens else 3) or not (self.tokens or x.shape[-1] == self.emission.shape[1]):
             wanted = "(n, T)" if self.tokens else f"(n, T, {self.emission.shape[1]})"
             raise ValueError(f"x should have shape {wanted} but has {tuple(x.shape)}")
-        if not self.tokens:
-            return
-        if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
-            raise TypeError(f"x should be tokens, whole numbers, but is {x.dtype}")
-        size = self.emission.shape[1]
-        if Distribution._validate_args and not bool(((x >= 0) & (x < size)).all()):
-            raise ValueError(
-                f"x should be tokens from 0 to {size - 1} but goes from {int(x.min())} to {int(x.max())}"
-            )
 
     def _law(self, states: Tensor) -> Any:
         return (dist.Categorical if self.tokens else dist.Bernoulli)(logits=self.emission[states])
@@ -157,6 +150,8 @@ class HiddenMarkov(GenerativeModel):
         """Return log p(s_1), log p(s_t | s_{t−1}) and log p(x_t | s_t), (n, T, K), 0 where x_t is missing."""
         self._check(x)
         x, _, shown = told_steps(x, *context)
+        if self.tokens:
+            check_tokens(x, self.emission.shape[1])
         odds = self.emission
         emitted = odds.log_softmax(-1).T[x] if self.tokens else x @ odds.T + logsigmoid(-odds).sum(-1)
         emitted = emitted if shown is None else torch.where(shown.unsqueeze(-1), emitted, 0.0)

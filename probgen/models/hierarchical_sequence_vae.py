@@ -86,6 +86,7 @@ class HierarchicalSequenceVAE(Pair):
             z = pyro.sample("z", self.prior())
             if x is None:
                 return self.drawn(z, context[0])
+            x, _ = steps_read(self, x, *context)
             return pyro.sample("x", self._law(z, x, *context), obs=x)
 
     def guide(self, x: Tensor | None = None, *context: Tensor, n: int = 1) -> Tensor:
@@ -120,17 +121,18 @@ class HierarchicalSequenceVAE(Pair):
         return torch.stack(drawn, 1)
 
     def _code(self, x: Tensor, *context: Tensor) -> Any:
-        return self.encoder(x, *([steps_read(self, x, *context)] if context else []))
+        x, steps = steps_read(self, x, *context)
+        return self.encoder(x, *([] if steps is None else [steps]))
 
     def _law(self, z: Tensor, x: Tensor, *context: Tensor) -> Any:
         """Return the law of the steps of sequences, each given z and those before it in its bar of x."""
-        length = x.shape[-2]
+        (x, data), length = steps_read(self, x, *context), x.shape[-2]
         told = self._told(z, length)
         steps = x.expand(*z.shape[:-1], *x.shape[-2:])
         over = -length % self.bar
         heard = pad(torch.cat([steps, told], -1), (0, 0, 0, over))
         h = self.history(heard.unflatten(-2, (-1, self.bar))).flatten(-3, -2)[..., :length, :]
-        return of_steps(self.decoder(h, told), steps_read(self, x, *context))
+        return of_steps(self.decoder(h, told), data)
 
     def _told(self, z: Tensor, length: int) -> Tensor:
         r"""Return what each step is told by the conductor, c of its bar, (\*batch, length, c)."""

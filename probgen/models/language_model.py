@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from probgen.core import GenerativeModel, evaluating
 from probgen.data import PAD
+from probgen.nets.checks import check_tokens
 from probgen.priors import Sentence
 
 
@@ -57,5 +58,6 @@ class LanguageModel(GenerativeModel):
     @torch.no_grad()
     def stream_log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x_t | all before) of one long text (T,), step by step, shape (T,), in evaluation."""
+        check_tokens(x, self.law.net.size)
         with evaluating(self):
             return self.law().token_log_probs(x[None])[0]

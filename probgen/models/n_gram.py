@@ -21,6 +21,7 @@ from torch import Tensor
 
 from probgen.core import GenerativeModel, check_count
 from probgen.data import END, PAD
+from probgen.nets.checks import check_tokens
 from probgen.priors.kneser_ney import KneserNey
 
 BLOCK = 2**18
@@ -115,12 +116,9 @@ class NGram(GenerativeModel):
         return (x != PAD).sum(-1) if self.ends else x.new_full(x.shape[:1], x.shape[1])
 
     def _check(self, x: Tensor) -> None:
-        if x.dim() != 2 or x.is_floating_point() or not x.numel():
-            raise ValueError(f"x should be tokens of shape (n, T) but is {x.dtype} of {tuple(x.shape)}")
-        if bool(((x < 0) | (x >= self.size)).any()):
-            raise ValueError(
-                f"x should be tokens from 0 to {self.size - 1} but has {int(x.min())} to {int(x.max())}"
-            )
+        check_tokens(x, self.size)
+        if x.dim() != 2 or not x.numel():
+            raise ValueError(f"x should be tokens of shape (n, T) but has shape {tuple(x.shape)}")
 
     def _grams(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the n-gram that ends at each token, (n, T, order), and which tokens are no padding."""

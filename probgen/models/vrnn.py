@@ -62,7 +62,7 @@ class VRNN(Pair):
         """Draw the codes of all steps, then the steps; without x, step after step."""
         if x is None:
             return self._drawn(n, *context)
-        steps, h = self._read(x, *context)
+        x, steps, h = self._read(x, *context)
         with pyro.plate("data", len(x)):
             z = pyro.sample("z", of_steps(self.prior(h), steps))
             return pyro.sample("x", of_steps(self.decoder(z, h), steps), obs=x)
@@ -71,7 +71,7 @@ class VRNN(Pair):
         """Draw the codes of all steps from the encoder."""
         if x is None:
             raise ValueError("the guide needs x, the data whose codes it draws")
-        steps, h = self._read(x, *context)
+        x, steps, h = self._read(x, *context)
         with pyro.plate("data", len(x)):
             return pyro.sample("z", of_steps(self.encoder(x, h), steps))
 
@@ -81,12 +81,12 @@ class VRNN(Pair):
 
     def laws_of_steps(self, x: Tensor, *context: Tensor) -> tuple[Tensor | None, Any, Any, Callable]:
         """Return which steps are data, the prior and the guide of their codes, and z to log p(x_t | z_t)."""
-        steps, h = self._read(x, *context)
+        x, steps, h = self._read(x, *context)
         return steps, self.prior(h), self.encoder(x, h), lambda z: self.decoder(z, h).log_prob(x)
 
     def filtering(self, x: Tensor, *context: Tensor) -> Callable[[int, Tensor | None], Any]:
         """Return the laws of a step for a particle filter; given x, they know nothing of states before."""
-        _, h = self._read(x, *context)
+        x, _, h = self._read(x, *context)
 
         def step(t: int, z: Tensor | None) -> Any:
             laws = self.prior(h[:, t]), self.encoder(x[:, t], h[:, t])
@@ -101,10 +101,10 @@ class VRNN(Pair):
         z = self.prior(h).sample()
         return z, self.decoder(z, h)
 
-    def _read(self, x: Tensor, *context: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Return which steps are data, and what is known before each."""
-        steps = steps_read(self, x, *context)
-        return steps, self.shared("history", lambda: self.history(x, steps))
+    def _read(self, x: Tensor, *context: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Return x, 0 outside of its steps, which steps are data, and what is known before each."""
+        x, steps = steps_read(self, x, *context)
+        return x, steps, self.shared("history", lambda: self.history(x, steps))
 
     def _drawn(self, n: int, *context: Tensor) -> Tensor:
         """Draw step after step, reading what is drawn."""

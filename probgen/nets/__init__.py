@@ -11,6 +11,7 @@ from probgen.nets.autoregressive_bernoulli import AutoregressiveBernoulliHead
 from probgen.nets.balanced_brackets import BalancedBrackets
 from probgen.nets.batch_norm_head import BatchNormHead
 from probgen.nets.bernoulli_mixture import BernoulliMixtureHead
+from probgen.nets.bond_conv import BondConv, MoleculeReader
 from probgen.nets.causal_transformer import CausalTransformer
 from probgen.nets.chord_head import ChordHead
 from probgen.nets.code_head import CodeHead
@@ -59,6 +60,7 @@ __all__ = [
     "BatchNormHead",
     "BernoulliHead",
     "BernoulliMixtureHead",
+    "BondConv",
     "CategoricalHead",
     "CausalTransformer",
     "ChordHead",
@@ -87,6 +89,7 @@ __all__ = [
     "Links",
     "MixedHead",
     "MixedInput",
+    "MoleculeReader",
     "MultinomialHead",
     "MultivariateNormalHead",
     "NormalHead",

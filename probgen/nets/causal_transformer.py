@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from probgen.core import check_count
+from probgen.nets.checks import check_context, check_tokens
 
 
 class CausalTransformer(nn.Module):
@@ -24,7 +25,8 @@ class CausalTransformer(nn.Module):
         dropout: share of what a layer adds that is left out in training.
 
     Raises:
-        ValueError: for sizes below 1, a width that heads do not divide, a longer sequence, another context.
+        ValueError: for sizes below 1, a width that heads do not divide, a longer sequence, another context,
+            and tokens that are not 0, ..., K − 1.
 
     Source: Vaswani and others (2017), Attention is all you need; Radford and others (2019) for layers that
     normalise first.
@@ -61,17 +63,14 @@ class CausalTransformer(nn.Module):
 
     def forward(self, tokens: Tensor, *context: Tensor) -> Tensor:
         """Return the logits."""
+        check_tokens(tokens, self.size)
         *batch, length = tokens.shape
         if length >= self.steps:
             raise ValueError(
                 f"sequences should have at most {self.steps} tokens, {self.steps - 1} before the last, but "
                 f"{length} are given"
             )
-        sizes = [part.shape[-1] for part in context]
-        if sizes != ([self.inputs] if self.inputs else []):
-            raise ValueError(
-                f"{type(self).__name__} should get a context of {self.inputs} numbers but got {sizes}"
-            )
+        check_context(self, *context)
         start = self.start.expand(*batch, 1, -1)
         h = torch.cat([start, self.tokens(tokens)], -2) + self.places[: length + 1]
         if self.context is not None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from probgen.core import check_count
 
@@ -22,6 +24,23 @@ def check_last(net: nn.Module, x: Tensor) -> None:
         raise ValueError(
             f"{type(net).__name__} should get inputs of size {net.inputs} but got shape {tuple(x.shape)}"
         )
+
+
+def check_tokens(tokens: Tensor, size: int, *, name: str = "tokens") -> None:
+    """Raise where tokens are no whole numbers, TypeError, or not of 0, ..., size − 1, ValueError."""
+    if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
+        raise TypeError(f"{name} should be whole numbers but are {tokens.dtype}")
+    if Distribution._validate_args and not bool(((tokens >= 0) & (tokens < size)).all()):
+        raise ValueError(
+            f"{name} should be from 0 to {size - 1} but go from {int(tokens.min())} to {int(tokens.max())}"
+        )
+
+
+def check_context(net: nn.Module, *context: Tensor) -> None:
+    """Raise ValueError where a context is not ``net.inputs`` numbers, none at all where these are 0."""
+    sizes = [part.shape[-1] for part in context]
+    if sizes != ([net.inputs] if net.inputs else []):
+        raise ValueError(f"{type(net).__name__} should get a context of {net.inputs} numbers but got {sizes}")
 
 
 def check_unshared(found: int, built: int) -> None:

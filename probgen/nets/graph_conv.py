@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from probgen.nets.checks import check_last, check_sizes
 from probgen.nets.widened import widened
@@ -12,12 +13,15 @@ from probgen.nets.widened import widened
 def normalised(adjacency: Tensor) -> Tensor:
     r"""Return D^(−1/2) (A + I) D^(−1/2), of adjacency matrices (\*batch, n, n).
 
-    D is diagonal, of the row sums of A + I. No entry of A is negative.
+    D is diagonal, of the row sums of A + I. Raises ValueError for an entry of A below 0, or NaN.
 
     >>> normalised(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
     tensor([[0.5000, 0.5000],
             [0.5000, 0.5000]])
     """
+    if Distribution._validate_args and not bool((adjacency >= 0).all()):
+        odd = adjacency[~(adjacency >= 0)][0].item()
+        raise ValueError(f"weights of links should be 0 or more but one is {odd:g}")
     loops = adjacency + torch.eye(adjacency.shape[-1], dtype=adjacency.dtype, device=adjacency.device)
     scale = loops.sum(-1).rsqrt()
     return scale.unsqueeze(-1) * loops * scale.unsqueeze(-2)
@@ -32,7 +36,8 @@ class GraphConv(nn.Module):
         inputs, outputs: numbers at a node before and after.
 
     Raises:
-        ValueError: where a size is below 1, or the last dimension of the features is not ``inputs``.
+        ValueError: where a size is below 1, the last dimension of the features is not ``inputs``, or a link's
+            weight is below 0.
 
     Source: Kipf and Welling (2017), Semi-supervised classification with graph convolutional networks.
 

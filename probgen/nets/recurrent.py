@@ -52,14 +52,33 @@ def steps_inside(x: Tensor, *context: Tensor) -> Tensor | None:
     return inside(context[0], x.shape[1])
 
 
-def steps_read(model: nn.Module, x: Tensor, *context: Tensor) -> Tensor | None:
-    """Return what :func:`steps_inside` does, for a model that reads x itself and needs all of its steps."""
+def steps_read(model: nn.Module, x: Tensor, *context: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return x, 0 outside of its steps, and these, for a model that reads x itself, all its steps."""
     if len(context) > 1:
         raise ValueError(
             f"a {type(model).__name__} reads x itself, so that steps that are missing leave no density of "
             "the others: use DeepMarkov or HiddenMarkov"
         )
-    return steps_inside(x, *context)
+    steps = steps_inside(x, *context)
+    return _only(x, steps), steps
+
+
+def _only(x: Tensor, steps: Tensor | None) -> Tensor:
+    """Return sequences with 0 at all other steps: what lies in padding is no data, not even where it is NaN.
+
+    Raises ValueError where one of the steps is not finite.
+    """
+    if steps is not None:
+        x = torch.where(steps.reshape(*steps.shape, *[1] * (x.dim() - 2)), x, 0)
+    if Distribution._validate_args and x.is_floating_point() and not bool(x.sum().isfinite()):
+        odd = (~x.isfinite()).reshape(*x.shape[:2], -1).any(-1)
+        if odd.any():
+            row, step = odd.nonzero()[0].tolist()
+            raise ValueError(
+                f"the steps of sequences should be finite but step {step} of sequence {row} holds NaN or "
+                "infinity: where steps are missing, DeepMarkov and HiddenMarkov take which were seen"
+            )
+    return x
 
 
 def lengths_to_draw(*context: Tensor) -> Tensor:
@@ -74,7 +93,7 @@ def lengths_to_draw(*context: Tensor) -> Tensor:
 
 
 def told_steps(x: Tensor, *context: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    r"""Return sequences, 0 at steps that are missing, which steps are data, and which of them were seen.
+    r"""Return sequences, 0 at steps that are missing or padding, which steps are data, and which were seen.
 
     The two masks, (n, T), are one where no step is missing, and None without lengths.
 
@@ -84,17 +103,15 @@ def told_steps(x: Tensor, *context: Tensor) -> tuple[Tensor, Tensor | None, Tens
             alone, or none.
     """
     steps = steps_inside(x, *context)
-    if steps is None:
-        return x, None, None
-    if len(context) == 1:
-        return x, steps, steps
+    if steps is None or len(context) == 1:
+        return _only(x, steps), steps, steps
     seen = context[1]
     if seen.dtype != torch.bool or seen.shape != steps.shape:
         raise ValueError(
             f"the steps that were seen should be bool of shape {tuple(steps.shape)} but are {seen.dtype} of "
             f"shape {tuple(seen.shape)}"
         )
-    return torch.where(seen.reshape(*seen.shape, *[1] * (x.dim() - 2)), x, 0), steps, steps & seen
+    return _only(x, steps & seen), steps, steps & seen
 
 
 def known_after(history: nn.Module, x: Tensor, lengths: Tensor) -> Tensor:

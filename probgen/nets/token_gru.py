@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from probgen.core import check_count
+from probgen.nets.checks import check_context, check_tokens
 from probgen.nets.recurrent import GRU
 from probgen.nets.widened import widened
 
@@ -32,7 +34,8 @@ class TokenGRU(nn.Module):
             anew, where they are read; so that a decoder cannot rely on them alone.
 
     Raises:
-        ValueError: for sizes below 1, shares outside of [0, 1), or another context.
+        ValueError: for sizes below 1, shares outside of [0, 1), another context, and tokens that are not
+            0, ..., K − 1.
 
     Source: Cho and others (2014); Bowman and others (2016), Generating sentences from a continuous space, for
     a code at each step and word dropout.
@@ -75,6 +78,7 @@ class TokenGRU(nn.Module):
 
     def forward(self, tokens: Tensor, *context: Tensor) -> Tensor:
         """Return the logits after all prefixes."""
+        check_tokens(tokens, self.size)
         *batch, length = tokens.shape
         told, state = self._told(batch, *context)
         vectors = self.tokens(tokens)
@@ -107,11 +111,7 @@ class TokenGRU(nn.Module):
 
     def _told(self, batch: list[int] | tuple[int, ...], *context: Tensor) -> tuple[Tensor, Tensor]:
         """Return what is added to each token's vector, and the memory at the start."""
-        sizes = [part.shape[-1] for part in context]
-        if sizes != ([self.inputs] if self.inputs else []):
-            raise ValueError(
-                f"{type(self).__name__} should get a context of {self.inputs} numbers but got {sizes}"
-            )
+        check_context(self, *context)
         if self.context is None or not isinstance(self.start, nn.Module):
             assert isinstance(self.start, nn.Parameter)
             return self.first.new_zeros(1).expand(*batch, len(self.first)), self.start.expand(*batch, -1)
@@ -154,7 +154,17 @@ class SequenceReader(nn.Module):
         self.last = widened(self.last, self.outputs, factor)
 
     def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
-        r"""Return the numbers; ``inside`` (\*batch, T) says which steps are data, the first one always."""
+        r"""Return the numbers; ``inside`` (\*batch, T) says which steps are data, from the first one on.
+
+        Raises ValueError for a sequence without a step.
+        """
+        if not x.shape[-2]:
+            raise ValueError(f"sequences should have at least one step but have shape {tuple(x.shape)}")
+        if inside is not None and Distribution._validate_args and not bool(inside.any(-1).all()):
+            row = int((~inside.any(-1)).flatten().int().argmax())
+            raise ValueError(
+                f"sequences should have at least one step before their padding but row {row} has none"
+            )
         states = torch.cat([self.forwards(x, inside), self.backwards(x, inside)], -1)
         if inside is not None:
             states = torch.where(inside.unsqueeze(-1), states, torch.finfo(states.dtype).min)
@@ -183,5 +193,6 @@ class TokenReader(SequenceReader):
         self.tokens, self.pad = nn.Embedding(check_count("size", size, least=2), embedding), pad
 
     def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
-        """Return the numbers; the first token of a sequence is none of padding."""
+        """Return the numbers; ValueError for a token that is not known, and for a row that is all padding."""
+        check_tokens(x, self.tokens.num_embeddings)
         return super().forward(self.tokens(x), x != self.pad if inside is None else inside)

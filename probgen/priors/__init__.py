@@ -16,6 +16,7 @@ from probgen.priors.given import Given
 from probgen.priors.horseshoe import Horseshoe
 from probgen.priors.logit_normal import LogitNormal
 from probgen.priors.mixture import Mixture
+from probgen.priors.molecules import Molecule, Molecules
 from probgen.priors.normal import StandardNormal
 from probgen.priors.normal_mixture import ManyNormals, NormalMixture
 from probgen.priors.path import Path
@@ -39,6 +40,8 @@ __all__ = [
     "LogitNormal",
     "ManyNormals",
     "Mixture",
+    "Molecule",
+    "Molecules",
     "NormalMixture",
     "Path",
     "Rejection",

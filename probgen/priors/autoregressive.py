@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, constraints
 
 from probgen.core import check_count, evaluating
+from probgen.nets.checks import check_tokens
 from probgen.nets.laws import of_a_law
 
 
@@ -111,6 +112,10 @@ class TokenSequence(TorchDistribution):
                 f"returned {tuple(logits.shape)}"
             )
         return logits
+
+    def _validate_sample(self, value: Tensor) -> None:
+        check_tokens(value, self.size)
+        super()._validate_sample(value)
 
     def _mode(self) -> AbstractContextManager[object]:
         if self.evaluation and isinstance(self.net, nn.Module) and self.net.training:

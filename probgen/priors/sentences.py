@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.distributions import Categorical
 
 from probgen.data import END, PAD
+from probgen.nets.checks import check_tokens
 from probgen.nets.laws import of_a_law
 from probgen.priors.autoregressive import Autoregressive, TokenSequence
 
@@ -110,11 +111,7 @@ class Sentence(TokenSequence):
     def _validate_sample(self, value: Tensor) -> None:
         if value.dim() < 1 or value.shape[-1] < 1:
             raise ValueError(f"x should have at least one step but has shape {tuple(value.shape)}")
-        if value.is_floating_point() or bool(((value < 0) | (value >= self.size)).any()):
-            raise ValueError(
-                f"x should be tokens, whole numbers from 0 to {self.size - 1}, but is {value.dtype} with "
-                f"{value.min().item():g} to {value.max().item():g}"
-            )
+        check_tokens(value, self.size)
 
 
 class Sentences(Autoregressive):

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from probgen import data, mmd, nets
 from probgen.data.targets import Target
 
-KINDS = ("images", "plane", "table", "music", "text", "video", "graph")
+KINDS = ("images", "plane", "table", "music", "text", "video", "graph", "molecules")
 """Of data. Pictures, flat, in grey levels or black and white; points of the plane; tables. Sequences of
 notes, x (n, T, 88) of 0 and 1, with lengths; texts as tokens (n, T), int64, which tell their own end; films
-(n, T, 1, height, width); graphs by their adjacency (n, nodes, nodes), often a single one."""
+(n, T, 1, height, width); graphs by their adjacency (n, nodes, nodes), often a single one; molecules as
+matrices of atoms and bonds (n, atoms, atoms), int64."""
 
 SEQUENCES = ("music", "text", "video")
 """Kinds of which a datum goes on in time: judged by likelihood a step."""
@@ -63,6 +64,7 @@ SIZES = {
     "text": Sizes(32, (256,), Budget(3000, 64, 1e-3)),
     "video": Sizes(16, (128,), Budget(2000, 32, 3e-3)),
     "graph": Sizes(16, (32,), Budget(1000, 1, 1e-2)),
+    "molecules": Sizes(32, (256,), Budget(3000, 64, 3e-3)),
 }
 
 MULTIPLE = 16
@@ -158,6 +160,7 @@ class Task:
         target: of points in the plane, the law that they are drawn from.
         table: what the columns of a table are.
         vocabulary: of texts, what their tokens are.
+        matrix: of molecules, what the numbers in their matrices are.
     """
 
     name: str
@@ -171,6 +174,7 @@ class Task:
     target: Target | None = None
     table: data.Table | None = None
     vocabulary: data.Vocabulary | None = None
+    matrix: data.BondMatrix | None = None
 
     def __repr__(self) -> str:
         return (
@@ -216,6 +220,13 @@ class Task:
         if self.vocabulary is None:
             raise ValueError(f"{self.name!r} should have a vocabulary but is {self.kind!r} without one")
         return self.vocabulary
+
+    @property
+    def bonds(self) -> data.BondMatrix:
+        """What the matrices of molecules mean; raise ValueError where there are none."""
+        if self.matrix is None:
+            raise ValueError(f"{self.name!r} should have a bond matrix but is {self.kind!r} without one")
+        return self.matrix
 
     @property
     def missing(self) -> bool:

@@ -233,6 +233,17 @@ def _molecules(device: torch.device) -> Task:
     return _sentences(data.smiles(), device, {"attributes": "logP, qed, SAS"})
 
 
+def _molecule_graphs(device: torch.device) -> Task:
+    found = data.molecules()
+    facts = {
+        "data": f"{found.name}, version {found.version}",
+        "graphs": f"at most {found.matrix.atoms} atoms of {len(found.matrix.kinds)} kinds, without hydrogens",
+        "left out": f"{found.left_out:,} with more atoms, or that do not come back from their graph",
+    }
+    train, test = (Rows(x.to(device)) for x in (found.train, found.test))
+    return Task("zinc-graphs", "molecules", train, test, facts=facts, matrix=found.matrix)
+
+
 def _sentences(found: data.Sentences, device: torch.device, facts: dict[str, Any]) -> Task:
     """Return sequences of tokens that end as a task, in the order that they are in."""
     train, test = (
@@ -262,6 +273,7 @@ _REAL: dict[str, Callable[[torch.device], Task]] = {
     "moving-digits": _moving_digits,
     "verse": _verse,
     "zinc": _molecules,
+    "zinc-graphs": _molecule_graphs,
 }
 
 

@@ -83,12 +83,12 @@ def test_a_model_that_reads_x_refuses_steps_that_are_missing(kind):
 
 def test_values_that_a_hidden_markov_model_cannot_learn_from_are_refused():
     lengths = torch.tensor([4, 1, 3])
-    for x in (torch.full((3, 4, 3), 0.5), torch.full((3, 4, 3), torch.nan)):
-        with pytest.raises(ValueError, match="a Bernoulli needs values 0 or 1"):
-            HiddenMarkov(4, 3).fit_em(x, lengths, iterations=1)
+    for value, says in ((0.5, "a Bernoulli needs values 0 or 1"), (torch.nan, "should be finite")):
+        with pytest.raises(ValueError, match=says):
+            HiddenMarkov(4, 3).fit_em(torch.full((3, 4, 3), value), lengths, iterations=1)
     tokens = HiddenMarkov(4, 3, emission="categorical")
     for token in (-1, 3):
-        with pytest.raises(ValueError, match=f"x should be tokens from 0 to 2 but goes from .*{token}"):
+        with pytest.raises(ValueError, match=f"tokens should be from 0 to 2 but go from .*{token}"):
             tokens.log_prob(torch.tensor([[0, token, 1]]).sort().values)
-    with pytest.raises(TypeError, match=r"x should be tokens, whole numbers, but is torch.float32"):
+    with pytest.raises(TypeError, match=r"tokens should be whole numbers but are torch.float32"):
         tokens.log_prob(torch.zeros(2, 3))

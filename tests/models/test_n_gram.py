@@ -103,7 +103,7 @@ def test_it_is_judged_as_other_models_are_and_says_what_is_wrong():
     assert steps == pytest.approx(float((x != PAD).sum(1).float().mean()))
     assert nats == pytest.approx(float(loss))
     assert float(model.log_prob(torch.tensor([[END, 2]]))) == -math.inf
-    with pytest.raises(ValueError, match="tokens from 0 to 4 but has 0 to 7"):
+    with pytest.raises(ValueError, match="tokens should be from 0 to 4 but go from 0 to 7"):
         model.log_prob(torch.tensor([[7, 0]]))
     with pytest.raises(ValueError, match=r"discount should be in \(0, 1\) but got 1.0"):
         NGram(SIZE, order=2, steps=3, discount=1.0)

@@ -70,6 +70,16 @@ def test_a_head_has_two_blocks(own):
     assert law.event_shape == (2,)
 
 
+def test_weights_below_0_are_refused():
+    for weight in (-1.0, torch.nan):
+        adjacency = torch.zeros(4, 4)
+        adjacency[0, 1] = adjacency[1, 0] = weight
+        with pytest.raises(ValueError, match=f"weights of links should be 0 or more but one is {weight:g}"):
+            GraphConv(3, 2)(torch.zeros(4, 3), adjacency)
+        with pytest.raises(ValueError, match="weights of links should be 0 or more"):
+            GraphNet(4, 2)(adjacency)
+
+
 def test_wrong_sizes_are_refused():
     with pytest.raises(ValueError, match="GraphConv should get inputs of size 3 but got shape"):
         GraphConv(3, 2)(torch.zeros(4, 2), torch.zeros(4, 4))

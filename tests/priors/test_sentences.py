@@ -95,8 +95,8 @@ def test_batches_of_any_shape(net):
 
 def test_wrong_tokens_in_one_sentence():
     law = priors.Sentences(nets_by_name()["gru"])(torch.ones(2))
-    for wrong, told in ((torch.tensor([7, 1]), "int64 with 1 to 7"), (torch.tensor([1.0]), "float32")):
-        with pytest.raises(ValueError, match=f"whole numbers from 0 to 4, but is .*{told}"):
+    for wrong, told in ((torch.tensor([7, 1]), "go from 1 to 7"), (torch.tensor([1.0]), "torch.float32")):
+        with pytest.raises((ValueError, TypeError), match=f"tokens should be .*{told}"):
             law.log_prob(wrong)
     with pytest.raises(TypeError, match="net should tell its size"):
         priors.Sentences(torch.nn.Linear(2, 2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ EXAMPLES = {
     "text": "verse",
     "video": "moving-digits",
     "graph": "les-miserables",
+    "molecules": "zinc-graphs",
 }
 """The data set that a recipe is shown on, by the first kind that it suits of these."""
 
@@ -41,6 +43,7 @@ KINDS = {
     "text": "Text",
     "video": "Video",
     "graph": "Graphs",
+    "molecules": "Molecules",
     "series": "Time series",
 }
 
@@ -80,10 +83,10 @@ def pages() -> dict[str, str]:
 
 
 def examples() -> dict[str, Task]:
-    """Return the tasks by kind, without those whose data are neither here nor to be had."""
+    """Return the tasks by kind, without those whose data, or whose extra, are neither here nor to be had."""
     tasks = {}
     for kind, name in EXAMPLES.items():
-        with suppress(ConnectionError):
+        with suppress(ConnectionError, *([ValueError] if find_spec("rdkit") is None else [])):
             tasks[kind] = recipes.load(name)
     return tasks
 

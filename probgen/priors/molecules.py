@@ -1,0 +1,213 @@
+"""The law of molecules as graphs, atoms and then bond by bond, and what makes it of a code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+from torch.distributions import Categorical, constraints
+
+from probgen.core import check_count
+from probgen.data.molecules import ORDERS, check_bond_matrix
+from probgen.nets import MLP
+from probgen.nets.checks import check_sizes
+from probgen.nets.laws import of_a_law
+
+
+class Molecule(TorchDistribution):
+    r"""The law of molecules x (N, N), as ``data.BondMatrix`` has them, given numbers of each place.
+
+    p(x) = Π_i p(a_i | a_{i−1}) Π_{i > j} p(x_ij | a, bonds before): first the kinds of atoms, one after the
+    other, 0 after the last, then the bonds, those of an atom i to the ones before it, j = i − 1, ..., 0. Of
+    the bonds before, a bond knows how much of their valence both atoms have used, and no atom has more bonds
+    than its valence. Each factor is a categorical law, so that the masses of all matrices sum to 1. It is one
+    of atoms in an order: another order of the same molecule has another density.
+
+    Args:
+        net: a :class:`Molecules`.
+        places: numbers of each place, (\*batch, N, width).
+    """
+
+    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 - as torch has it
+    support = constraints.independent(constraints.nonnegative_integer, 2)
+
+    def __init__(self, net: Molecules, places: Tensor, *, validate_args: bool | None = None) -> None:
+        self.net, self.places = net, places
+        atoms = places.shape[-2]
+        super().__init__(places.shape[:-2], torch.Size((atoms, atoms)), validate_args=validate_args)
+
+    def __repr__(self) -> str:
+        batch = f", batch_shape={tuple(self.batch_shape)}" if self.batch_shape else ""
+        return f"Molecule(at most {self.event_shape[0]} atoms of {len(self.net.valences) - 1} kinds{batch})"
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Molecule:
+        """Return the same law on a larger batch."""
+        places = self.places.expand(*batch_shape, *self.places.shape[-2:])
+        new = Molecule(self.net, places, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return log p(x); −inf for an atom with more bonds than its valence."""
+        if self._validate_args:
+            self._validate_sample(value)
+        value = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape)).long()
+        kinds = value.diagonal(dim1=-2, dim2=-1)
+        return self._of_atoms(kinds) + self._of_bonds(kinds, value)
+
+    def _of_atoms(self, kinds: Tensor) -> Tensor:
+        """Return log p of the kinds of atoms, up to the first place without one."""
+        before = torch.cat([torch.zeros_like(kinds[..., :1]), kinds[..., :-1]], -1)
+        logits = self.net.atom_logits(self.places, before)
+        logits = torch.cat([_without_0(logits[..., :1, :]), logits[..., 1:, :]], -2)
+        found = logits.log_softmax(-1).gather(-1, kinds.unsqueeze(-1)).squeeze(-1)
+        told = torch.cat([torch.ones_like(kinds[..., :1]), kinds[..., :-1]], -1) > 0
+        return torch.where(told, found, 0.0).sum(-1)
+
+    def _of_bonds(self, kinds: Tensor, value: Tensor) -> Tensor:
+        """Return log p of the bonds given the atoms, all in one pass."""
+        size = self.event_shape[0]
+        i, j = torch.tril_indices(size, size, -1, device=value.device)
+        lower = value.tril(-1)
+        rows = lower.sum(-1)
+        # A bond (i, j) comes after those of i to k > j, those of j to all before it, and k < i to j.
+        used_i = (rows.unsqueeze(-1) - lower.cumsum(-1))[..., i, j]
+        used_j = (lower.cumsum(-2) - lower + rows.unsqueeze(-2))[..., i, j]
+        logits = self.net.bond_logits(self.net.atoms_told(self.places, kinds), kinds, i, j, used_i, used_j)
+        bonds = value[..., i, j]
+        found = logits.log_softmax(-1).gather(-1, bonds.unsqueeze(-1)).squeeze(-1)
+        return torch.where(kinds[..., i] > 0, found, 0.0).sum(-1)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Draw molecules, int64, without gradient."""
+        shape = torch.Size(sample_shape) + self.batch_shape
+        return self.drawn(lambda logits: Categorical(logits=logits, validate_args=False).sample(), shape)
+
+    @torch.no_grad()
+    def drawn(self, choose: Callable[[Tensor], Tensor], shape: Sequence[int]) -> Tensor:
+        r"""Return molecules (\*shape, N, N) whose atoms and bonds are chosen one by one, from logits."""
+        size = self.event_shape[0]
+        places = self.places.expand(*shape, *self.places.shape[-2:])
+        kinds = torch.zeros(*shape, size, dtype=torch.int64, device=places.device)
+        # Atoms, one after the other; none after the first place that has none.
+        for i in range(size):
+            before = kinds[..., i - 1] if i else torch.zeros_like(kinds[..., 0])
+            logits = self.net.atom_logits(places[..., i, :], before)
+            chosen = choose(logits if i else _without_0(logits))
+            kinds[..., i] = chosen if i == 0 else torch.where(before > 0, chosen, 0)
+        # Bonds of each atom to those before it, the nearest first; what both have used so far is counted.
+        told, x = self.net.atoms_told(places, kinds), torch.diag_embed(kinds)
+        used = torch.zeros_like(kinds)
+        for i in range(1, size):
+            for j in reversed(range(i)):
+                at = torch.tensor([i], device=x.device), torch.tensor([j], device=x.device)
+                logits = self.net.bond_logits(told, kinds, *at, used[..., i : i + 1], used[..., j : j + 1])
+                bond = torch.where(kinds[..., i] > 0, choose(logits[..., 0, :]), 0)
+                x[..., i, j] = x[..., j, i] = bond
+                used[..., i] += bond
+                used[..., j] += bond
+        return x
+
+    def _validate_sample(self, value: Tensor) -> None:
+        if value.shape[-2:] != self.event_shape:
+            wanted = " x ".join(map(str, self.event_shape))
+            raise ValueError(f"molecules should have shape {wanted} but have {tuple(value.shape[-2:])}")
+        check_bond_matrix(value, kinds=len(self.net.valences) - 1)
+
+
+class Molecules(nn.Module):
+    r"""Codes z (\*batch, latent) to the law of molecules of at most N atoms, :class:`Molecule`.
+
+    Args:
+        latent: numbers of a code.
+        valences: of each kind of atom, the most bonds, as ``data.BondMatrix`` knows them.
+        atoms: N.
+        hidden: widths of the layers from a code to the places.
+        width: numbers of a place, and of a pair of places.
+
+    Raises:
+        ValueError: for sizes below 1, and valences that are none or below 0.
+
+    Source: Simonovsky and Komodakis (2018), GraphVAE, of one shot, for graphs in any order, which is searched
+    for; Li, Vinyals, Dyer, Pascanu and Battaglia (2018), Learning deep generative models of graphs, for bonds
+    that know those before; Liu, Allamanis, Brockschmidt and Gaunt (2018) for valences that are kept.
+
+    >>> law = Molecules(4, valences=(4, 3, 2), atoms=6)(torch.zeros(5, 4))
+    >>> x = law.sample()
+    >>> x.shape, law.log_prob(x).shape
+    (torch.Size([5, 6, 6]), torch.Size([5]))
+    """
+
+    valences: Tensor
+
+    def __init__(
+        self,
+        latent: int,
+        *,
+        valences: Sequence[int],
+        atoms: int,
+        hidden: int | Sequence[int] = (256,),
+        width: int = 64,
+    ) -> None:
+        super().__init__()
+        check_sizes(latent=latent, width=width)
+        self.atoms, self.width = check_count("atoms", atoms, least=2), width
+        if not len(valences) or min(valences) < 0:
+            raise ValueError(f"valences should be of each kind of atom, 0 or more, but are {tuple(valences)}")
+        self.register_buffer("valences", torch.tensor([0, *valences]))
+        kinds, most = len(valences) + 1, max(valences)
+        self.places = MLP(latent, atoms * width, hidden=hidden)
+        self.kind, self.after = nn.Linear(width, kinds), nn.Embedding(kinds, kinds)
+        self.told = nn.Embedding(kinds, width)
+        self.later, self.earlier = nn.Linear(width, width), nn.Linear(width, width, bias=False)
+        self.apart = nn.Embedding(atoms, width)
+        self.used, self.free_i, self.free_j = (nn.Embedding(most + 1, width) for _ in range(3))
+        self.bond = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, ORDERS + 1))
+
+    def forward(self, z: Tensor) -> Molecule:
+        """Return the law."""
+        return Molecule(self, of_a_law(self.places(z).unflatten(-1, (self.atoms, self.width))))
+
+    def atom_logits(self, places: Tensor, before: Tensor) -> Tensor:
+        r"""Return logits (\*batch, K + 1) of an atom's kind, 0 for none, given that of the one before."""
+        return self.kind(places) + self.after(before)
+
+    def atoms_told(self, places: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Return what places, with their atoms, tell as later and as earlier ones, (\*batch, N, width)."""
+        told = places + self.told(kinds)
+        return self.later(told), self.earlier(told)
+
+    def bond_logits(
+        self,
+        told: tuple[Tensor, Tensor],
+        kinds: Tensor,
+        i: Tensor,
+        j: Tensor,
+        used_i: Tensor,
+        used_j: Tensor,
+    ) -> Tensor:
+        r"""Return logits (\*batch, m, 4) of the bonds of m pairs i > j, −inf at what valences forbid.
+
+        Args:
+            told: of all places, as :meth:`atoms_told` returns it.
+            kinds: of all atoms, (\*batch, N).
+            i, j: places, int64 (m,).
+            used_i, used_j: the sums of the bonds that these atoms have so far, (\*batch, m).
+        """
+        free_i = (self.valences[kinds[..., i]] - used_i).clamp(min=0)
+        free_j = (self.valences[kinds[..., j]] - used_j).clamp(min=0)
+        most = self.used.num_embeddings - 1
+        h = told[0][..., i, :] + told[1][..., j, :] + self.apart(i - j)
+        h = h + self.used(used_i.clamp(max=most)) + self.free_i(free_i) + self.free_j(free_j)
+        orders = torch.arange(ORDERS + 1, device=i.device)
+        free = torch.minimum(free_i, free_j).unsqueeze(-1)
+        return torch.where(orders <= free, of_a_law(self.bond(h)), -torch.inf)
+
+
+def _without_0(logits: Tensor) -> Tensor:
+    """Return logits with no probability of 0."""
+    return torch.where(torch.arange(logits.shape[-1], device=logits.device) == 0, -torch.inf, logits)
