@@ -1,7 +1,9 @@
 """The pages of the site beside the tutorials: their code runs, and the generated pages are whole."""
 
 import importlib
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from tests.site_links import broken
 SITE = Path(__file__).parents[1] / "tutorials"
 PAGES = sorted((SITE / "how_to").glob("*.md"))
 OF_APPLICATIONS = sorted(p for p in (SITE / "applications").glob("*.md") if p.stem != "index")
+PROSE = [*SITE.rglob("[a-z0-9]*.md"), SITE.parent / "README.md"]
+PROSE = sorted(path for path in PROSE if "generated" not in path.parts)
 sys.path.insert(0, str(SITE))
 generated, formulas = importlib.import_module("generated_pages"), importlib.import_module("formulas")
 
@@ -50,6 +54,25 @@ def test_the_page_of_an_application_runs(path: Path, tmp_path: Path, monkeypatch
     assert (names["folder"] / "report.html").exists()
 
 
+def names_in_prose(text: str) -> set[tuple[str, str]]:
+    """Return (room, name) of each code span outside of blocks that begins as ``room.name``."""
+    prose = re.sub(r"^(```|:::).*?^\1", "", text, flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(rf"`(?:probgen\.)?({'|'.join(generated.reference.ROOMS)}|pg)\.([A-Za-z_]\w*)", prose)
+    return {(room, name) for room, name in found if name != "py"}
+
+
+def test_names_in_prose_are_found() -> None:
+    text = "`mmd.a(x)`, `data`\n\n```python\n`mmd.b`\n```\n`probgen.plots.c` and `history.d`, `pg.e`\n"
+    assert names_in_prose(text) == {("mmd", "a"), ("plots", "c"), ("pg", "e")}
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.stem)
+def test_the_names_that_a_page_speaks_of_exist(path: Path) -> None:
+    for room, name in names_in_prose(path.read_text(encoding="utf-8")):
+        module = "probgen" if room == "pg" else f"probgen.{room}"
+        assert hasattr(importlib.import_module(module), name), f"{path.name} speaks of {room}.{name}"
+
+
 def test_a_pages_statements_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "__main__"}
@@ -58,6 +81,28 @@ def test_a_pages_statements_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             exec(compile(cell.source, "new_sampler.md", "exec"), names)
     spread = names["chains"]["x"][:, 100:].std(dim=(0, 1))
     assert ((spread - 1).abs() < 0.03).all()  # 40,000 draws worth some 4,000: a standard error of .011
+
+
+def test_the_program_of_two_processes_trains_in_two(tmp_path: Path) -> None:
+    page = (SITE / "how_to" / "several_processes.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"```python\n(# two\.py\n.*?)```", page, re.DOTALL)
+    saying = "\nprint('process', fabric.global_rank, 'of', fabric.world_size)\n"
+    (tmp_path / "two.py").write_text(program.replace("epochs=5", "epochs=1") + saying, encoding="utf-8")
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SITE.parent)}
+    told = subprocess.run(
+        [sys.executable, "two.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    assert "process 0 of 2" in told.stdout
+    assert "process 1 of 2" in told.stdout
+    assert told.stdout.count("History(") == 1
+    assert (tmp_path / "runs" / "two").is_dir()
 
 
 def test_every_page_is_in_the_contents() -> None:

@@ -12,6 +12,7 @@ import pyro
 import torch
 from pyro.infer.inspect import get_dependencies
 
+from generated_pages import results
 from probgen import recipes
 from probgen.applications import Application, applications
 from probgen.core import Objective, Pair, seeded
@@ -58,8 +59,9 @@ def pages() -> dict[str, str]:
         kind = next(kind for kind in EXAMPLES if kind in entry.tasks)
         by_kind.setdefault(kind, []).append(card(entry, tasks.get(kind), rows))
     lines = [
-        "# Gallery",
+        f"{results.WIDE}# Gallery",
         "",
+        results.SECTIONS.replace(":depth: 1", ":depth: 2"),
         "## Applications",
         "",
         "Real data or a file of yours, beside the baselines of the field: `probgen apply NAME --data FILE`.",
@@ -96,7 +98,7 @@ def card(entry: Entry, task: Task | None, rows: dict[str, str]) -> str:
     lines = [f":::{{grid-item-card}} `{entry.name}`"]
     if (HERE / "gallery" / f"{entry.name}.png").exists():
         lines += [f":img-top: ../gallery/{entry.name}.png", f":img-alt: Draws of {entry.name}"]
-    lines += ["", entry.what + ".", ""]
+    lines += ["", entry.what[:1].upper() + entry.what[1:] + ".", ""]
     if task is not None:
         with seeded(0):
             recipe = entry.make(task)

@@ -48,8 +48,16 @@ QUESTIONS = {
     ),
     "anomalies": ("What finds anomalies?", ("Anomalies", "Contamination")),
     "applications": ("Applications", ("Application",)),
+    "package": ("What does the package ask of a machine?", ("Package",)),
 }
 """Questions, and how the titles of their sections begin."""
+
+
+WIDE = "---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n"
+"""Before a page whose tables or cards take all of its width."""
+
+SECTIONS = "```{contents}\n:local:\n:backlinks: none\n:depth: 1\n```\n\n"
+"""The sections of a page, in the page."""
 
 
 def pages() -> dict[str, str]:
@@ -66,7 +74,7 @@ def pages() -> dict[str, str]:
     listed = "\n".join(f"results/{name}" for name, own in found.items() if own)
     contents = "\n".join([*lines, "", "```{toctree}", ":hidden:", "", listed, "```", ""])
     return {"results": contents} | {
-        f"results/{name}": f"# {QUESTIONS[name][0]}\n\n" + images_from_here("".join(own))
+        f"results/{name}": f"{WIDE}# {QUESTIONS[name][0]}\n\n{SECTIONS}" + images_from_here("".join(own))
         for name, own in found.items()
         if own
     }
