@@ -194,3 +194,13 @@ def test_what_is_drawn_is_the_draw(browser, tmp_path):
     told, part = browser.text("said"), found["rejection"]
     assert ("not below" in told) != bool(part["accepted"][2])
     assert f"so far {sum(part['accepted'][:3])} of 3 accepted" in told
+
+
+@needs_browser
+def test_axes_have_three_numbers_or_more(browser, tmp_path):
+    browser.open(on_line().save(tmp_path / "s.html"), width=390)
+    for ends, about in (([-4.98, 4.0], 4), ([0, 1], 3), ([-1.2, 3.4], 4), ([9.9, 10.1], 4), ([0, 1000], 12)):
+        found = browser.run("return ticks(arguments[0], arguments[1])", ends, about)
+        assert 3 <= len(found) <= 2 * about + 1
+        assert all(ends[0] - 1e-6 <= v <= ends[1] + 1e-6 for v in found)
+    assert browser.run("return ticks([-4.98, 4.0], 4)") == [-4, -2, 0, 2, 4]

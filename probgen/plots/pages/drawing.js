@@ -37,11 +37,17 @@ function frame(left, top, width, height, xs, ys) {
   };
 }
 
+// Round numbers in a range: about so many, and no fewer than three.
 function ticks(range, about) {
   const raw = (range[1] - range[0]) / about, power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((k) => k * power).find((s) => s >= raw), found = [];
-  for (let k = Math.ceil(range[0] / step - 1e-9); k * step <= range[1] + 1e-9 * step; k++) found.push(k * step);
-  return found;
+  const steps = [0.5, 1, 2, 5, 10].map((k) => k * power);
+  function multiples(step) {
+    const found = [];
+    for (let k = Math.ceil(range[0] / step - 1e-9); k * step <= range[1] + 1e-9 * step; k++) found.push(k * step);
+    return found;
+  }
+  const i = Math.max(1, steps.findIndex((step) => step >= raw)), found = multiples(steps[i]);
+  return found.length < 3 ? multiples(steps[i - 1]) : found;
 }
 
 const short = (v) => (Math.abs(v) < 1e-12 ? "0" : String(+v.toPrecision(3))).replace("-", "−");
