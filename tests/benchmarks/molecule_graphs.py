@@ -43,8 +43,10 @@ PROTOCOL = (
     "the different ones that are not among the training molecules. Restored: the share of those "
     f"{SOME} test molecules that come back, the same in all atoms and bonds, by the likeliest choice at each "
     "atom and bond from the mean of the guide. Active units by Var_x(E[z | x]) > .01. One seed; settings "
-    "were chosen by the validation bound of trainings of 300 and 1,500 steps. One thread of two cores that "
-    "others used too; CPU seconds are those of training, with its looks at validation."
+    "were chosen by the bound of training molecules held out: 45.3 nats after 300 steps of 128, 43.1 after "
+    "1,500 of 64 with a longer annealing, 50.8 after 800 with 0.4 nats of KL a coordinate free, which "
+    "tell more than they save. One thread of two cores that others used too; CPU seconds are those of "
+    "training, with its looks at validation."
 )
 HEAD = (
     f"| model | steps | nats | nats, {SOME} | KL | active | valid | unique | novel | restored | CPU s |\n"
