@@ -47,6 +47,7 @@ from probgen.nets.random_affine import RandomAffine
 from probgen.nets.random_shift import RandomShift
 from probgen.nets.recurrent import GRU, History, Recent, inside, known_after, told_steps
 from probgen.nets.residual import ResidualConvNet, ResidualMLP, SeparableConv, Shortcut
+from probgen.nets.signs import Signs
 from probgen.nets.student_t_head import StudentTHead
 from probgen.nets.token_gru import SequenceReader, TokenGRU, TokenReader
 from probgen.nets.without_context import WithoutContext
@@ -104,6 +105,7 @@ __all__ = [
     "SeparableConv",
     "SequenceReader",
     "Shortcut",
+    "Signs",
     "StudentTHead",
     "TokenGRU",
     "TokenReader",

@@ -48,13 +48,14 @@ def gan(task: Task) -> Recipe:
     return Recipe(model, [stage], finish=task.from_grey)
 
 
-def game(task: Task, *, bias: bool = True) -> tuple[GAN, float]:
+def game(task: Task, *, bias: bool = True, signs: int = 0) -> tuple[GAN, float]:
     """Return a GAN with nets of the size of a task, and the unit of its data, one standard deviation.
 
     The discriminator sees data in that unit, and the generator draws in it: a weight of a gradient penalty γ
     for standardised data is γ times the squared unit. Its last layer has no ``bias`` where the loss says
-    nothing of a constant. On the plane both nets have ReLU and work in a third of that unit, by which they
-    learn narrow modes in a fraction of the steps that smoother activations take.
+    nothing of a constant, and beside the noise of the plane there are ``signs``, by which draws need no
+    bridges from mode to mode. On the plane both nets have ReLU and work in a third of that unit, by which
+    they learn narrow modes in a fraction of the steps that smoother activations take.
     """
     units = units_of(task)
     activation: Callable[[], nn.Module]
@@ -63,9 +64,11 @@ def game(task: Task, *, bias: bool = True) -> tuple[GAN, float]:
         noise, hidden, activation = 32, (256, 256), partial(nn.LeakyReLU, 0.2)
         generator = varied(task, noise, hidden=hidden)
     else:
-        noise, hidden, activation = 2, (128, 128, 128), nn.ReLU
+        noise, hidden, activation = 2 + signs, (128, 128, 128), nn.ReLU
         units = nets.Affine(units.shift, units.factor / 3)
-        generator = nn.Sequential(nets.MLP(noise, task.size, hidden=hidden, activation=activation), units)
+        net = nets.MLP(noise, task.size, hidden=hidden, activation=activation)
+        cut = [nets.Signs(noise, signs=signs)] if signs else []
+        generator = nn.Sequential(*cut, net, units)
     net = nets.MLP(task.size, 1, hidden=hidden, activation=activation)
     if not bias:
         net.last = nn.Linear(hidden[-1], 1, bias=False)

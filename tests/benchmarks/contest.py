@@ -7,10 +7,10 @@ not used.
 
 import argparse
 import json
+import math
 import statistics
 from pathlib import Path
 
-import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
@@ -20,11 +20,9 @@ from probgen.data.targets.mixtures import RoundMixture
 from probgen.evaluation import mode_coverage
 from probgen.models import GAN
 from probgen.objectives import Contest
-from probgen.priors import SideBySide
 from probgen.recipes import Recipe, Rows, Stage, Task
-from probgen.recipes.gan import falling, units_of
+from probgen.recipes.gan import falling
 from probgen.recipes.training import restore
-from probgen.training.schedules import Schedule, exponential
 from tests.benchmarks.results import cpu_seconds, record
 
 TRAINED, HELD_OUT, DRAWS = 100_000, 20_000, 10_000
@@ -33,9 +31,6 @@ TRANSFER = ("grid of 16", "two-moons", "swiss-roll")
 
 PLAIN = {"packs": 4, "plain": 1}
 """Contests by cross-entropy without a penalty, with so many data to a look of the discriminator."""
-
-SIGNS, STRONG = 8, (0.2, 0.002)
-"""Fair signs beside the noise of r3gan, and γ at the start and the end for it, on standardised data."""
 
 
 def law(name: str) -> data.Target:
@@ -61,9 +56,7 @@ def task_of(target: data.Target, seed: int) -> Task:
 
 
 def made(method: str, task: Task) -> Recipe:
-    """Return a recipe, or of the nets and the budget of r3gan a contest with signs or without penalties."""
-    if method == "signs":
-        return with_signs(task)
+    """Return a recipe, or of the nets and the budget of r3gan a contest without penalties."""
     if method not in PLAIN:
         return recipes.make(method, task)
     pack, whole = PLAIN[method], recipes.make("r3gan", task)
@@ -82,33 +75,6 @@ def made(method: str, task: Task) -> Recipe:
         budget=budget,
         schedules=lambda steps: falling(rates, steps),
         optimizer=objective.adam(1e-3, betas=(0.5, 0.9)),
-    )
-    return Recipe(model, [own])
-
-
-def with_signs(task: Task) -> Recipe:
-    """Return r3gan with fair signs in its noise, by which draws need not pass from mode to mode."""
-    whole = recipes.make("r3gan", task)
-    stage = whole.stages[0]
-    assert isinstance(stage, Stage)
-    unit, rates = units_of(task), {"generator": 1.5e-3, "discriminator": 3e-3}
-    bits = dist.Bernoulli(torch.full((SIGNS,), 0.5)).to_event(1)
-    signs = nets.Affine(torch.tensor([0.0] * 2 + [-1.0] * SIGNS), torch.tensor([1.0] * 2 + [2.0] * SIGNS))
-    net = nets.MLP(2 + SIGNS, task.size, hidden=(128, 128, 128), activation=nn.ReLU)
-    generator = nn.Sequential(signs, net, nets.Affine(unit.shift, unit.factor / 3))
-    model = GAN(generator, whole.model.discriminator, noise=SideBySide(2, bits))
-    first, last = (float(unit.factor) ** 2 * weight for weight in STRONG)
-    objective = Contest(model, loss="relativistic", r1=first, r2=first, average=0.995)
-
-    def plans(steps: int) -> dict[str, Schedule]:
-        weaker = exponential(first, last, steps=max(1, 4 * steps // 5))
-        return falling(rates, steps) | {"r1": weaker, "r2": weaker}
-
-    own = stage._replace(
-        objective=objective,
-        budget=stage.budget._replace(batch_size=250),
-        schedules=plans,
-        optimizer=objective.adam(rates["generator"], discriminator=rates["discriminator"]),
     )
     return Recipe(model, [own])
 
@@ -141,7 +107,10 @@ def judged(draws: Tensor, task: Task) -> dict[str, float]:
     if target.modes is None or target.mode_scale is None:
         return found
     modes = mode_coverage(draws, target.modes, target.mode_scale)
-    return found | {"modes": modes.found, "quality": modes.high_quality, "kl": modes.kl}
+    # Draws of a round normal law are half within σ √(2 ln 2) of its mean; few draws elsewhere move it little.
+    nearest = torch.cdist(draws.double(), target.modes.to(draws).double()).min(1).values
+    width = float(nearest.median()) / (float(target.mode_scale) * math.sqrt(2 * math.log(2)))
+    return found | {"modes": modes.found, "quality": modes.high_quality, "kl": modes.kl, "width": width}
 
 
 def reference(target: str, method: str, seed: int) -> dict[str, float]:
@@ -169,6 +138,7 @@ def line(name: str, found: list[dict[str, float]], modes: int) -> str:
             f"{max(quality):.1f}",
             f"{statistics.mean(kl):.4f}",
             f"{max(kl):.4f}",
+            f"{statistics.mean(row['width'] for row in found):.2f}",
         ]
     seconds = statistics.mean(row["seconds"] for row in found)
     cells += [f"{statistics.mean(energy):.1f}", f"{max(energy):.1f}", f"{seconds:.0f}"]
@@ -178,7 +148,6 @@ def line(name: str, found: list[dict[str, float]], modes: int) -> str:
 NAMES = {
     "packs": "PacGAN: packs of 4, cross-entropy, no penalty",
     "plain": "the plain game: cross-entropy, no penalty",
-    "signs": "`r3gan` with signs in its noise",
 }
 
 
@@ -187,7 +156,8 @@ def table(target: str, given: argparse.Namespace) -> str:
     modes = law(target).modes
     heads = ["", "energy distance, mean, 1e-4", "worst", "CPU s"]
     if modes is not None:
-        heads[1:1] = ["all modes", "modes", "high quality, mean %", "worst", "best", "KL, mean", "worst"]
+        heads[1:1] = ["all modes", "modes", "high quality, mean %", "worst", "best"]
+        heads[6:6] = ["KL, mean", "worst", "width"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     seeds, count = range(given.first, given.first + given.seeds), 0 if modes is None else len(modes)
     for method in given.methods:
@@ -207,20 +177,17 @@ def protocol(given: argparse.Namespace, targets: list[str], asked: str) -> str:
         for name, value in (("plain_seeds", given.plain_seeds), ("steps", given.steps))
         if value is not None
     )
-    signs = (
-        f"signs: {SIGNS} fair ones beside the two normal numbers, γ from {STRONG[0]} to {STRONG[1]}, batches "
-        "of 250 and averages of decay .995, all else as `r3gan`; "
-    )
-    signs = signs if "signs" in given.methods else ""
     return (
         f"`python -m tests.benchmarks.contest --target {asked} --methods {' '.join(given.methods)} --seeds "
         f"{given.seeds} --first {given.first}{options}`. "
         f"{what}. Each method {budget}, on {TRAINED:,} exact draws of its own for each seed; one thread of a "
         "core that others used too; the games without penalty have the nets, noise, batches and steps of "
-        f"`r3gan`, rates of 1e-3 and β of .5 and .9, a single setting each; {signs}of {DRAWS:,} draws: "
+        f"`r3gan`, rates of 1e-3 and β of .5 and .9, a single setting each. Of {DRAWS:,} draws: "
         "a mode is found with a quarter of its mass within 3 standard deviations, 'high quality' is the "
         "share of draws within 3 standard deviations of a mode, of which modes that are too narrow have more "
-        "than exact draws, and KL (nats) is that of the modes' shares, of all draws; the energy "
+        "than exact draws, KL (nats) is that of the modes' shares, of all draws, and 'width' the median "
+        "distance from the nearest mode over that of exact draws, 1 where modes are as wide as they should "
+        "be; the energy "
         "distance is the unbiased one to as many exact draws. Exact draws are the ceiling; one Gaussian of "
         "the law's mean and covariance is the floor. "
     )
