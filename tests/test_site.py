@@ -146,6 +146,12 @@ def test_signs_of_mathematics_are_kept() -> None:
     assert lines == expected
 
 
+def test_fields_of_named_tuples_are_not_numbered() -> None:
+    lines = ["Alias for field number 0", ""]
+    generated.reference.as_meant(None, "", "", None, None, lines)
+    assert lines == []
+
+
 def test_formulas_are_what_tex_takes_them_for() -> None:
     half = r"<mn>1</mn>\s*<mn>2</mn>\s*</mfrac>\s*<mi>x</mi>"
     for tex in (r"\tfrac12 x", r"\frac12x", r"\tfrac{1}{2} x"):

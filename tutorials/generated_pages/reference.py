@@ -74,6 +74,8 @@ MEANT = re.compile(r"\||(?<![*\w])\*(?=[\s,.)]|$)|(?<=\w)_(?=\W|$)")
 
 def as_meant(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Keep the signs of a docstring's mathematics, outside of code and blocks that are literal."""
+    if lines and lines[0].startswith("Alias for field number"):  # of a named tuple, whose docstring has it
+        lines.clear()
     literal_beyond = None
     for i, line in enumerate(lines):
         indent = len(line) - len(line.lstrip())
