@@ -9,11 +9,12 @@ from torch import Tensor
 from probgen import data
 from probgen.applications.frame.registry import application
 from probgen.applications.frame.study import Study
-from probgen.applications.parts.recommend import recommenders
+from probgen.applications.parts.recommend import rec_vae, recommenders
 from probgen.applications.parts.recommend.folds import (
     FOLDS,
     Fold,
     added,
+    check_size,
     chosen_share,
     chosen_weight,
     fold_of,
@@ -22,15 +23,17 @@ from probgen.applications.parts.recommend.folds import (
     unseen,
 )
 from probgen.compare.columns import SHARE, Column
-from probgen.core import seeded
+from probgen.core import Objective, seeded
 from probgen.models import VAE
 from probgen.objectives import SVI, BetaELBO
 from probgen.training import schedules
 
-BOTH = "EASE and Mult-VAE"
+BOTH = "EASE and both VAEs"
 
-BETA = 0.2
-"""The weight of the KL at the end of the training."""
+BETA, GAMMA = 0.2, 0.005
+"""The weight of the KL at the end of the training of Mult-VAE, and in RecVAE for each item that is liked."""
+
+VAES = {"Mult-VAE": recommenders.mult_vae, "RecVAE": rec_vae.rec_vae}
 
 MEASURES = {
     "ndcg": Column("NDCG@100", "Held-out items near the top of a list of 100.", 1.0, SHARE),
@@ -56,11 +59,7 @@ MEASURES = {
 def recommend(study: Study) -> None:
     """Recommend to the users of each fold by those of eight others; one is to choose on."""
     rated = data.ratings(None if str(study.source) == "movielens" else study.source)
-    users = int(rated.users.max()) + 1
-    if users < 5 * FOLDS:
-        raise ValueError(
-            f"{rated.name} should have {5 * FOLDS} users at least, for {FOLDS} folds, but has {users}"
-        )
+    check_size(rated)
     study.fact("events", rated.read)
     study.fact("repeats are", f"folds of users: {FOLDS - 2} to learn from, one to choose on, one to judge on")
     study.fact("held out", "a fifth of a user's items that some training user likes; the others are seen")
@@ -68,9 +67,14 @@ def recommend(study: Study) -> None:
         "Mult-VAE", f"A VAE with a multinomial likelihood; the weight of its KL rises to {BETA} in training."
     )
     study.ours(
+        "RecVAE",
+        "Encoder and decoder learn in turns; codes are held near those before; the KL weighs "
+        f"{GAMMA} for each item that a user likes, so that the loss is no bound.",
+    )
+    study.ours(
         BOTH,
-        "The log-odds of this VAE added to the scores of EASE, each user's in units of their spread, by a "
-        "share chosen on validation users: what is linear is EASE's, the VAE has the rest.",
+        "The log-odds of these VAEs, summed, added to the scores of EASE, each user's in units of their "
+        "spread, by a share chosen on validation users: what is linear is EASE's, the VAEs have the rest.",
     )
     study.baseline("popularity", "What most users like.")
     study.baseline("ItemKNN", "Items by their cosine similarity to those seen, 100 neighbours of each.")
@@ -97,32 +101,32 @@ def _scores(study: Study, fold: Fold, method: str, repeat: int) -> Tensor:
         found = recommenders.item_neighbours(train, seen)
     elif method == "EASE":
         found = recommenders.ease(train, seen, weight=chosen_weight(fold))
-    elif method == "Mult-VAE":
-        found = recommenders.vae_scores(_vae(study, fold, repeat), seen)
-    else:
-        weight, vae = chosen_weight(fold), _vae(study, fold, repeat)
+    elif method == BOTH:
+        weight, vaes = chosen_weight(fold), [_vae(study, fold, name, repeat) for name in VAES]
         judged_on, chosen_on = (
-            (recommenders.ease(train, own, weight=weight), recommenders.vae_scores(vae, own))
+            (
+                recommenders.ease(train, own, weight=weight),
+                sum(recommenders.vae_scores(vae, own).log_softmax(1) for vae in vaes),
+            )
             for own in fold.seen
         )
         found = added(*judged_on, share=chosen_share(fold, *chosen_on))
+    else:
+        found = recommenders.vae_scores(_vae(study, fold, method, repeat), seen)
     return unseen(found, seen)
 
 
-def _vae(study: Study, fold: Fold, repeat: int) -> VAE:
+def _vae(study: Study, fold: Fold, method: str, repeat: int) -> VAE:
     """Return the VAE of a fold, trained."""
-    seed = study.seed_of("Mult-VAE", repeat)
+    seed, train = study.seed_of(method, repeat), fold.train
     with seeded(seed):
-        vae = recommenders.mult_vae(fold.train.shape[1]).to(study.device)
-    steps = study.pick(full=1000, quick=150, tiny=2)
-    study.fit(
-        f"vae-{repeat}",
-        SVI(vae, BetaELBO(0.0)),
-        fold.train,
-        seed=seed,
-        method="Mult-VAE",
-        steps=steps,
-        batch_size=100,
-        schedules={"elbo.beta": schedules.linear(0.0, BETA, steps=steps)},
-    )
+        vae = VAES[method](train).to(study.device)
+    if method == "RecVAE":
+        objective: Objective = rec_vae.Alternating(vae, gamma=GAMMA, turns=(15, 5))
+        steps, settings = study.pick(full=280, quick=60, tiny=2), {"optimizer": rec_vae.adam}
+    else:
+        objective, steps = SVI(vae, BetaELBO(0.0)), study.pick(full=1000, quick=150, tiny=2)
+        settings = {"schedules": {"elbo.beta": schedules.linear(0.0, BETA, steps=steps)}}
+    name = f"{method.lower()}-{repeat}"
+    study.fit(name, objective, train, seed=seed, method=method, steps=steps, batch_size=100, **settings)
     return vae.eval()

@@ -110,7 +110,12 @@ def _days(column: pd.Series, name: str) -> pd.Series:
         if known == ["ISO8601"]:
             break
     if not known:
-        raise ValueError(f"days of {name} should be written as 2018-12-31 but one is {column.iloc[0]!r}")
+        dated = pd.to_datetime(column.astype(str), format="ISO8601", errors="coerce", utc=True)
+        line = int(column.index[int(dated.isna().to_numpy().argmax())]) + 2
+        raise ValueError(
+            f"days of {name} should be written as 2018-12-31 but line {line} has "
+            f"{str(column.loc[line - 2])!r}"
+        )
     if not ordered:
         raise ValueError(f"the days of {name} should follow one another, each once, but do not")
     if len(ordered) > 1 and not ordered[0].equals(ordered[1]):

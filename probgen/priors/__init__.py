@@ -21,6 +21,7 @@ from probgen.priors.normal import StandardNormal
 from probgen.priors.normal_mixture import ManyNormals, NormalMixture
 from probgen.priors.path import Path
 from probgen.priors.rejection import Rejection, Resampled
+from probgen.priors.remembered import Remembered
 from probgen.priors.sentence_draws import beam_search, greedy, tempered
 from probgen.priors.sentences import Sentence, Sentences
 from probgen.priors.side_by_side import SideBySide
@@ -45,6 +46,7 @@ __all__ = [
     "NormalMixture",
     "Path",
     "Rejection",
+    "Remembered",
     "Resampled",
     "Sentence",
     "Sentences",

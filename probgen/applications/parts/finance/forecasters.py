@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from probgen.core import seeded
+from probgen.core import Terms, seeded
 from probgen.models import GJRGARCH, DeepMarkov
 from probgen.objectives import MaximumLikelihood
 from probgen.training import fit_lbfgs
@@ -58,11 +58,40 @@ class InnovationLaw(Protocol):
         ...
 
 
+class HeldLikelihood(MaximumLikelihood):
+    """Minus the log-likelihood, and Σ_j (w_j − w_j⁰)² / 2σ² of weights w that start at w⁰."""
+
+    def __init__(self, model: GJRGARCH, *, scale: float = 3.0) -> None:
+        super().__init__(model)
+        self._start = [(weight, weight.detach().clone()) for weight in model.parameters()]
+        self._scale = scale
+
+    def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
+        """Return the loss and its terms."""
+        loss, terms = super().forward(*batch)
+        apart = torch.cat([(weight - start).flatten() for weight, start in self._start])
+        return loss + (apart / self._scale).square().sum() / 2, terms
+
+
 def learned_garch(returns: Tensor) -> GJRGARCH:
-    """Return GJR with Student-t innovations, by maximum likelihood on returns in percent, shape (T,)."""
+    """Return GJR with Student-t innovations, by maximum likelihood on returns in percent, shape (T,).
+
+    Of returns without heavy tails or without volatility that moves the likelihood has no highest point: it
+    grows on as the degrees of freedom do, say. There, returns are divided by their standard deviation, and
+    weights held near where they start by a normal law of deviation 3 for each.
+    """
     garch = GJRGARCH().to(returns)
     garch.start_at(returns[None])
-    fit_lbfgs(MaximumLikelihood(garch), returns[None], tolerance=1e-5)
+    try:
+        fit_lbfgs(MaximumLikelihood(garch), returns[None], tolerance=1e-5)
+    except ValueError:
+        unit = returns.std()
+        garch = GJRGARCH().to(returns)
+        garch.start_at(returns[None] / unit)
+        fit_lbfgs(HeldLikelihood(garch), returns[None] / unit, tolerance=1e-5)
+        with torch.no_grad():
+            garch.mean.mul_(unit)
+            garch.log_variance.add_(2 * unit.log())
     return garch.requires_grad_(False)
 
 

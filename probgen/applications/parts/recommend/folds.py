@@ -18,8 +18,11 @@ FOLDS = 10
 WEIGHTS = (50.0, 100.0, 200.0, 400.0)
 """Of EASE, of which the best on the users to choose on is taken."""
 
-SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 1.0)
+SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 1.0)
 """Of a second recommender beside EASE, of which the best on the users to choose on is taken."""
+
+MOST = 5 * 10**8
+"""Pairs of a user and an item: they take 2 GB."""
 
 LISTED = 20
 """Items of a list of recommendations."""
@@ -37,6 +40,20 @@ class Fold(NamedTuple):
     held_out: tuple[Tensor, Tensor]
     items: Tensor
     left_out: int
+
+
+def check_size(rated: data.Ratings) -> None:
+    """Raise ValueError for too few users for the folds, and for more pairs than memory holds."""
+    users, items = int(rated.users.max()) + 1, len(rated.titles)
+    if users < 5 * FOLDS:
+        raise ValueError(
+            f"{rated.name} should have {5 * FOLDS} users at least, for {FOLDS} folds, but has {users}"
+        )
+    if users * items > MOST:
+        raise ValueError(
+            f"{rated.name} should have {MOST:,} pairs of a user and an item at most, but has {users:,} users "
+            f"and {items:,} items: take a part of the users, or items that several like"
+        )
 
 
 def fold_of(study: Study, rated: data.Ratings, repeat: int) -> Fold:
@@ -58,6 +75,11 @@ def fold_of(study: Study, rated: data.Ratings, repeat: int) -> Fold:
             row[source.permutation(own)[: len(own) // 5]] = 1
         kept = apart.sum(1) > 0
         left_out += 0 if number else int((~kept).sum())
+        if not kept.any():
+            raise ValueError(
+                f"users of {rated.name} should like items that others like too, 5 of them at least, but of "
+                f"{len(part)} users of a fold none does"
+            )
         seen.append(torch.from_numpy((rows - apart)[kept]).to(study.device))
         held_out.append(torch.from_numpy(apart[kept]).to(study.device))
     return Fold(

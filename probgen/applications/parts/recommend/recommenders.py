@@ -103,11 +103,16 @@ class Liked(nn.Module):
         return self.net(dropout(normalize(x, dim=-1), self.share, self.training))
 
 
-def mult_vae(items: int, *, latent: int = 64, hidden: int = 200) -> models.VAE:
+def mult_vae(train: Tensor, *, latent: int = 64, hidden: int = 200) -> models.VAE:
     """Return a VAE of what users like: z ~ N(0, I), x | z multinomial given how many items there are.
+
+    Args:
+        train: rows of 0 and 1, (users, items), whose items it has.
+        latent, hidden: sizes.
 
     Source: Liang, Krishnan, Hoffman and Jebara (2018), Variational autoencoders for collaborative filtering.
     """
+    items = train.shape[1]
     decoder = nets.MultinomialHead(nets.MLP(latent, items, hidden=hidden, activation=nn.Tanh))
     encoder = nets.NormalHead(Liked(items, latent, hidden))
     return models.VAE(encoder, decoder, prior=StandardNormal(latent))
