@@ -63,6 +63,11 @@ def recommend(study: Study) -> None:
     study.fact("events", rated.read)
     study.fact("repeats are", f"folds of users: {FOLDS - 2} to learn from, one to choose on, one to judge on")
     study.fact("held out", "a fifth of a user's items that some training user likes; the others are seen")
+    study.fact(
+        "chosen",
+        "sizes, rate and steps of RecVAE, by trials on users to choose on of three folds of another seed, "
+        "who are among those judged here",
+    )
     study.ours(
         "Mult-VAE", f"A VAE with a multinomial likelihood; the weight of its KL rises to {BETA} in training."
     )

@@ -70,7 +70,7 @@ def fonts(source: str | Path = "fonts", *, size: int = 24) -> Fonts:
     folder = Path(source)
     if not folder.is_dir():
         raise ValueError(f"fonts should be a folder of .ttf and .otf files but {str(folder)!r} is none")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not paths:
         raise ValueError(f"{folder} should hold .ttf or .otf files but holds none")
     return drawn(paths, size=size)

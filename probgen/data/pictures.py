@@ -34,7 +34,7 @@ def read_folder(folder: Path, test: float) -> Images:
     paths = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in PICTURES and not _hidden(path.relative_to(folder))
+        if path.suffix.lower() in PICTURES and path.is_file() and not _hidden(path.relative_to(folder))
     )
     if not paths:
         raise ValueError(f"{folder} should hold pictures ({', '.join(PICTURES)}) but holds none")

@@ -18,7 +18,7 @@ from probgen.data.wav import read_wav
 MOST = 20_000
 """Recordings of a folder; more are refused."""
 
-NAMED = re.compile(r"([^_]+)_([^_]+)_(\d+)\.wav", re.IGNORECASE)
+NAMED = re.compile(r"([^_]+)_([^_]+)_(\d{1,9})\.wav", re.IGNORECASE)
 
 
 class Speech(NamedTuple):
@@ -48,9 +48,9 @@ class Speech(NamedTuple):
 def speech(path: str | Path | None = None, *, seconds: float = 1.0) -> Speech:
     """Return 3,000 spoken digits, FSDD, or the recordings in a folder of the user's own.
 
-    Files are named WORD_SPEAKER_TAKE.wav, take being a number, and have one rate; others in the folder are
-    left out, and counted. What is longer than ``seconds`` is cut off there, what is shorter is followed by
-    silence; each recording is divided by its largest magnitude.
+    Files are named WORD_SPEAKER_TAKE.wav, take being a number of nine digits at most, and have one rate;
+    others in the folder are left out, and counted. What is longer than ``seconds`` is cut off there, what is
+    shorter is followed by silence; each recording is divided by its largest magnitude.
 
     The file is read from the folder ``fsdd`` under PROBGEN_DATA or in the user's cache.
 

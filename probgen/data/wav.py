@@ -34,7 +34,9 @@ def read_wav(source: str | Path | bytes, *, name: str = "") -> tuple[Tensor, int
             channels, size, rate = file.getnchannels(), file.getsampwidth(), file.getframerate()
             content = file.readframes(file.getnframes())
     except (wave.Error, EOFError, RuntimeError) as error:
-        raise ValueError(f"{name} should be a WAV file of whole numbers (PCM) but is not: {error}") from None
+        raise ValueError(
+            f"{name} should be a WAV file of whole numbers (PCM) but is not: {str(error) or 'it ends early'}"
+        ) from None
     if size not in FULL_SCALE or rate < 1:
         raise ValueError(f"{name} should have samples of 1 to 4 bytes but has samples of {size}")
     content = content[: len(content) // (size * channels) * size * channels]  # where a last one is cut off

@@ -12,7 +12,7 @@ def values(folder):
     return frame.pivot_table(index="method", columns="metric", values="value")
 
 
-def made(path, *, rows=400, missing=False, anomaly=(0, 1)):
+def made(path, *, rows=400, missing=False, far=False, anomaly=(0, 1)):
     """Write rows of a correlated normal law, and rows eight of its standard deviations off its long axis."""
     source = np.random.default_rng(0)
     t = source.normal(size=400)
@@ -22,6 +22,8 @@ def made(path, *, rows=400, missing=False, anomaly=(0, 1)):
     frame["anomaly"] = np.repeat(anomaly, [400, 40])
     if missing:
         frame.loc[3, "b"] = np.nan
+    if far:
+        frame.loc[405, "b"] = 1e38
     frame[400 - rows :].to_csv(path, index=False)
     return path
 
@@ -63,6 +65,10 @@ def test_a_table_without_known_anomalies_has_false_alarms_and_its_suspects_by_li
     ("faults", "said"),
     [
         ({"missing": True}, "should have a value in each place"),
+        (
+            {"far": True},
+            r"the column 'b' of .* should have numbers within 1e\+12 .* but has 1e\+38, which no",
+        ),
         ({"rows": 199}, "should have 200 rows at least that are no anomalies but has 199"),
         ({"anomaly": ("no", "yes")}, r"the column anomaly of .* should hold 0 and 1"),
     ],

@@ -136,7 +136,7 @@ def test_what_has_no_classes_is_refused(tmp_path):
     pd.DataFrame({"a": [0.5, 1.25] * 25, "b": [0.75, 2.5, 0.1, 7.0, 3.3] * 10}).to_csv(
         tmp_path / "own.csv", index=False
     )
-    with pytest.raises(ValueError, match="should be a CSV, or pictures, but is neither"):
+    with pytest.raises(ValueError, match="should hold pictures, in a folder or an array, but holds none"):
         applications.apply(
             "augmentation", data=tmp_path / "own.csv", out=tmp_path / "b", size="tiny", progress=False
         )

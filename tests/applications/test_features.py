@@ -126,6 +126,16 @@ def test_a_table_without_labels_is_judged_by_what_codes_keep(tmp_path):
     assert "The file has no column" in (folder / "report.html").read_text()
 
 
+def test_a_column_that_is_called_line_is_one_of_the_users(tmp_path):
+    frame = pd.read_csv(made(tmp_path / "own.csv", label=False))
+    frame.rename(columns={"a": "line"})[["line", "b", "c"]].to_csv(tmp_path / "own.csv", index=False)
+    folder = applications.apply(
+        "features", data=tmp_path / "own.csv", out=tmp_path / "here", size="tiny", progress=False
+    )
+    assert set(pd.read_csv(folder / "coordinates.csv")["column"]) == {"line", "b", "c"}
+    assert sorted(pd.read_csv(folder / "codes-VAE.csv")["line"]) == list(range(2, 302))
+
+
 @pytest.mark.parametrize(
     ("faults", "said"),
     [

@@ -22,6 +22,8 @@ from probgen.applications.parts.finance.forecasters import (
     learned_garch,
 )
 from probgen.models import GJRGARCH, DeepMarkov
+from probgen.objectives import MaximumLikelihood
+from probgen.training import fit_lbfgs
 
 
 def made(days=700, seed=0):
@@ -162,6 +164,26 @@ def test_no_forecast_has_seen_what_came(kind):
     one, two = (forecaster.ahead(x, 600, n=50, seed=3).draws for x in (returns, other))
     torch.testing.assert_close(one[:, :21], two[:, :21])
     assert not torch.equal(one[:, 21:], two[:, 21:])
+
+
+@pytest.mark.parametrize("kind", ["uniform", "small"])
+def test_returns_whose_likelihood_has_no_highest_point_have_a_law(kind):
+    """Without heavy tails the degrees of freedom grow on, without clusters of volatility a share does."""
+    source = torch.Generator().manual_seed(0)
+    returns = {
+        "uniform": 4 * torch.rand(400, generator=source, dtype=torch.float64) - 2,
+        "small": 1e-3 * torch.randn(400, generator=source, dtype=torch.float64),
+    }[kind]
+    plain = GJRGARCH().double()
+    plain.start_at(returns[None])
+    with pytest.raises(ValueError, match=r"should have no slope|to satisfy the constraint"):
+        fit_lbfgs(MaximumLikelihood(plain), returns[None], tolerance=1e-5)
+    garch = learned_garch(returns)
+    ahead = garch.variances(returns[None])[0, 100:]
+    assert (ahead / returns.var()).log().abs().max() < math.log(1.5), "volatility stands still"
+    freedom = garch.coefficients()[-1].item()
+    assert freedom > 20
+    assert garch.mean.item() == pytest.approx(returns.mean().item(), abs=0.2 * returns.std().item())
 
 
 def test_a_rolling_fit_is_that_of_the_days_before_it():

@@ -67,6 +67,7 @@ def pictures(folder, sizes=((6, 4),) * 8, mode="L"):
 def test_a_folder_of_pictures_has_a_class_for_each_folder(tmp_path):
     pictures(tmp_path / "cats")
     (tmp_path / "cats" / "notes.txt").write_text("not a picture")
+    (tmp_path / "cats" / "class0" / "old.png").mkdir()
     images = data.read(tmp_path / "cats")
     assert (images.image_shape, images.levels, images.name) == ((4, 6), 256, "cats")
     labels = torch.cat([images.train_labels, images.test_labels])

@@ -40,13 +40,18 @@ def test_prices_are_read_in_the_order_of_time(tmp_path, text):
         ("date,close\n2018-12-28,cheap\n", "should hold numbers but holds"),
         ("date,close\n2018-12-28,1\n2018-12-31,0\n", "line 3 of .* has 0"),
         ("date,close\n2018-12-28,\n2018-12-31,\n", "should hold prices but is empty"),
-        ("date,close\nFriday,1\nMonday,2\n", "should be written as 2018-12-31 but one is 'Friday'"),
+        ("date,close\nFriday,1\nMonday,2\n", "should be written as 2018-12-31 but line 2 has 'Friday'"),
         ("date,close\n2018-12-28,1\n2018-12-28,2\n", "should follow one another, each once"),
         ("date,close\n2018-12-28,1\n2018-12-31,2\n2018-12-30,3\n", "should follow one another, each once"),
         ("date,close\n01/02/2018,1\n02/03/2018,2\n", "theirs can be read in two ways"),
         ("", "is empty"),
         ("date,close\n2018-12-28,1,2\n", "should have 2 fields in each line"),
         ("date,close\n,1\n2018-12-28,2\n", "should be written as 2018-12-31"),
+        (
+            "date,close\n2018-12-28,1\n2018-12-29,\nNA,3\n",
+            "should be written as 2018-12-31 but line 4 has 'nan'",
+        ),
+        ("date,close\n1000000000,1\n1000086400,2\n", "but line 2 has '1000000000'"),
     ],
 )
 def test_files_that_hold_no_prices_are_refused(tmp_path, text, said):

@@ -51,6 +51,8 @@ def test_distances_are_those_of_distribution_functions():
     )
     assert evaluation.statistics_distance(x, y) == {"a": 0.5, "b": 1.0}
     assert evaluation.statistics_distance(x, x)["a"] == 0
+    many = [pd.DataFrame({"a": [0.0] * zeros + [1.0] * (27 - zeros)}) for zeros in (0, 1)]
+    assert evaluation.statistics_distance(*many)["a"] == pytest.approx(1 / 27), "without a warning"
 
 
 def test_copies_are_found_and_held_chords_are_no_ones_own():

@@ -21,6 +21,9 @@ from probgen.recipes.compared import Codes
 SHARES = (0.0, 0.05, 0.1)
 """Of anomalies among the rows that are learned from."""
 
+FAR = 1e12
+"""Standard deviations within which numbers of a table lie: the square of more has no room in float32."""
+
 LEAST = 200
 """Rows of a CSV that are normal: a quarter, halved, has to calibrate a threshold at 5 %."""
 
@@ -123,6 +126,8 @@ def of_table(study: Study) -> tuple[Cases, int]:
             raise ValueError(
                 f"{study.source} should have a value in each place, to be scored: fill or leave out"
             )
+        for part in codes.values():
+            _check_reach(study, table, part)
         x = {name: table.distances(part).to(study.device) for name, part in codes.items()}
         rows = Rows(x["train"], codes=codes["train"].to(study.device))
         return Case(
@@ -135,6 +140,19 @@ def of_table(study: Study) -> tuple[Cases, int]:
         )
 
     return case, SPLITS
+
+
+def _check_reach(study: Study, table: data.Table, codes: Tensor) -> None:
+    """Raise ValueError for a number so far from those that are learned from that its square has no room."""
+    far = codes.abs() > FAR
+    if far.any():
+        row, place = (int(k) for k in far.nonzero()[0])
+        column = table.columns[place]
+        value = column.decoded(codes[row : row + 1, place].double().numpy()).iloc[0]
+        raise ValueError(
+            f"the column {column.name!r} of {study.source} should have numbers within {FAR:g} standard "
+            f"deviations but has {value:g}, which no method is needed to find: correct it or leave it out"
+        )
 
 
 def scores_of_case(study: Study, case: Case, name: str, distances: Sequence[str]) -> dict[str, pd.DataFrame]:

@@ -72,7 +72,7 @@ def pictures_of(study: Study) -> Case:
     """Return pictures in grey levels, of which as many are probed and judged by as suit the size."""
     task = recipes.load(study.source, device=study.device)
     if task.image_shape is None:
-        raise ValueError(f"{study.source} should be a CSV, or pictures, but is neither")
+        raise ValueError(f"{study.source} should hold pictures, in a folder or an array, but holds none")
     if task.name == "mnist":  # encoders learn from pixels drawn anew, and see grey ones, as probes do
         images = data.mnist()
         parts = (images.train, images.train_labels), (images.test, images.test_labels)
@@ -96,16 +96,15 @@ def of_table(study: Study) -> Callable[[int], Case]:
     """Return what gives the case of a repeat: a split of the rows of a CSV, without its labels."""
     frame, read = read_csv(Path(str(study.source)))
     study.fact("read", read)
-    frame["line"] = np.arange(2, len(frame) + 2)
     if len(frame) > MOST_ROWS:
         study.say(f"Of the {len(frame):,} rows of the file {MOST_ROWS:,} are drawn; the others are left out.")
-        frame = frame.sample(MOST_ROWS, random_state=0).sort_index().reset_index(drop=True)
+        frame = frame.sample(MOST_ROWS, random_state=0).sort_index()
     if len(frame) < FEWEST_ROWS:
         raise ValueError(
             f"{study.source} should have {FEWEST_ROWS} rows at least, to learn codes from, but has "
             f"{len(frame)}"
         )
-    lines = torch.from_numpy(frame.pop("line").to_numpy(copy=True))
+    lines, frame = torch.from_numpy(frame.index.to_numpy() + 2), frame.reset_index(drop=True)
     labels, classes = _classes(study, frame)
     if frame.empty:
         raise ValueError(f"{study.source} should have columns beside {LABEL!r} but has none")

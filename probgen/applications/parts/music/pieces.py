@@ -56,7 +56,9 @@ def _own(folder: Path) -> tuple[list[Tensor], str]:
     """Return the pieces of a folder of MIDI files, in the order of names."""
     if not folder.is_dir():
         raise ValueError(f"{folder} should be a folder of MIDI files, .mid, but is none")
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in (".mid", ".midi"))
+    files = sorted(
+        file for file in folder.rglob("*") if file.suffix.lower() in (".mid", ".midi") and file.is_file()
+    )
     if not LEAST <= len(files) <= MOST:
         raise ValueError(
             f"{folder} should hold {LEAST} to {MOST:,} MIDI files, .mid, but holds {len(files):,}"
