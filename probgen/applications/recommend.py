@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from probgen import data
@@ -111,7 +113,7 @@ def _scores(study: Study, fold: Fold, method: str, repeat: int) -> Tensor:
         judged_on, chosen_on = (
             (
                 recommenders.ease(train, own, weight=weight),
-                sum(recommenders.vae_scores(vae, own).log_softmax(1) for vae in vaes),
+                torch.stack([recommenders.vae_scores(vae, own).log_softmax(1) for vae in vaes]).sum(0),
             )
             for own in fold.seen
         )
@@ -124,6 +126,7 @@ def _scores(study: Study, fold: Fold, method: str, repeat: int) -> Tensor:
 def _vae(study: Study, fold: Fold, method: str, repeat: int) -> VAE:
     """Return the VAE of a fold, trained."""
     seed, train = study.seed_of(method, repeat), fold.train
+    settings: dict[str, Any]
     with seeded(seed):
         vae = VAES[method](train).to(study.device)
     if method == "RecVAE":

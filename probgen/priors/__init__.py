@@ -3,8 +3,8 @@
 What you believe: ``from_quantiles``, ``from_draws`` and ``from_table`` make a law of it. What is known:
 ``Horseshoe``, ``SpikeAndSlab``, ``LogitNormal``, ``SideBySide`` for several. What is learned with the model:
 ``Mixture``, ``Vamp``, ``Flow``, ``Exemplar``, ``Rejection`` (LARS); what an encoder said before:
-``Remembered``. For sequences of states: ``Path``. Read
-first ``from_quantiles``, then ``Given``, by which a model holds any law of Pyro's or your own.
+``Remembered``. For sequences of states: ``Path``. Read first ``from_quantiles``, then ``Given``, by which a
+model holds any law of Pyro's or your own.
 """
 
 from probgen.priors.autoregressive import Autoregressive, TokenSequence

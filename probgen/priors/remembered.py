@@ -60,10 +60,7 @@ class Remembered(nn.Module):
     @torch.no_grad()
     def remember(self, encoder: nn.Module) -> None:
         """Take the encoder's weights and buffers as they are now."""
-        for mine, other in zip(self.encoder.parameters(), encoder.parameters(), strict=True):
-            mine.copy_(other)
-        for mine, other in zip(self.encoder.buffers(), encoder.buffers(), strict=True):
-            mine.copy_(other)
+        self.encoder.load_state_dict(encoder.state_dict())
 
     def train(self, mode: bool = True) -> Remembered:
         """Set the mode, but that of the remembered encoder, which stays in evaluation mode."""

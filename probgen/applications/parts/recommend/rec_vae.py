@@ -91,8 +91,9 @@ class Alternating(Objective):
         self.turns = (ENCODER,) * turns[0] + (DECODER,) * turns[1]
         self.register_buffer("moved", torch.zeros((), dtype=torch.int64))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Terms]:
-        """Return the loss per user, and the parts of it."""
+    def forward(self, *batch: Tensor) -> tuple[Tensor, Terms]:
+        """Return the loss per user, and the parts of it, of a batch of what users like."""
+        (x,) = batch
         if self.training and self.turn == DECODER:
             with torch.no_grad():
                 z = self.past.before(x).sample()
