@@ -8,6 +8,7 @@ named terms. Read first ``SVI`` and ``ELBO``; then :class:`probgen.Objective`, t
 
 from probgen.objectives.adversarial import adam_of_players, adversarial_loss, lazy_turns
 from probgen.objectives.aggregate_posterior import CodeGAN, CodeMMD
+from probgen.objectives.agreement import Agreement
 from probgen.objectives.class_balance import ClassBalance
 from probgen.objectives.classification import Classification
 from probgen.objectives.code_covariance import DIP
@@ -44,6 +45,7 @@ __all__ = [
     "VAEGAN",
     "VQ",
     "AbsoluteCodes",
+    "Agreement",
     "BetaELBO",
     "Bound",
     "Capacity",

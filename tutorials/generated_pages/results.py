@@ -28,6 +28,7 @@ QUESTIONS = {
         "What are codes worth?",
         (
             "Autoencoders",
+            "Codes drawn",
             "Codes of",
             "VQ-VAE",
             "Identifiability",
@@ -35,6 +36,7 @@ QUESTIONS = {
             "Few labels",
             "Convolutions",
             "Classes without labels",
+            "Clusters by contest",
             "FactorVAE",
         ),
     ),

@@ -1,0 +1,81 @@
+"""Clusters by contest: where they start, what is refused, and that those which are there are found."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from probgen import recipes
+from probgen.evaluation import clustering_accuracy
+from probgen.recipes import Rows, Task
+from probgen.recipes.aae_clusters import CLUSTERS, aae_clusters, by_means, nearest
+
+LEVELS = 17
+
+
+def blots(n=400, seed=0):
+    """Pictures of four shapes, a bar that lies, one that stands, a square and a cross, with grey noise."""
+    gen = torch.Generator().manual_seed(seed)
+    shapes = torch.zeros(4, 8, 8)
+    shapes[0, 3:5, 1:7] = 1
+    shapes[1, 1:7, 3:5] = 1
+    shapes[2, 1:7, 1:7] = 1
+    shapes[2, 3:5, 3:5] = 0
+    shapes[3, range(8), range(8)] = 1
+    shapes[3, range(8), range(7, -1, -1)] = 1
+    labels = torch.multinomial(torch.tensor([0.2, 0.25, 0.25, 0.3]), n, replacement=True, generator=gen)
+    grey = 0.8 * shapes.flatten(1)[labels] + 0.2 * torch.rand(n, 64, generator=gen)
+    return (grey * (LEVELS - 1)).round() / (LEVELS - 1), labels
+
+
+def task_of(x):
+    rows = Rows(x)
+    return Task("blots", "images", rows, rows, image_shape=(8, 8), levels=LEVELS)
+
+
+def test_means_of_separate_groups_are_theirs():
+    x, labels = blots()
+    means = by_means(x, 4, seed=3)
+    found = nearest(x, means)
+    assert clustering_accuracy(found, labels) == 1
+    for k in range(4):
+        torch.testing.assert_close(means[k], x[found == k].mean(0))
+    other = by_means(x, 4, seed=3)
+    assert torch.equal(means, other)
+
+
+def test_the_classifier_starts_at_the_clusters_of_k_means():
+    task = task_of(blots()[0])
+    torch.manual_seed(0)
+    stage = aae_clusters(task, clusters=4).stages[0]()
+    x, found = stage.data(task.train)
+    assert torch.equal(x, task.train.x)
+    assert clustering_accuracy(found, blots()[1]) == 1
+
+
+@pytest.mark.parametrize("change", [lambda x: x[:15], lambda x: x[:5].repeat(20, 1)])
+def test_fewer_different_pictures_than_clusters_are_refused_in_words(change):
+    task = recipes.load("digits")
+    few = Rows(change(task.train.x))
+    different = len(few.x.unique(dim=0))
+    with pytest.raises(
+        ValueError,
+        match=f"needs a different picture for each of {CLUSTERS} clusters but 'digits' has {different}$",
+    ):
+        recipes.make("aae-clusters", replace(task, train=few))
+
+
+def test_its_last_weights_are_kept():
+    (_, stage) = recipes.make("aae-clusters", recipes.load("digits")).stages
+    assert stage.objective.judge({"loss": 1.0, "reconstruction": 1.0, "classes": 1.0, "styles": 1.0}) is None
+
+
+def test_clusters_that_are_there_are_found():
+    task = task_of(blots()[0])
+    torch.manual_seed(0)
+    recipe = aae_clusters(task, clusters=4)
+    recipes.train(recipe, task, seed=0, steps=80, batch_size=64, progress=False)
+    fresh, theirs = blots(seed=1)
+    law = recipe.model.classify(fresh)
+    assert clustering_accuracy(law.probs.argmax(1), theirs) > 0.97
+    assert law.probs.max(1).values.mean() > 0.9  # sharp, as the prior's
