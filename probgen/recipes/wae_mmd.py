@@ -7,7 +7,7 @@ from probgen.models import VAE, Autoencoder
 from probgen.objectives import CodeMMD, Reconstruction, Sum
 from probgen.priors import StandardNormal
 from probgen.recipes.registry import Recipe, Stage, recipe
-from probgen.recipes.task import Task
+from probgen.recipes.task import SIZES, Task
 
 WEIGHT = 1000.0
 """λ, in nats for an MMD² of 1 by the mean of the kernels; the paper has 10 for their sum, by ‖x − x̂‖²/20."""
@@ -31,6 +31,9 @@ def wae_mmd(task: Task) -> Recipe:
     kernel = mmd.RationalQuadratic([(latent * scale) ** 0.5 for scale in SCALES])
     parts = {"reconstruction": Reconstruction(pair), "codes": CodeMMD(pair, kernel)}
     objective = Sum(parts, {"codes": WEIGHT}).to(task.device)
-    stage = Stage(objective, lambda rows: rows.fresh, task.sizes.budget)
+    # Of 698 digits, after 2,000 steps for 700, draws have C2ST .75 for .78 and coverage .48 for .38, on 200
+    # others, that have 151 nats for 92; of the best weights by rows held out both budgets have the same.
+    budget = SIZES["images"].budget if task.few_images else task.sizes.budget
+    stage = Stage(objective, lambda rows: rows.fresh, budget)
     model = Autoencoder(pair.encoder, pair.decoder, pair.prior)
     return Recipe(model, [stage], finish=task.from_codes, prepare=task.to_codes)

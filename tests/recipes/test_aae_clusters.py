@@ -53,7 +53,7 @@ def test_the_classifier_starts_at_the_clusters_of_k_means():
     assert clustering_accuracy(found, blots()[1]) == 1
 
 
-@pytest.mark.parametrize("change", [lambda x: x[:15], lambda x: x[:5].repeat(20, 1)])
+@pytest.mark.parametrize("change", [lambda x: x[:9], lambda x: x[:5].repeat(20, 1)])
 def test_fewer_different_pictures_than_clusters_are_refused_in_words(change):
     task = recipes.load("digits")
     few = Rows(change(task.train.x))

@@ -75,8 +75,8 @@ def test_a_classifier_of_few_labels_learns_from_them_alone_at_first():
     assert "weight_classification" not in plans
 
 
-@pytest.mark.parametrize("name", ["aae", "wae-gan"])
-def test_a_game_of_codes_goes_on_where_likelihoods_of_few_pictures_end(name):
+@pytest.mark.parametrize("name", ["aae", "wae-gan", "wae-mmd"])
+def test_codes_are_drawn_to_the_prior_where_likelihoods_of_few_pictures_end(name):
     task = recipes.load("digits")
     assert task.few_images
     (stage,) = recipes.make(name, task).stages
