@@ -58,17 +58,14 @@ class BondMatrix:
     @classmethod
     def of(cls, smiles: Iterable[str], *, atoms: int) -> BondMatrix:
         """Return the matrix of all kinds of atoms in some molecules, and of the bonds that these have."""
+        _check_several(smiles)
         return cls._of(map(_parts, smiles), atoms)
 
     @classmethod
     def _of(cls, molecules: Iterable[Parts], atoms: int) -> BondMatrix:
         found: dict[str, int] = {}
         for kinds, bonds in molecules:
-            sums = [0] * len(kinds)
-            for first, second, order in bonds:
-                sums[first] += order
-                sums[second] += order
-            for kind, total in zip(kinds, sums, strict=True):
+            for kind, total in zip(kinds, _bonds_of(kinds, bonds), strict=True):
                 found[kind] = max(total, found.get(kind, 0))
         if not found:
             raise ValueError("smiles should hold at least one molecule but is empty")
@@ -78,8 +75,9 @@ class BondMatrix:
     def encode(self, smiles: str) -> Tensor:
         """Return a molecule as a matrix, int64 (N, N).
 
-        Raises ValueError for what is no molecule or several, has more than N atoms or a kind that is not
-        known, or does not come back: isotopes, unpaired electrons, and other bonds have no place here.
+        Raises ValueError for what is no molecule or several, has more than N atoms, a kind that is not
+        known or an atom with more bonds than the valence of its kind here, or does not come back: isotopes,
+        unpaired electrons, and other bonds have no place here.
         """
         parts = _parts(smiles)
         if len(parts[0]) > self.atoms:
@@ -91,6 +89,13 @@ class BondMatrix:
             raise ValueError(
                 f"atoms should be of the kinds {', '.join(self.kinds)} but {smiles!r} has {odd!r}"
             )
+        for kind, total in zip(parts[0], _bonds_of(*parts), strict=True):
+            most = self.valences[self.kinds.index(kind)]
+            if total > most:
+                raise ValueError(
+                    f"the orders of the bonds of {kind!r} should sum to {most} at most, as in the molecules "
+                    f"that this matrix is of, but in {smiles!r} to {total}"
+                )
         return self._matrix(parts)
 
     def _matrix(self, parts: Parts) -> Tensor:
@@ -104,6 +109,7 @@ class BondMatrix:
 
     def encode_all(self, smiles: Sequence[str]) -> Tensor:
         """Return molecules as matrices, int64 (n, N, N)."""
+        _check_several(smiles)
         if not len(smiles):
             raise ValueError("smiles should hold at least one molecule but is empty")
         return torch.stack([self.encode(text) for text in smiles])
@@ -115,6 +121,8 @@ class BondMatrix:
         Raises ValueError for what is no such matrix.
         """
         check_bond_matrix(x, kinds=len(self.kinds))
+        if x.dim() > 3:
+            raise ValueError(f"molecules should have shape (n, N, N) but have {tuple(x.shape)}")
         if x.dim() == 2:
             return self._text(x.tolist())
         return [self._text(rows) for rows in x.tolist()]
@@ -181,6 +189,12 @@ def molecules(path: str | Path | None = None, *, atoms: int = 24) -> MoleculeGra
     matrix = BondMatrix._of(chosen[0] + chosen[1], atoms)
     train, test = (torch.stack([matrix._matrix(own) for own in part]) for part in chosen)
     return MoleculeGraphs(train, test, matrix, name, version, len(texts) - len(train) - len(test))
+
+
+def _check_several(smiles: Iterable[str]) -> None:
+    """Raise TypeError for one text, whose letters would be taken for molecules."""
+    if isinstance(smiles, str):
+        raise TypeError(f"smiles should be several texts, one a molecule, but is the text {smiles!r}")
 
 
 def check_bond_matrix(x: Tensor, *, kinds: int) -> None:
@@ -258,6 +272,15 @@ def _parts(smiles: str) -> Parts:
             f"hydrogens that do not follow from its bonds but {smiles!r} comes back as {back!r}"
         )
     return kinds, bonds
+
+
+def _bonds_of(kinds: Sequence[str], bonds: Sequence[tuple[int, int, int]]) -> list[int]:
+    """Return of each atom the sum of its bonds' orders."""
+    sums = [0] * len(kinds)
+    for first, second, order in bonds:
+        sums[first] += order
+        sums[second] += order
+    return sums
 
 
 def _smiles_of(kinds: Sequence[str], bonds: Sequence[tuple[int, int, int]]) -> str | None:

@@ -153,6 +153,6 @@ class HiddenMarkov(GenerativeModel):
         if self.tokens:
             check_tokens(x, self.emission.shape[1])
         odds = self.emission
-        emitted = odds.log_softmax(-1).T[x] if self.tokens else x @ odds.T + logsigmoid(-odds).sum(-1)
+        emitted = odds.log_softmax(-1).T[x.long()] if self.tokens else x @ odds.T + logsigmoid(-odds).sum(-1)
         emitted = emitted if shown is None else torch.where(shown.unsqueeze(-1), emitted, 0.0)
         return self.start.log_softmax(-1), self.transition.log_softmax(-1), emitted

@@ -60,4 +60,4 @@ class LanguageModel(GenerativeModel):
         """Return log p(x_t | all before) of one long text (T,), step by step, shape (T,), in evaluation."""
         check_tokens(x, self.law.net.size)
         with evaluating(self):
-            return self.law().token_log_probs(x[None])[0]
+            return self.law().token_log_probs(x[None].long())[0]

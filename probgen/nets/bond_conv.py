@@ -65,7 +65,7 @@ class MoleculeReader(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes(kinds=kinds, outputs=outputs, width=width, layers=layers, orders=orders)
-        self.outputs = outputs
+        self.outputs, self.orders = outputs, orders
         self.atoms = nn.Embedding(kinds + 1, width)
         self.layers = nn.ModuleList(BondConv(width, width, kinds=orders) for _ in range(layers))
         self.weigh, self.tell = nn.Linear(width, 2 * width), nn.Linear(width, 2 * width)
@@ -76,11 +76,14 @@ class MoleculeReader(nn.Module):
         self.last = widened(self.last, self.outputs, factor)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the numbers; ValueError for a kind of atom that is not known."""
+        """Return the numbers; ValueError for a kind of atom, or an order of a bond, that is not known."""
+        if x.dim() < 2 or x.shape[-1] != x.shape[-2]:
+            raise ValueError(f"molecules should have shape (*batch, N, N) but have {tuple(x.shape)}")
         kinds = x.diagonal(dim1=-2, dim2=-1)
         check_tokens(kinds, self.atoms.num_embeddings, name="kinds of atoms")
         bonds = x - torch.diag_embed(kinds)
-        h = self.atoms(kinds)
+        check_tokens(bonds, self.orders + 1, name="bonds")
+        h = self.atoms(kinds.long())
         for layer in self.layers:
             h = h + layer(h, bonds).relu()
         each = self.weigh(h).sigmoid() * self.tell(h)

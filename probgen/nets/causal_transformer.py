@@ -72,7 +72,7 @@ class CausalTransformer(nn.Module):
             )
         check_context(self, *context)
         start = self.start.expand(*batch, 1, -1)
-        h = torch.cat([start, self.tokens(tokens)], -2) + self.places[: length + 1]
+        h = torch.cat([start, self.tokens(tokens.long())], -2) + self.places[: length + 1]
         if self.context is not None:
             h = h + self.context(context[0]).unsqueeze(-2)
         h = h.reshape(-1, length + 1, h.shape[-1])

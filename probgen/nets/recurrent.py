@@ -69,7 +69,7 @@ def _only(x: Tensor, steps: Tensor | None) -> Tensor:
     Raises ValueError where one of the steps is not finite.
     """
     if steps is not None:
-        x = torch.where(steps.reshape(*steps.shape, *[1] * (x.dim() - 2)), x, 0)
+        x = torch.where(steps.reshape(*steps.shape, *[1] * (x.dim() - 2)), x, x.new_zeros(()))
     if Distribution._validate_args and x.is_floating_point() and not bool(x.sum().isfinite()):
         odd = (~x.isfinite()).reshape(*x.shape[:2], -1).any(-1)
         if odd.any():

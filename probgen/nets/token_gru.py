@@ -81,7 +81,7 @@ class TokenGRU(nn.Module):
         check_tokens(tokens, self.size)
         *batch, length = tokens.shape
         told, state = self._told(batch, *context)
-        vectors = self.tokens(tokens)
+        vectors = self.tokens(tokens.long())
         if self.unknown is not None and self.training:
             left_out = torch.rand(tokens.shape, device=tokens.device) < self.word_dropout
             vectors = torch.where(left_out.unsqueeze(-1), self.unknown.to(vectors.dtype), vectors)
@@ -195,4 +195,4 @@ class TokenReader(SequenceReader):
     def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
         """Return the numbers; ValueError for a token that is not known, and for a row that is all padding."""
         check_tokens(x, self.tokens.num_embeddings)
-        return super().forward(self.tokens(x), x != self.pad if inside is None else inside)
+        return super().forward(self.tokens(x.long()), x != self.pad if inside is None else inside)

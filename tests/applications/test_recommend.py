@@ -35,9 +35,10 @@ def test_users_without_held_out_items_and_nan_are_refused():
         ranking(torch.full((1, 3), math.nan), torch.tensor([[1.0, 0, 0]]))
 
 
-def test_ease_is_its_definition_by_items():
+@pytest.mark.parametrize("users", [20, 50])
+def test_ease_is_its_definition_by_items(users):
     torch.manual_seed(0)
-    x, seen = (torch.rand(20, 30) < 0.3).double(), (torch.rand(4, 30) < 0.3).double()
+    x, seen = (torch.rand(users, 30) < 0.3).double(), (torch.rand(4, 30) < 0.3).double()
     p = torch.linalg.inv(x.T @ x + 7.0 * torch.eye(30, dtype=x.dtype))
     b = torch.eye(30, dtype=x.dtype) - p / p.diagonal()
     assert b.diagonal().abs().max() < 1e-12
@@ -141,7 +142,7 @@ def test_in_its_turn_each_learns_alone_and_the_encoder_is_remembered_after_its_o
 
 
 def test_the_loss_weighs_the_divergence_by_what_a_user_likes():
-    """With a remembered encoder that is this one and all its weight on it the divergence is 0."""
+    """By γ times what a user likes, times log q(z | x) − log p(z | x) of the draw."""
     likes = groups()
     torch.manual_seed(0)
     vae = rec_vae.rec_vae(likes, latent=3)

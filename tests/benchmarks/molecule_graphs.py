@@ -18,20 +18,26 @@ from probgen.evaluation import active_units, log_likelihoods
 from probgen.models import NGram
 from probgen.objectives import SVI
 from probgen.recipes import Recipe, Task
+from probgen.recipes.task import SIZES
 from tests.benchmarks.results import cpu_seconds, record
 
 DRAWN, SOME, PARTICLES, DRAWS = 2000, 300, 100, 5
 """Draws that are judged; test molecules whose likelihood is estimated, and that are restored; draws of each
 of these, and of the ELBO."""
 
+STEPS = SIZES["molecules"].budget.steps
+"""Of the recipe."""
+
 ORDERS = 4
 """Of bonds, none counted."""
 
 PROTOCOL = (
-    "`python -m tests.benchmarks.molecule_graphs`: `data.molecules()`, the molecules of 20,000 of ZINC with "
-    "at most {atoms} atoms beside hydrogens, without what is left or right of an atom: {train:,} to learn "
+    "`python -m tests.benchmarks.molecule_graphs --steps {steps}`: `data.molecules()`, the molecules "
+    "of 20,000 of ZINC with at most {atoms} atoms beside hydrogens, without what is left or right of an "
+    "atom: {train:,} to learn "
     "from, the last tenth of them to choose the best weights on, and {test:,} of test. `molecule-vae` as "
-    "`probgen train` trains it. Beside it counting, on all of the training molecules, one added to each "
+    "`probgen train` trains it, but in the steps of the table (its own are "
+    "{own:,}). Beside it counting, on all of the training molecules, one added to each "
     "count: the number of atoms by how often it occurs, then atoms and bonds one by one, independent, 'by "
     "size' bonds given how many atoms there are, 'by neighbours' atoms given the one before and bonds given "
     "both atoms and how far apart they stand in the canonical order; and Kneser-Ney of order 6 on canonical "
@@ -209,7 +215,7 @@ def main() -> None:
     parser.add_argument(
         "--runs", type=Path, default=Path("runs/molecules"), help="where the training is kept"
     )
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=STEPS)
     given = parser.parse_args()
     torch.set_num_threads(1)
     task = recipes.load("zinc-graphs").holding_out()
@@ -233,7 +239,9 @@ def main() -> None:
         *counting(task, known),
         f"| `molecule-vae` | {given.steps} | {measured(recipe, task, known)} | {seconds:.0f} |",
     ]
-    protocol = PROTOCOL.format(atoms=task.bonds.atoms, train=len(rows), test=len(task.test))
+    protocol = PROTOCOL.format(
+        atoms=task.bonds.atoms, train=len(rows), test=len(task.test), steps=given.steps, own=STEPS
+    )
     record("Graph: molecules", protocol, "\n".join(body), packages=("rdkit",))
 
 

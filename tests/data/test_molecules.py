@@ -61,6 +61,7 @@ def test_what_is_no_molecule_decodes_to_none():
         ("CC.O", r"should be in one piece but 'CC.O' is not"),
         ("CCCC", "at most 3 atoms but 'CCCC' has 4"),
         ("CN", "of the kinds C, O but 'CN' has 'N'"),
+        ("C=O", "the bonds of 'O' should sum to 1 at most, .* but in 'C=O' to 2"),
         ("[13CH4]", "isotopes.* but '.13CH4.' comes back as 'C'"),
         ("C[CH2]", "unpaired electrons"),
         ("O=[PH3]", "hydrogens that do not follow"),
@@ -71,6 +72,13 @@ def test_what_has_no_graph_is_refused(smiles, says):
         data.BondMatrix.of(["CCO"], atoms=3).encode(smiles)
 
 
+def test_one_text_is_not_taken_for_several():
+    with pytest.raises(TypeError, match="should be several texts, one a molecule, but is the text 'CCO'"):
+        data.BondMatrix.of("CCO", atoms=3)
+    with pytest.raises(TypeError, match="smiles should be several texts"):
+        data.BondMatrix.of(["CCO"], atoms=3).encode_all("CCO")
+
+
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
@@ -79,6 +87,7 @@ def test_what_has_no_graph_is_refused(smiles, says):
         ([[0, 0], [0, 1]], "atoms should come first"),
         ([[1.0]], "whole numbers but are torch.float32"),
         ([1, 2], r"shape \(n, N, N\) but have \(2,\)"),
+        ([[[[1]]]], r"shape \(n, N, N\) but have \(1, 1, 1, 1\)"),
     ],
 )
 def test_what_is_no_matrix_is_refused(rows, says):

@@ -69,6 +69,19 @@ def test_a_token_that_is_not_known_is_named(name):
             read(TOKENS.to(dtype))
 
 
+@pytest.mark.parametrize(
+    "name", sorted(set(readers()) - {"its steps", "its start", "n-gram's counts", "its loss"})
+)
+def test_tokens_of_few_bits_are_tokens(name):
+    found = []
+    for dtype in (torch.int64, torch.uint8, torch.int16):
+        with seeded(0):
+            result = readers()[name](TOKENS.to(dtype))
+        found.append(result if isinstance(result, torch.Tensor) else result.mean)
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0])
+
+
 @pytest.mark.parametrize("name", ["sequence VAE", "sequence VAE, transformer", "its codes", "TokenReader"])
 def test_a_row_that_is_all_padding_has_no_code(name):
     x = TOKENS.clone()
@@ -162,6 +175,8 @@ def test_tokens_in_padding_are_no_data_either():
     lengths = torch.tensor([4, 2])
     other = torch.tensor([[3, 4, 1, 0], [2, 1, -1, 99]])
     assert torch.equal(hmm.log_prob(other, lengths), hmm.log_prob(TOKENS, lengths))
+    with pytest.raises(TypeError, match=r"tokens should be whole numbers but are torch.bool"):
+        hmm.log_prob(TOKENS > 0, lengths)
 
 
 def test_fit_says_how_sequences_are_padded():

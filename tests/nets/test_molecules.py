@@ -52,6 +52,10 @@ def test_wrong_sizes_and_kinds_are_refused():
         BondConv(3, 2, kinds=1)(torch.zeros(4, 2), torch.zeros(4, 4))
     with pytest.raises(ValueError, match="kinds of atoms should be from 0 to 3 but go from 0 to 4"):
         MoleculeReader(3, 5)(torch.diag(torch.tensor([4, 0])))
+    with pytest.raises(ValueError, match="bonds should be from 0 to 3 but go from 0 to 7"):
+        MoleculeReader(3, 5)(torch.tensor([[1, 7], [7, 1]]))
+    with pytest.raises(ValueError, match=r"molecules should have shape \(\*batch, N, N\) but have \(3, 4\)"):
+        MoleculeReader(3, 5)(torch.zeros(3, 4, dtype=torch.int64))
     with pytest.raises(TypeError, match="kinds of atoms should be whole numbers"):
         MoleculeReader(3, 5)(torch.eye(2))
     with pytest.raises(ValueError, match="outputs"):

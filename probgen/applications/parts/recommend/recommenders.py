@@ -73,7 +73,7 @@ def ease(train: Tensor, seen: Tensor, *, weight: float) -> Tensor:
     r"""Return scores of EASE: seen · B, B = I − P diag(P)⁻¹, P = (XᵀX + λI)⁻¹, in closed form.
 
     With fewer users than items P comes from the Gram matrix of users, P = (I − Xᵀ(XXᵀ + λI)⁻¹X) / λ, so that
-    no matrix of items by items is made.
+    no matrix of items by items is made, and with fewer items none of users by users.
 
     Args:
         train: X, 0 and 1, shape (users, items).
@@ -85,6 +85,9 @@ def ease(train: Tensor, seen: Tensor, *, weight: float) -> Tensor:
     if not weight > 0:
         raise ValueError(f"weight should be above 0 but is {weight}")
     x, u = train.double(), seen.double()
+    if x.shape[1] < len(x):
+        p = torch.linalg.inv(x.T @ x + weight * torch.eye(x.shape[1], dtype=x.dtype, device=x.device))
+        return u - u @ p / p.diagonal()
     gram = x @ x.T + weight * torch.eye(len(x), dtype=x.dtype, device=x.device)
     solved = torch.linalg.solve(gram, x)
     diagonal = (1 - (x * solved).sum(0)) / weight
