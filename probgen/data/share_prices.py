@@ -26,6 +26,9 @@ PRICES = ("adj close", "adj_close", "adjusted close", "close", "price", "value")
 
 FORMATS = ("ISO8601", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y")
 
+ZONE = r"(\d:\d\d(?:[:.]\d+)*)(?:Z|[+-]\d\d(?::?\d\d)?)$"
+"""What a time of day is followed by: by how much it differs from UTC."""
+
 MOST = 20_000
 """Days of a file that are taken: the last ones."""
 
@@ -101,8 +104,9 @@ def _days(column: pd.Series, name: str) -> pd.Series:
     import pandas as pd
 
     known, ordered = [], []
+    texts = column.astype(str).str.replace(ZONE, r"\1", regex=True)  # the day of the exchange, not of UTC
     for form in FORMATS:
-        days = pd.to_datetime(column.astype(str), format=form, errors="coerce", utc=form == "ISO8601")
+        days = pd.to_datetime(texts, format=form, errors="coerce", utc=form == "ISO8601")
         if days.notna().all():
             known.append(form)
             if days.is_unique and (days.is_monotonic_increasing or days.is_monotonic_decreasing):
@@ -110,7 +114,7 @@ def _days(column: pd.Series, name: str) -> pd.Series:
         if known == ["ISO8601"]:
             break
     if not known:
-        dated = pd.to_datetime(column.astype(str), format="ISO8601", errors="coerce", utc=True)
+        dated = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
         line = int(column.index[int(dated.isna().to_numpy().argmax())]) + 2
         raise ValueError(
             f"days of {name} should be written as 2018-12-31 but line {line} has "

@@ -90,6 +90,8 @@ def smiles_column(frame: pd.DataFrame, name: str) -> list[str]:
                 f"row {int(texts.isna().argmax()) + 1} has none"
                 if texts.isna().any()
                 else f"is {texts.dtype}"
+                if is_numeric_dtype(texts.dtype)
+                else f"has {len(texts)}"
             )
         )
     return [str(text).strip() for text in texts]

@@ -130,6 +130,8 @@ class GJRGARCH(GenerativeModel):
     def start_at(self, x: Tensor, *lengths: Tensor) -> None:
         """Let μ and σ_1² be the mean and the variance of the data, from which learning goes fast."""
         seen = x[inside(self.steps_of(x, *lengths), x.shape[1])]
+        if not bool(seen.isfinite().all()):
+            raise ValueError("x should be finite but a return is NaN or infinite")
         if not seen.var() > 0:
             raise ValueError(f"x should vary but all {len(seen)} returns are {float(seen[0]):g}")
         self.mean.copy_(seen.mean()), self.log_variance.copy_(seen.var().log())

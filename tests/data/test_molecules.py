@@ -107,6 +107,7 @@ def test_a_csv_of_ones_own_and_what_is_left_out(tmp_path):
     for text, atoms, says in (
         ("smiles\nCCC\nCCCO\nC\n", 2, "two molecules to learn from and one to test on of at most 2 atoms"),
         ("smiles\nCC\nC1C\nC\n", 24, "'C1C', row 2 of 'mine', is none"),
+        ("smiles\nCC\nCN\n", 24, "should be at least 3 SMILES, none missing, but has 2"),
         ("text,n\nCC,1\nC,2\nC,3\n", 24, "should have a column 'smiles' but has"),
     ):
         path.write_text(text)

@@ -177,6 +177,8 @@ def test_what_is_wrong_is_said():
         garch.variances(torch.zeros(3, 4, 1).double())
     with pytest.raises(ValueError, match="lengths of the sequences to be drawn"):
         garch.sample(3)
+    with pytest.raises(ValueError, match="x should be finite but a return is NaN or infinite"):
+        GJRGARCH().start_at(torch.tensor([[0.5, torch.nan, 1.0]]))
     with pytest.raises(ValueError, match="x should vary but all 8 returns are 1"):
         garch.start_at(torch.ones(2, 4).double())
     with pytest.raises(ValueError, match="horizon should be at least 1 but got 0"):
