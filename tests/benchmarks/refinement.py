@@ -16,11 +16,11 @@ from tests.benchmarks.results import cpu_seconds, record
 DRAWS = 10_000
 METHODS = ("rejection", "metropolis", "hmc")
 ROWS = ("generator", "rejection, not calibrated", *METHODS, "exact draws")
-STEPS = {"grid": None, "ring": 3000}
+STEPS = {"grid": None, "ring": 4000}
 
 PROTOCOL = (
     "`python -m tests.benchmarks.refinement`: the recipe `r3gan` on the grid of 25 (its {budget:,} steps) "
-    "and the ring of 8 (3,000 steps), of these {targets}, {seeds}, as the benchmark of contests trains; then "
+    "and the ring of 8 (4,000 steps), of these {targets}, {seeds}, as the benchmark of contests trains; then "
     "`sampling.refine` with {held_out:,} held-out points, by which scores are calibrated, and, in one row, "
     "without. {draws:,} draws of each: the share within three standard deviations of a mode (exact draws: "
     "98.9 %), modes with at least a quarter of their mass, and KL(found ‖ true) of the modes' shares; "
