@@ -43,4 +43,5 @@ class Signs(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         check_last(self, z)
         kept, others = z[..., : -self.signs], z[..., -self.signs :]
-        return torch.cat([kept, torch.where(others >= 0, 1.0, -1.0).to(others)], -1)
+        cut = torch.where(others >= 0, 1.0, torch.where(others < 0, -1.0, others))  # NaN stays
+        return torch.cat([kept, cut], -1)

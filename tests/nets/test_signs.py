@@ -45,6 +45,10 @@ def test_wrong_sizes_are_refused_in_words(size, signs, words):
         Signs(size, signs=signs)
 
 
+def test_nan_is_not_hidden_by_a_sign():
+    assert Signs(3, signs=2)(torch.tensor([0.5, float("nan"), -1.0])).isnan().tolist() == [False, True, False]
+
+
 def test_noise_of_another_size_is_refused_in_words():
     with pytest.raises(ValueError, match="Signs should get inputs of size 5 but got shape"):
         Signs(5, signs=3)(torch.randn(2, 4))

@@ -21,8 +21,8 @@ WEIGHTS = (50.0, 100.0, 200.0, 400.0)
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 1.0)
 """Of a second recommender beside EASE, of which the best on the users to choose on is taken."""
 
-MOST = 5 * 10**8
-"""Pairs of a user and an item: they take 2 GB."""
+MOST = 10**8
+"""Pairs of a user and an item: some 3 GB with the copies in float64 that EASE makes."""
 
 LISTED = 20
 """Items of a list of recommendations."""
