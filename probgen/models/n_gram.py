@@ -21,7 +21,7 @@ from torch import Tensor
 
 from probgen.core import GenerativeModel, check_count
 from probgen.data import END, PAD
-from probgen.nets.checks import check_tokens
+from probgen.nets.checks import check_known
 from probgen.priors.kneser_ney import KneserNey
 
 BLOCK = 2**18
@@ -116,7 +116,7 @@ class NGram(GenerativeModel):
         return (x != PAD).sum(-1) if self.ends else x.new_full(x.shape[:1], x.shape[1])
 
     def _check(self, x: Tensor) -> None:
-        check_tokens(x, self.size)
+        check_known(x, self.size)
         if x.dim() != 2 or not x.numel():
             raise ValueError(f"x should be tokens of shape (n, T) but has shape {tuple(x.shape)}")
 

@@ -27,13 +27,25 @@ def check_last(net: nn.Module, x: Tensor) -> None:
 
 
 def check_tokens(tokens: Tensor, size: int, *, name: str = "tokens") -> None:
+    """Raise as :func:`check_known` does, but look at no values where validation is off, as in recordings."""
+    if Distribution._validate_args:
+        check_known(tokens, size, name=name)
+    else:
+        _check_whole(tokens, name)
+
+
+def check_known(tokens: Tensor, size: int, *, name: str = "tokens") -> None:
     """Raise where tokens are no whole numbers, TypeError, or not of 0, ..., size − 1, ValueError."""
-    if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
-        raise TypeError(f"{name} should be whole numbers but are {tokens.dtype}")
-    if Distribution._validate_args and not bool(((tokens >= 0) & (tokens < size)).all()):
+    _check_whole(tokens, name)
+    if not bool(((tokens >= 0) & (tokens < size)).all()):
         raise ValueError(
             f"{name} should be from 0 to {size - 1} but go from {int(tokens.min())} to {int(tokens.max())}"
         )
+
+
+def _check_whole(tokens: Tensor, name: str) -> None:
+    if tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool:
+        raise TypeError(f"{name} should be whole numbers but are {tokens.dtype}")
 
 
 def check_context(net: nn.Module, *context: Tensor) -> None:

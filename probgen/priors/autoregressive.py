@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, constraints
 
 from probgen.core import check_count, evaluating
-from probgen.nets.checks import check_tokens
+from probgen.nets.checks import check_known
 from probgen.nets.laws import of_a_law
 
 
@@ -114,7 +114,7 @@ class TokenSequence(TorchDistribution):
         return logits
 
     def _validate_sample(self, value: Tensor) -> None:
-        check_tokens(value, self.size)
+        check_known(value, self.size)
         super()._validate_sample(value)
 
     def _mode(self) -> AbstractContextManager[object]:

@@ -101,10 +101,10 @@ class Molecule(TorchDistribution):
             kinds[..., i] = chosen if i == 0 else torch.where(before > 0, chosen, 0)
         # Bonds of each atom to those before it, the nearest first; what both have used so far is counted.
         told, x = self.net.atoms_told(places, kinds), torch.diag_embed(kinds)
-        used = torch.zeros_like(kinds)
+        used, steps = torch.zeros_like(kinds), torch.arange(size, device=x.device)
         for i in range(1, size):
             for j in reversed(range(i)):
-                at = torch.tensor([i], device=x.device), torch.tensor([j], device=x.device)
+                at = steps[i : i + 1], steps[j : j + 1]
                 logits = self.net.bond_logits(told, kinds, *at, used[..., i : i + 1], used[..., j : j + 1])
                 bond = torch.where(kinds[..., i] > 0, choose(logits[..., 0, :]), 0)
                 x[..., i, j] = x[..., j, i] = bond

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Categorical
 
 from probgen.data import END, PAD
-from probgen.nets.checks import check_tokens
+from probgen.nets.checks import check_known
 from probgen.nets.laws import of_a_law
 from probgen.priors.autoregressive import Autoregressive, TokenSequence
 
@@ -111,7 +111,7 @@ class Sentence(TokenSequence):
     def _validate_sample(self, value: Tensor) -> None:
         if value.dim() < 1 or value.shape[-1] < 1:
             raise ValueError(f"x should have at least one step but has shape {tuple(value.shape)}")
-        check_tokens(value, self.size)
+        check_known(value, self.size)
 
 
 class Sentences(Autoregressive):

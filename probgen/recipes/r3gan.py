@@ -12,8 +12,9 @@ PLANE, IMAGES = (0.04, 0.001), (0.3, 0.002)
 """γ at the start and from four fifths of the steps on, for data of standard deviation 1."""
 
 SIGNS = 3
-"""Beside the two normal numbers of the plane's noise: without, the ring of 8 has bridges after 9,000 steps;
-of eight a training of 3,000 steps lost a mode of it."""
+"""Beside the two normal numbers of the noise: without, 85 % of draws are in modes of the ring of 8 after
+3,000 steps, with them 99 % after 4,000. They may keep shares of modes from moving; of eight signs some modes
+of the ring were lost."""
 
 
 @recipe(
