@@ -53,7 +53,7 @@ def images(study: Study) -> None:
     n, rows = study.pick(full=(2000, len(task.train)), quick=(300, 2000), tiny=(40, 500))
     task = replace(task, train=task.train.part(slice(rows)))
     repeats = study.pick(full=3, quick=2, tiny=2)
-    steps = study.pick(full=3000, quick=100, tiny=2)
+    steps = study.pick(full=2000, quick=100, tiny=2)
     reference, train = task.test.complete[:n], task.train.complete
     learned = features(task, study.seed)
     chosen = select([name for name in MEASURES if learned is not None or name not in FEATURES])
