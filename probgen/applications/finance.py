@@ -79,7 +79,7 @@ def finance(study: Study) -> None:
         for k in range(repeats)
     ]
     draws = study.pick(full=2000, quick=1000, tiny=200)
-    garch = functools.cache(lambda start: learned_garch(returns[:start]))
+    fits = {block.start: learned_garch(returns[: block.start]) for block in blocks[::TOGETHER]}
     rolling = RollingGarch(returns, first=blocks[0].start, every=every)
 
     @functools.cache
@@ -89,8 +89,8 @@ def finance(study: Study) -> None:
         if method == ROLLING:
             return rolling
         if method in BASELINES:
-            return Garch(garch(start), None if method == "GJR-t" else returns[:start])
-        return return_training.learned(study, method, garch(start), returns[:start])
+            return Garch(fits[start].garch, None if method == "GJR-t" else returns[:start])
+        return return_training.learned(study, method, fits[start].garch, returns[:start])
 
     def forecaster(method: str, repeat: int) -> Forecaster:
         return learned(method, blocks[repeat - repeat % TOGETHER].start)
@@ -109,6 +109,12 @@ def finance(study: Study) -> None:
     for repeat in range(repeats):
         for method in study.methods:
             study.measure(method, repeat, functools.partial(judged, method, repeat))
+    learned_fits = [*fits.values(), *rolling.fits.values()]
+    if held := sum(fit.held for fit in learned_fits):
+        study.say(
+            f"Of {len(learned_fits)} fits of GJR {held} had no highest likelihood, as where tails are not "
+            "heavy or volatility stands still; their weights were held near where they start."
+        )
     found = finance_report.Found(
         prices,
         returns,

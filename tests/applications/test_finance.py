@@ -178,7 +178,8 @@ def test_returns_whose_likelihood_has_no_highest_point_have_a_law(kind):
     plain.start_at(returns[None])
     with pytest.raises(ValueError, match=r"should have no slope|to satisfy the constraint"):
         fit_lbfgs(MaximumLikelihood(plain), returns[None], tolerance=1e-5)
-    garch = learned_garch(returns)
+    garch, held = learned_garch(returns)
+    assert held
     ahead = garch.variances(returns[None])[0, 100:]
     assert (ahead / returns.var()).log().abs().max() < math.log(1.5), "volatility stands still"
     freedom = garch.coefficients()[-1].item()
@@ -191,7 +192,7 @@ def test_a_rolling_fit_is_that_of_the_days_before_it():
     rolling = RollingGarch(returns, first=600, every=20, window=500)
     found = rolling.ahead(returns, 610, n=30, seed=3)
     known = [
-        Garch(learned_garch(returns[fit - 500 : fit]), None)
+        Garch(learned_garch(returns[fit - 500 : fit]).garch, None)
         .ahead(returns[fit - 500 : end], start - fit + 500, n=2, seed=0)
         .log_prob
         for fit, start, end in ((600, 610, 620), (620, 620, 640), (640, 640, 650))
@@ -203,7 +204,9 @@ def test_a_rolling_fit_is_that_of_the_days_before_it():
     changed = RollingGarch(other, first=600, every=20, window=500).ahead(other, 610, n=30, seed=3).draws
     torch.testing.assert_close(changed[:, :11], found.draws[:, :11])
     again = rolling.paths(returns[:625], horizon=3, n=2, seed=1)
-    expected = Garch(learned_garch(returns[120:620]), None).paths(returns[120:625], horizon=3, n=2, seed=1)
+    expected = Garch(learned_garch(returns[120:620]).garch, None).paths(
+        returns[120:625], horizon=3, n=2, seed=1
+    )
     torch.testing.assert_close(again, expected)
 
 
@@ -217,7 +220,8 @@ def test_blocks_of_a_bootstrap_are_days_that_followed_one_another():
 
 def test_gjr_is_found_again_and_its_forecasts_are_calibrated():
     returns, truth = made(3000, seed=4)
-    garch = learned_garch(returns[:2000])
+    garch, held = learned_garch(returns[:2000])
+    assert not held
     exact = Garch(truth, None).ahead(returns, 2000, n=2, seed=0).log_prob.mean()
     found = Garch(garch, None).ahead(returns, 2000, n=2, seed=0).log_prob.mean()
     assert exact - 0.03 < found < exact + 0.01
@@ -247,10 +251,24 @@ def test_prices_of_the_users_own_are_forecast_and_backtested(tmp_path):
     )
     facts = json.loads((folder / "protocol.json").read_text())["facts"]
     assert "put-call parity holds to" in facts["options"]
+    assert "fits of GJR" not in (folder / "report.html").read_text()
     scenarios = pd.read_csv(folder / "scenarios.csv")
     assert scenarios.shape == (1000, 21)
     for name in ("value-at-risk", "calibration", "fan", "stylised-facts", "smile"):
         assert (folder / f"{name}.png").exists()
+
+
+def test_fits_without_a_highest_likelihood_are_told(tmp_path):
+    """Uniform returns have no heavy tails; the made ones of the test above have, and nothing is said."""
+    own, source = tmp_path / "own.csv", np.random.default_rng(0)
+    frame = pd.read_csv(written(own))
+    frame["close"] = 100 * np.exp(source.uniform(-0.01, 0.01, len(frame)).cumsum())
+    frame.to_csv(own, index=False)
+    folder = applications.apply("finance", data=own, out=tmp_path / "here", size="tiny", progress=False)
+    (told,) = (
+        text for text in json.loads((folder / "protocol.json").read_text())["said"] if "fits of GJR" in text
+    )
+    assert "had no highest likelihood" in told
 
 
 def test_a_series_that_is_too_short_is_refused(tmp_path):

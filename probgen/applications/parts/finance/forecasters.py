@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import NamedTuple, Protocol
 
@@ -73,7 +72,14 @@ class HeldLikelihood(MaximumLikelihood):
         return loss + (apart / self._scale).square().sum() / 2, terms
 
 
-def learned_garch(returns: Tensor) -> GJRGARCH:
+class LearnedGarch(NamedTuple):
+    """GJR with Student-t innovations as learned, and whether its weights had to be held."""
+
+    garch: GJRGARCH
+    held: bool
+
+
+def learned_garch(returns: Tensor) -> LearnedGarch:
     """Return GJR with Student-t innovations, by maximum likelihood on returns in percent, shape (T,).
 
     Of returns without heavy tails or without volatility that moves the likelihood has no highest point: it
@@ -82,17 +88,18 @@ def learned_garch(returns: Tensor) -> GJRGARCH:
     """
     garch = GJRGARCH().to(returns)
     garch.start_at(returns[None])
+    held = False
     try:
         fit_lbfgs(MaximumLikelihood(garch), returns[None], tolerance=1e-5)
     except ValueError:
-        unit = returns.std()
+        held, unit = True, returns.std()
         garch = GJRGARCH().to(returns)
         garch.start_at(returns[None] / unit)
         fit_lbfgs(HeldLikelihood(garch), returns[None] / unit, tolerance=1e-5)
         with torch.no_grad():
             garch.mean.mul_(unit)
             garch.log_variance.add_(2 * unit.log())
-    return garch.requires_grad_(False)
+    return LearnedGarch(garch.requires_grad_(False), held)
 
 
 class Garch:
@@ -125,11 +132,15 @@ class RollingGarch:
         first: a day of a fit, counted from 0.
         every: days from fit to fit.
         window: days that a fit sees, at most.
+
+    Attributes:
+        fits: what was learned, by the day after the last that it saw.
     """
 
     def __init__(self, returns: Tensor, *, first: int, every: int, window: int = 2000) -> None:
         self.first, self.every, self.window = first, every, window
-        self.fitted = functools.cache(lambda begin, end: learned_garch(returns[begin:end]))
+        self.fits: dict[int, LearnedGarch] = {}
+        self._returns = returns
 
     def ahead(self, returns: Tensor, start: int, *, n: int, seed: int) -> Ahead:
         found = []
@@ -149,8 +160,9 @@ class RollingGarch:
         """Return the first day of the window, that of the last fit, and what is learned there."""
         fit = self.first + (day - self.first) // self.every * self.every
         begin = max(0, fit - self.window)
-        fitted = self.fitted(begin, fit)
-        return begin, fit, Garch(fitted, None)
+        if fit not in self.fits:
+            self.fits[fit] = learned_garch(self._returns[begin:fit])
+        return begin, fit, Garch(self.fits[fit].garch, None)
 
 
 class Bootstrap:
