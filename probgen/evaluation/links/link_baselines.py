@@ -1,7 +1,7 @@
 """Scores of pairs of nodes that are computed, not learned: what a model of links has to beat.
 
-Each takes a graph x (n, n), symmetric, of 0 and 1, without the links that are to be predicted, and returns
-scores (n, n), more where a link is more probable.
+Each takes a graph x (n, n), symmetric, of 0 and 1 with 0 on the diagonal, without the links that are to be
+predicted, and returns scores (n, n), more where a link is more probable; other matrices are a ValueError.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def adamic_adar(x: Tensor) -> Tensor:
     >>> float(adamic_adar(path)[0, 2])  # 1/log 2
     1.4426950408889634
     """
-    x = x.double()
+    x = _graph(x)
     degrees = x.sum(1)
     weights = torch.where(degrees > 1, 1 / degrees.clamp(min=2).log(), 0.0)
     return (x * weights) @ x
@@ -37,7 +37,7 @@ def degree_product(x: Tensor) -> Tensor:
     >>> degree_product(torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]))[0].tolist()
     [1.0, 2.0, 1.0]
     """
-    degrees = x.double().sum(1)
+    degrees = _graph(x).sum(1)
     return degrees.outer(degrees)
 
 
@@ -60,7 +60,7 @@ def katz(x: Tensor, share: float) -> Tensor:
     """
     if not 0 < share < 1:
         raise ValueError(f"share should be in (0, 1) but is {share}")
-    x = x.double()
+    x = _graph(x)
     largest = torch.linalg.eigvalsh(x)[-1]
     none = torch.eye(len(x), dtype=x.dtype, device=x.device)
     weight = torch.where(largest > 0, share / largest, 0.0)  # of a graph without links there are no walks
@@ -72,11 +72,32 @@ def low_rank(x: Tensor, rank: int) -> Tensor:
 
     Raises ValueError for a rank below 1 or above n.
 
-    >>> low_rank(torch.eye(3), 3).allclose(torch.eye(3, dtype=torch.float64))
+    >>> path = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    >>> low_rank(path, 2).allclose(path.double())
     True
     """
+    x = _graph(x)
     check_count("rank", rank)
     if rank > len(x):
         raise ValueError(f"rank should be at most the {len(x)} nodes but is {rank}")
-    left, values, right = torch.linalg.svd(x.double())
+    left, values, right = torch.linalg.svd(x)
     return (left[:, :rank] * values[:rank]) @ right[:rank]
+
+
+def _graph(x: Tensor) -> Tensor:
+    """Return a graph in double precision; what is none is refused."""
+    if x.dim() != 2 or x.shape[0] != x.shape[1]:
+        raise ValueError(f"a graph should be a square matrix but has shape {tuple(x.shape)}")
+    wrong = ((x != 0) & (x != 1)).nonzero()
+    if len(wrong):
+        i, j = wrong[0].tolist()
+        raise ValueError(f"links of a graph should be 0 or 1 but x[{i}, {j}] is {float(x[i, j])}")
+    wrong = (x != x.T).nonzero()
+    if len(wrong):
+        i, j = wrong[0].tolist()
+        raise ValueError(f"a graph should be symmetric but x[{i}, {j}] and x[{j}, {i}] differ")
+    own = x.diagonal().nonzero()
+    if len(own):
+        i = int(own[0])
+        raise ValueError(f"no node should be linked to itself but x[{i}, {i}] is 1")
+    return x.double()

@@ -58,3 +58,25 @@ def test_what_cannot_be_judged_is_refused():
         link_prediction(scores, pairs, pairs[:0])
     with pytest.raises(ValueError, match="should be finite"):
         link_prediction(scores.fill_(torch.nan), pairs, torch.tensor([[1, 2]]))
+
+
+@pytest.mark.parametrize(
+    "score", [adamic_adar, degree_product, lambda x: katz(x, 0.5), lambda x: low_rank(x, 1)]
+)
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ({(0, 1): 1.0}, r"should be symmetric but x\[0, 1\] and x\[1, 0\] differ"),
+        ({(0, 1): torch.nan, (1, 0): torch.nan}, r"should be 0 or 1 but x\[0, 1\] is nan"),
+        ({(0, 2): 0.5, (2, 0): 0.5}, r"should be 0 or 1 but x\[0, 2\] is 0.5"),
+        ({(2, 2): 1.0}, r"should be linked to itself but x\[2, 2\] is 1"),
+    ],
+)
+def test_what_is_no_graph_has_no_scores(score, entries, said):
+    x = torch.zeros(3, 3)
+    for place, value in entries.items():
+        x[place] = value
+    with pytest.raises(ValueError, match=said):
+        score(x)
+    with pytest.raises(ValueError, match=r"square matrix but has shape \(2, 3\)"):
+        score(torch.zeros(2, 3))
