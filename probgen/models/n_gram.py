@@ -55,18 +55,48 @@ class NGram(GenerativeModel):
             raise ValueError(f"discount should be in (0, 1) but got {discount}")
         self.discount = discount
         self.law: KneserNey | None = None
+        self._counted: tuple[np.ndarray, np.ndarray] | None = None
         self.register_buffer("device_of", torch.zeros(()), persistent=False)
 
     def learn(self, x: Tensor) -> NGram:
         """Count the n-grams of sequences (n, T), in the place of what was learned before, and return self."""
         self._check(x)
         grams, inside = self._grams(x.cpu().numpy())
-        never = PAD if self.ends else None
         early = inside & (grams[..., -1] == PAD)
         if self.ends and early.any():
             raise ValueError(f"PAD comes after END but row {int(early.any(1).argmax())} has it before")
-        self.law = KneserNey(grams[inside], size=self.size, never=never, discount=self.discount)
+        self._counted = np.unique(grams[inside], axis=0, return_counts=True)
+        self._law_of_counts()
         return self
+
+    def get_extra_state(self) -> dict[str, Tensor]:
+        """Return the n-grams that occurred, (m, n), and how often each did, (m,), if any."""
+        if self._counted is None:
+            return {}
+        return dict(zip(("grams", "counts"), map(torch.from_numpy, self._counted), strict=True))
+
+    def set_extra_state(self, state: dict[str, Tensor]) -> None:
+        """Take up n-grams and their counts."""
+        if state:
+            grams, counts = (state[name].cpu().numpy() for name in ("grams", "counts"))
+            order, largest = grams.shape[1], int(grams[:, -1].max())
+            if order != self.order or largest >= self.size:
+                raise ValueError(
+                    f"what was counted should be {self.order}-grams of tokens below {self.size} but is "
+                    f"{order}-grams with token {largest}"
+                )
+            self._counted = (grams, counts)
+        else:
+            self._counted = None
+        self._law_of_counts()
+
+    def _law_of_counts(self) -> None:
+        never = PAD if self.ends else None
+        self.law = (
+            None
+            if self._counted is None
+            else KneserNey(*self._counted, size=self.size, never=never, discount=self.discount)
+        )
 
     def model(self, x: Tensor | None = None, *context: Tensor, n: int = 1) -> Tensor:
         """Draw tokens one after the other."""

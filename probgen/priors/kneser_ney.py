@@ -30,24 +30,31 @@ class KneserNey:
     The probabilities of all w after a context sum to 1.
 
     Args:
-        grams: n-grams that occurred, whole numbers (m, n), as often as they did; the last column below
-            ``size``, the others at most that, which stands for no token.
+        grams: n-grams that occurred, whole numbers (m, n), no two alike; the last column below ``size``, the
+            others at most that, which stands for no token.
+        counts: how often each did, (m,).
         size: K.
         never: a token that never comes, such as that of padding.
         discount: D, in (0, 1).
 
     Source: Kneser and Ney (1995); interpolated as in Chen and Goodman (1999).
 
-    >>> law = KneserNey(np.array([[0, 1], [0, 1], [0, 0]]), size=2, discount=0.5)
+    >>> law = KneserNey(np.array([[0, 1], [0, 0]]), np.array([2, 1]), size=2, discount=0.5)
     >>> law.probability(np.array([[0, 0], [0, 1]]))
     array([0.33333333, 0.66666667])
     """
 
     def __init__(
-        self, grams: np.ndarray, *, size: int, never: int | None = None, discount: float = 0.9
+        self,
+        grams: np.ndarray,
+        counts: np.ndarray,
+        *,
+        size: int,
+        never: int | None = None,
+        discount: float = 0.9,
     ) -> None:
         self.size, self.never, self.discount = size, never, discount
-        rows, counts = np.unique(grams, axis=0, return_counts=True)
+        rows = grams
         # From the highest order down: below it a gram counts the different tokens before it.
         found = [(rows, counts)]
         for _ in range(grams.shape[1] - 1):

@@ -1,5 +1,6 @@
 """The n-gram against the formula written out, sums to 1, and draws against its own probabilities."""
 
+import copy
 import itertools
 import math
 from collections import Counter
@@ -9,6 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
+import probgen
 from probgen import data
 from probgen.data import END, PAD
 from probgen.data.files import SOURCES, find
@@ -123,3 +125,19 @@ def test_shakespeare_in_bits_per_character():
     before_and_test = torch.cat([text.train[-5:], text.test])
     found = -float(model.token_log_probs(before_and_test[None])[0, 5:].mean()) / math.log(2)
     assert found == pytest.approx(2.20, abs=0.006)
+
+
+def test_what_was_counted_is_kept_in_a_file(tmp_path):
+    x = sequences()
+    model = NGram(SIZE, order=3, steps=8).learn(x)
+    path = probgen.save(model, tmp_path / "counts.pt")
+    again = probgen.load(path, NGram(SIZE, order=3, steps=8))
+    assert torch.equal(again.log_prob(x), model.log_prob(x))
+    assert torch.equal(copy.deepcopy(model).log_prob(x), model.log_prob(x))
+    with pytest.raises(ValueError, match="should be 2-grams of tokens below 5 but is 3-grams with token"):
+        probgen.load(path, NGram(SIZE, order=2, steps=8))
+    with pytest.raises(ValueError, match="should be 3-grams of tokens below 3 but is 3-grams with token 4"):
+        probgen.load(path, NGram(3, order=3, steps=8))
+    empty = probgen.load(probgen.save(NGram(SIZE, order=3, steps=8), tmp_path / "empty.pt"), model)
+    with pytest.raises(ValueError, match="should have counted before it is asked"):
+        empty.log_prob(x)
