@@ -177,8 +177,13 @@ def molecules(path: str | Path | None = None, *, atoms: int = 24) -> MoleculeGra
     else:
         frame, name, version = read_csv(Path(path))[0], Path(path).stem, "its own"
     texts = smiles_column(frame, name)
+    places = list(texts)
     chosen = [
-        [found for row in rows if (found := _small(texts[row], atoms, f"row {row + 1} of {name!r}"))]
+        [
+            found
+            for row in (places[i] for i in rows)
+            if (found := _small(texts[row], atoms, f"row {row + 1} of {name!r}"))
+        ]
         for rows in shuffled(len(texts), TEST)
     ]
     if len(chosen[0]) < 2 or len(chosen[1]) < 1:

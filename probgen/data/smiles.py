@@ -29,9 +29,9 @@ def smiles(path: str | Path | None = None) -> Sentences:
 
     Of ZINC logP, qed and SAS are the attributes; qed there differs from what RDKit computes today. Of a CSV
     the column ``smiles`` is read, its name in letters of any case, and all columns of numbers are attributes,
-    NaN where missing. A tenth of the molecules are test, those that scikit-learn's ``train_test_split`` takes
-    with ``random_state=0``; the vocabulary is that of all. Strings are taken as they are: whether they are
-    valid molecules is not asked.
+    NaN where missing; of rows with equal strings the first is taken. A tenth of the molecules are test, those
+    that scikit-learn's ``train_test_split`` takes with ``random_state=0``; the vocabulary is that of all.
+    Strings are taken as they are: whether they are valid molecules is not asked.
 
     The file is read from the folder ``zinc`` under PROBGEN_DATA or in the user's cache, or downloaded there.
 
@@ -54,7 +54,8 @@ def smiles(path: str | Path | None = None) -> Sentences:
 def _sentences(frame: pd.DataFrame, name: str, version: str) -> Sentences:
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-    molecules = smiles_column(frame, name)
+    texts = smiles_column(frame, name)
+    frame, molecules = frame.iloc[list(texts)], list(texts.values())
     vocabulary = Vocabulary.of(molecules, pattern=SYMBOL)
     tokens = vocabulary.encode_all(molecules)
     numbers = [c for c in frame if is_numeric_dtype(frame[c].dtype) and not is_bool_dtype(frame[c].dtype)]
@@ -75,8 +76,11 @@ def _sentences(frame: pd.DataFrame, name: str, version: str) -> Sentences:
     )
 
 
-def smiles_column(frame: pd.DataFrame, name: str) -> list[str]:
-    """Return the column ``smiles`` of a table as texts, or say what is wrong with it."""
+def smiles_column(frame: pd.DataFrame, name: str) -> dict[int, str]:
+    """Return the different texts of a table's column ``smiles`` by the rows, from 0, where each comes first.
+
+    Else a molecule could be learned from and tested on. Raises ValueError for columns that are none of these.
+    """
     from pandas.api.types import is_numeric_dtype
 
     column = next((column for column in frame.columns if str(column).lower() == "smiles"), None)
@@ -94,4 +98,11 @@ def smiles_column(frame: pd.DataFrame, name: str) -> list[str]:
                 else f"has {len(texts)}"
             )
         )
-    return [str(text).strip() for text in texts]
+    rows: dict[str, int] = {}
+    for row, text in enumerate(texts):
+        rows.setdefault(str(text).strip(), row)
+    if len(rows) < 3:
+        raise ValueError(
+            f"the column {column!r} of {name!r} should have at least 3 different SMILES but has {len(rows)}"
+        )
+    return {row: text for text, row in rows.items()}

@@ -107,9 +107,26 @@ def test_a_csv_of_ones_own_and_what_is_left_out(tmp_path):
     for text, atoms, says in (
         ("smiles\nCCC\nCCCO\nC\n", 2, "two molecules to learn from and one to test on of at most 2 atoms"),
         ("smiles\nCC\nC1C\nC\n", 24, "'C1C', row 2 of 'mine', is none"),
+        ("smiles\nCC\nCC\nCC\nCC\nC1C\nC\n", 24, "'C1C', row 5 of 'mine', is none"),
         ("smiles\nCC\nCN\n", 24, "should be at least 3 SMILES, none missing, but has 2"),
         ("text,n\nCC,1\nC,2\nC,3\n", 24, "should have a column 'smiles' but has"),
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match=says):
             data.molecules(path, atoms=atoms)
+
+
+def test_a_molecule_that_stands_twice_is_not_learned_from_and_tested_on(tmp_path):
+    path, lines = tmp_path / "mine.csv", ["CCO", "CC", "CN", "CO", "NN"]
+    path.write_text("smiles,row\n" + "".join(f"{lines[k % 5]},{k}\n" for k in range(50)))
+    found = data.molecules(path, atoms=4)
+    assert sorted(found.matrix.decode(torch.cat([found.train, found.test]))) == sorted(lines)
+    texts = data.smiles(path)
+    assert sorted(texts.vocabulary.decode(torch.cat([texts.train, texts.test]))) == sorted(lines)
+    assert torch.cat([texts.train_attributes, texts.test_attributes]).sort(0).values.T.tolist() == [
+        [0, 1, 2, 3, 4]
+    ]
+    path.write_text("smiles\n" + "CC\nCO\n" * 9)
+    for read in (data.smiles, data.molecules):
+        with pytest.raises(ValueError, match="should have at least 3 different SMILES but has 2"):
+            read(path)
