@@ -1,4 +1,4 @@
-"""The law of molecules as graphs, atoms and then bond by bond, and what makes it of a code."""
+"""The law of molecules as graphs, atom after atom with its bonds, and what makes it of a code."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import Categorical, constraints
+from torch.nn.functional import one_hot
 
 from probgen.core import check_count
 from probgen.data.molecules import ORDERS, check_bond_matrix
@@ -20,11 +21,12 @@ from probgen.nets.laws import of_a_law
 class Molecule(TorchDistribution):
     r"""The law of molecules x (N, N), as ``data.BondMatrix`` has them, given numbers of each place.
 
-    p(x) = Π_i p(a_i | a_{i−1}) Π_{i > j} p(x_ij | a, bonds before): first the kinds of atoms, one after the
-    other, 0 after the last, then the bonds, those of an atom i to the ones before it, j = i − 1, ..., 0. Of
-    the bonds before, a bond knows how much of their valence both atoms have used, and no atom has more bonds
-    than its valence. Each factor is a categorical law, so that the masses of all matrices sum to 1. It is one
-    of atoms in an order: another order of the same molecule has another density.
+    p(x) = Π_i p(a_i | a_{i−1}, s_i) Π_{j < i} p(x_ij | a_i, a_j, s_i, s_{j+1}, bonds before): atom after
+    atom, each with its bonds to those before, j = i − 1, ..., 0, and after the last atom a 0. The memory s_i
+    has read the atoms 0, ..., i − 1 with their bonds. Of the bonds before, a bond also knows how much of
+    their valence both atoms have used, and no atom has more bonds than its valence. Each factor is a
+    categorical law, so that the masses of all matrices sum to 1. It is one of atoms in an order: another
+    order of the same molecule has another density.
 
     Args:
         net: a :class:`Molecules`.
@@ -55,20 +57,20 @@ class Molecule(TorchDistribution):
         if self._validate_args:
             self._validate_sample(value)
         value = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape)).long()
-        kinds = value.diagonal(dim1=-2, dim2=-1)
-        return self._of_atoms(kinds) + self._of_bonds(kinds, value)
+        kinds, states = value.diagonal(dim1=-2, dim2=-1), self.net.states(value)
+        return self._of_atoms(kinds, states) + self._of_bonds(kinds, value, states)
 
-    def _of_atoms(self, kinds: Tensor) -> Tensor:
+    def _of_atoms(self, kinds: Tensor, states: Tensor) -> Tensor:
         """Return log p of the kinds of atoms, up to the first place without one."""
         before = torch.cat([torch.zeros_like(kinds[..., :1]), kinds[..., :-1]], -1)
-        logits = self.net.atom_logits(self.places, before)
+        logits = self.net.atom_logits(self.places, before, states[..., :-1, :])
         logits = torch.cat([_without_0(logits[..., :1, :]), logits[..., 1:, :]], -2)
         found = logits.log_softmax(-1).gather(-1, kinds.unsqueeze(-1)).squeeze(-1)
         told = torch.cat([torch.ones_like(kinds[..., :1]), kinds[..., :-1]], -1) > 0
         return torch.where(told, found, 0.0).sum(-1)
 
-    def _of_bonds(self, kinds: Tensor, value: Tensor) -> Tensor:
-        """Return log p of the bonds given the atoms, all in one pass."""
+    def _of_bonds(self, kinds: Tensor, value: Tensor, states: Tensor) -> Tensor:
+        """Return log p of the bonds given the atoms and bonds before, all in one pass."""
         size = self.event_shape[0]
         i, j = torch.tril_indices(size, size, -1, device=value.device)
         lower = value.tril(-1)
@@ -76,7 +78,8 @@ class Molecule(TorchDistribution):
         # A bond (i, j) comes after those of i to k > j, those of j to all before it, and k < i to j.
         used_i = (rows.unsqueeze(-1) - lower.cumsum(-1))[..., i, j]
         used_j = (lower.cumsum(-2) - lower + rows.unsqueeze(-2))[..., i, j]
-        logits = self.net.bond_logits(self.net.atoms_told(self.places, kinds), kinds, i, j, used_i, used_j)
+        told = self.net.atoms_told(self.places, kinds, states)
+        logits = self.net.bond_logits(told, kinds, i, j, used_i, used_j)
         bonds = value[..., i, j]
         found = logits.log_softmax(-1).gather(-1, bonds.unsqueeze(-1)).squeeze(-1)
         return torch.where(kinds[..., i] > 0, found, 0.0).sum(-1)
@@ -92,17 +95,18 @@ class Molecule(TorchDistribution):
         r"""Return molecules (\*shape, N, N) whose atoms and bonds are chosen one by one, from logits."""
         size = self.event_shape[0]
         places = self.places.expand(*shape, *self.places.shape[-2:])
-        kinds = torch.zeros(*shape, size, dtype=torch.int64, device=places.device)
-        # Atoms, one after the other; none after the first place that has none.
+        x = torch.zeros(*shape, size, size, dtype=torch.int64, device=places.device)
+        kinds, used, steps = x.new_zeros(*shape, size), x.new_zeros(*shape, size), torch.arange(size).to(x)
+        states = places.new_zeros(*shape, size + 1, self.net.memory.hidden_size)
         for i in range(size):
+            # The atom, after the one before; none after the first place that has none.
             before = kinds[..., i - 1] if i else torch.zeros_like(kinds[..., 0])
-            logits = self.net.atom_logits(places[..., i, :], before)
+            logits = self.net.atom_logits(places[..., i, :], before, states[..., i, :])
             chosen = choose(logits if i else _without_0(logits))
             kinds[..., i] = chosen if i == 0 else torch.where(before > 0, chosen, 0)
-        # Bonds of each atom to those before it, the nearest first; what both have used so far is counted.
-        told, x = self.net.atoms_told(places, kinds), torch.diag_embed(kinds)
-        used, steps = torch.zeros_like(kinds), torch.arange(size, device=x.device)
-        for i in range(1, size):
+            x[..., i, i] = kinds[..., i]
+            # Its bonds to those before, the nearest first; what both have used so far is counted.
+            told = self.net.atoms_told(places, kinds, states)
             for j in reversed(range(i)):
                 at = steps[i : i + 1], steps[j : j + 1]
                 logits = self.net.bond_logits(told, kinds, *at, used[..., i : i + 1], used[..., j : j + 1])
@@ -110,6 +114,7 @@ class Molecule(TorchDistribution):
                 x[..., i, j] = x[..., j, i] = bond
                 used[..., i] += bond
                 used[..., j] += bond
+            states[..., i + 1, :] = self.net.next_state(x, i, states[..., i, :])
         return x
 
     def _validate_sample(self, value: Tensor) -> None:
@@ -128,6 +133,7 @@ class Molecules(nn.Module):
         atoms: N.
         hidden: widths of the layers from a code to the places.
         width: numbers of a place, and of a pair of places.
+        memory: numbers that tell of the atoms and bonds before.
 
     Raises:
         ValueError: for sizes below 1, and valences that are none or below 0.
@@ -152,9 +158,10 @@ class Molecules(nn.Module):
         atoms: int,
         hidden: int | Sequence[int] = (256,),
         width: int = 64,
+        memory: int = 128,
     ) -> None:
         super().__init__()
-        check_sizes(latent=latent, width=width)
+        check_sizes(latent=latent, width=width, memory=memory)
         self.atoms, self.width = check_count("atoms", atoms, least=2), width
         if not len(valences) or min(valences) < 0:
             raise ValueError(f"valences should be of each kind of atom, 0 or more, but are {tuple(valences)}")
@@ -164,6 +171,9 @@ class Molecules(nn.Module):
         self.kind, self.after = nn.Linear(width, kinds), nn.Embedding(kinds, kinds)
         self.told = nn.Embedding(kinds, width)
         self.later, self.earlier = nn.Linear(width, width), nn.Linear(width, width, bias=False)
+        self.memory = nn.GRU(2 * kinds + ORDERS + atoms - 1, memory, batch_first=True)
+        self.kind_after = nn.Linear(memory, kinds, bias=False)
+        self.later_after, self.earlier_after = (nn.Linear(memory, width, bias=False) for _ in range(2))
         self.apart = nn.Embedding(atoms, width)
         self.used, self.free_i, self.free_j = (nn.Embedding(most + 1, width) for _ in range(3))
         self.bond = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, ORDERS + 1))
@@ -172,14 +182,41 @@ class Molecules(nn.Module):
         """Return the law."""
         return Molecule(self, of_a_law(self.places(z).unflatten(-1, (self.atoms, self.width))))
 
-    def atom_logits(self, places: Tensor, before: Tensor) -> Tensor:
-        r"""Return logits (\*batch, K + 1) of an atom's kind, 0 for none, given that of the one before."""
-        return self.kind(places) + self.after(before)
+    def states(self, x: Tensor) -> Tensor:
+        r"""Return the memory before each row of x (\*batch, N, N), and after all, (\*batch, N + 1, M)."""
+        rows = self._rows(x)
+        after, _ = self.memory(rows.reshape(-1, *rows.shape[-2:]))
+        states = torch.cat([torch.zeros_like(after[:, :1]), after], 1)
+        return states.reshape(*rows.shape[:-2], *states.shape[1:])
 
-    def atoms_told(self, places: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Return what places, with their atoms, tell as later and as earlier ones, (\*batch, N, width)."""
+    def next_state(self, x: Tensor, i: int, state: Tensor) -> Tensor:
+        r"""Return the memory after row i, (\*batch, M), of that before it."""
+        row, before = self._rows(x)[..., i, :], state.reshape(1, -1, state.shape[-1])
+        return self.memory(row.reshape(-1, 1, row.shape[-1]), before)[1].reshape(state.shape)
+
+    def _rows(self, x: Tensor) -> Tensor:
+        """Return what each row says: its atom; how many bonds of each order, to each kind, each distance."""
+        kinds, lower = x.diagonal(dim1=-2, dim2=-1), x.tril(-1)
+        atom = one_hot(kinds, len(self.valences)).to(self.told.weight)
+        bonded = (lower > 0).to(atom)
+        orders = torch.stack([(lower == k).sum(-1) for k in range(1, ORDERS + 1)], -1)
+        place = torch.arange(self.atoms, device=x.device)
+        back = place.unsqueeze(-1) - place[1:]
+        distances = bonded.gather(-1, back.clamp(min=0).expand(*x.shape[:-2], -1, -1)) * (back >= 0)
+        return torch.cat([atom, orders.to(atom), bonded @ atom, distances], -1)
+
+    def atom_logits(self, places: Tensor, before: Tensor, state: Tensor) -> Tensor:
+        r"""Return logits (\*batch, K + 1) of an atom's kind, 0 for none, given the one before and all."""
+        return self.kind(places) + self.after(before) + self.kind_after(state)
+
+    def atoms_told(self, places: Tensor, kinds: Tensor, states: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Return what places, with their atoms, tell as later and as earlier ones, (\*batch, N, width).
+
+        As a later one an atom knows the memory before it, as an earlier one that after it.
+        """
         told = places + self.told(kinds)
-        return self.later(told), self.earlier(told)
+        later = self.later(told) + self.later_after(states[..., :-1, :])
+        return later, self.earlier(told) + self.earlier_after(states[..., 1:, :])
 
     def bond_logits(
         self,

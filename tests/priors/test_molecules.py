@@ -13,7 +13,7 @@ VALENCES = (4, 2, 3)
 
 def law(batch=(), *, atoms=4, seed=0, spread=0.7):
     with seeded(seed):
-        head = Molecules(2, valences=VALENCES, atoms=atoms, hidden=8, width=6).double()
+        head = Molecules(2, valences=VALENCES, atoms=atoms, hidden=8, width=6, memory=5).double()
         for weight in head.parameters():
             torch.nn.init.normal_(weight, std=spread)
         return head(torch.randn(*batch, 2).double())
@@ -33,23 +33,43 @@ def all_molecules(atoms):
     return torch.stack(found)
 
 
+def memories(net, x):
+    """The memory before each row and after all, a row at a time, its features counted bond by bond."""
+    size, kinds, h = len(x), len(VALENCES) + 1, torch.zeros(1, 1, net.memory.hidden_size).double()
+    found = [h[0, 0]]
+    for i in range(size):
+        atom, orders, partners = torch.zeros(kinds), torch.zeros(3), torch.zeros(kinds)
+        distances = torch.zeros(size - 1)
+        atom[x[i, i]] = 1
+        for j in range(i):
+            if x[i, j]:
+                orders[x[i, j] - 1] += 1
+                partners[x[j, j]] += 1
+                distances[i - j - 1] += 1
+        row = torch.cat([atom, orders, partners, distances]).double()
+        h = net.memory(row[None, None], h)[1]
+        found.append(h[0, 0])
+    return found
+
+
 def by_hand(own, x):
-    """log p of a molecule: atoms, then bonds, a factor at a time, what is used of valences counted."""
+    """log p of a molecule: an atom, then its bonds, a factor at a time, what is used of valences counted."""
     net, n, total = own.net, int((x.diagonal() > 0).sum()), 0.0
-    kinds = x.diagonal()
+    kinds, states = x.diagonal(), memories(own.net, x)
+    told, used = own.places + net.told(kinds), [0] * n
     for i in range(min(n + 1, len(x))):
         before = kinds[i - 1] if i else torch.tensor(0)
-        logits = net.kind(own.places[i]) + net.after.weight[before]
+        logits = net.kind(own.places[i]) + net.after.weight[before] + net.kind_after.weight @ states[i]
         if i == 0:
             logits = logits.clone()
             logits[0] = -torch.inf
         total = total + logits.log_softmax(-1)[kinds[i]]
-    used = [0] * n
-    told = own.places + net.told(kinds)
-    for i in range(1, n):
         for j in range(i - 1, -1, -1):
+            if i == n:
+                break
             free = [int(net.valences[kinds[k]]) - used[k] for k in (i, j)]
             h = net.later.weight @ told[i] + net.later.bias + net.earlier.weight @ told[j]
+            h = h + net.later_after.weight @ states[i] + net.earlier_after.weight @ states[j + 1]
             h = h + net.apart.weight[i - j] + net.used.weight[used[i]]
             h = h + net.free_i.weight[max(0, free[0])] + net.free_j.weight[max(0, free[1])]
             logits = net.bond(h).clone()

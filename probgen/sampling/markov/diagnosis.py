@@ -156,8 +156,10 @@ def of_energy(statistics: Mapping[str, Tensor]) -> list[str]:
     """Say whether trajectories diverged, and whether the energy is explored."""
     found = []
     if "divergent" in statistics and (count := int(statistics["divergent"].sum())):
+        chains = int((statistics["divergent"].sum(1) > 0).sum())
         found.append(
-            f"{count} {'trajectory' if count == 1 else 'trajectories'} diverged, of {int((statistics['divergent'].sum(1) > 0).sum())} chains: "
+            f"{count} {'trajectory' if count == 1 else 'trajectories'} diverged, of {chains} "
+            f"{'chain' if chains == 1 else 'chains'}: "
             f"the steps are too long for the curvature somewhere, and draws from there are missing. Use a "
             f"higher target acceptance, or write the model in other variables (non-centred); where the "
             f"density ends at a wall, as where data bound a parameter, use method='random_walk'."
