@@ -73,7 +73,7 @@ PROTOCOL = (
     "model; nats a step (of films a frame, of text a character) are −log p, exact or a bound, of 64 test "
     "rows. AUC is that of 25 links of les Misérables that were set apart against as many uniform pairs, "
     f"'valid' the share of draws that are molecules, after {STEPS['molecules']} steps. CPU seconds: of the "
-    "training, on busy cores."
+    "training, on cores that others used too."
 )
 
 
