@@ -10,6 +10,7 @@ from typing import Any
 
 import jupytext
 import pytest
+from docutils import nodes
 
 from probgen import recipes
 from probgen.applications import applications
@@ -22,7 +23,9 @@ OF_APPLICATIONS = sorted(p for p in (SITE / "applications").glob("*.md") if p.st
 PROSE = [*SITE.rglob("[a-z0-9]*.md"), SITE.parent / "README.md"]
 PROSE = sorted(path for path in PROSE if "generated" not in path.parts)
 sys.path.insert(0, str(SITE))
-generated, formulas = importlib.import_module("generated_pages"), importlib.import_module("formulas")
+generated, formulas, progress_bars = map(
+    importlib.import_module, ("generated_pages", "formulas", "progress_bars")
+)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
@@ -160,6 +163,15 @@ def test_formulas_are_what_tex_takes_them_for() -> None:
     assert formulas.mathml(r"2 \log x").count(space) == 2
     assert formulas.mathml(r"\log(x)").count(space) == 0
     assert formulas.mathml("|x|").count('<mo stretchy="false" lspace="0" rspace="0">|</mo>') == 2
+
+
+def test_a_progress_bar_is_shown_as_it_ends() -> None:
+    """As cells print it: a bar that is written again and again, and a line after it."""
+    page, bar = nodes.document("", ""), "\r  0%|    | 0/2\r 50%|##  | 1/2\r100%|####| 2/2\n"
+    page += nodes.literal_block(text=f"begin\n{bar}end\r\n")
+    page += nodes.literal_block(text="a\nb")
+    progress_bars.shorten(None, page)
+    assert [block.astext() for block in page] == ["begin\n100%|####| 2/2\nend\n", "a\nb"]
 
 
 def test_the_gallery_has_a_card_for_every_recipe_and_application() -> None:

@@ -21,6 +21,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "formulas",
+    "progress_bars",
     "generated_pages",
 ]
 exclude_patterns = ["README.md", "jupyter_execute", "**.ipynb_checkpoints"]
