@@ -52,8 +52,8 @@ PROTOCOL = (
     "were chosen by the bound of training molecules held out: 45.3 nats after 300 steps of 128, 43.1 after "
     "1,500 of 64 with a longer annealing, 50.8 after 800 with 0.4 nats of KL a coordinate free, which "
     "tell more than they save; all that before the law remembered the atoms and bonds before, by which it "
-    "had 43.3 nats and 91 % valid draws. One thread of two cores that others used too; CPU seconds are those of "
-    "training, with its looks at validation."
+    "had 43.3 nats and 91 % valid draws. One thread of two cores that others used too; CPU seconds are those "
+    "of training, with its looks at validation."
 )
 HEAD = (
     f"| model | steps | nats | nats, {SOME} | KL | active | valid | unique | novel | restored | CPU s |\n"
