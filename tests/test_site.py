@@ -166,12 +166,17 @@ def test_formulas_are_what_tex_takes_them_for() -> None:
 
 
 def test_a_progress_bar_is_shown_as_it_ends() -> None:
-    """As cells print it: a bar that is written again and again, and a line after it."""
-    page, bar = nodes.document("", ""), "\r  0%|    | 0/2\r 50%|##  | 1/2\r100%|####| 2/2\n"
-    page += nodes.literal_block(text=f"begin\n{bar}end\r\n")
-    page += nodes.literal_block(text="a\nb")
+    """Two bars of a cell one after the other, and what is no bar."""
+    states = ("  0%|    | 0/2 [00:00<?]", " 50%|##  | 1/2 [00:01<00:01]", "100%|####| 2/2 [00:02<00:00]")
+    page = nodes.document("", "")  # type: ignore[arg-type]
+    page += nodes.literal_block(text="\n".join(["begin", *states, *states, "90% | [end]", ""]))
+    page += nodes.literal_block("a = 5%|b", "a = 5%|b")
     progress_bars.shorten(None, page)
-    assert [block.astext() for block in page] == ["begin\n100%|####| 2/2\nend\n", "a\nb"]
+    assert [block.astext() for block in page] == [
+        f"begin\n{states[2]}\n{states[2]}\n90% | [end]\n",
+        "a = 5%|b",
+    ]
+    assert [block.rawsource for block in page] == [block.astext() for block in page]
 
 
 def test_the_gallery_has_a_card_for_every_recipe_and_application() -> None:

@@ -1,13 +1,19 @@
-"""What cells print, as a terminal shows it: of a line that is written again and again the last state."""
+"""What cells print, as a terminal shows it: of a progress bar, which is written again and again, the end.
+
+MyST-NB joins what a cell prints by line breaks, where the bar went back to the start of its line.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from docutils import nodes
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
+
+BAR = re.compile(r"(\d+)%\|.*\|.*\[.*\]$")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -17,16 +23,25 @@ def setup(app: Sphinx) -> dict[str, bool]:
 
 
 def shorten(app: Sphinx, page: nodes.document) -> None:
-    """Leave out what a carriage return has gone back over."""
+    """Leave out the states of bars that were written over."""
     for block in page.findall(nodes.literal_block):
-        if "\r" in block.astext():
-            block.children = [nodes.Text(as_shown(block.astext()))]
+        text = block.astext()
+        if (shown := as_shown(text)) != text:
+            block.rawsource, block.children = shown, [nodes.Text(shown)]
 
 
 def as_shown(text: str) -> str:
-    r"""Return what stays of a text: of each line what comes after its last ``\r``.
+    r"""Return a text without the lines of a bar whose next line is the same bar, as far or further.
 
-    >>> as_shown("begin\n 0%\r50%\r100%\n")
-    'begin\n100%\n'
+    >>> as_shown("a\n 0%|    | 0/2 [00:00]\n 50%|##  | 1/2 [00:01]\n100%|####| 2/2 [00:02]\nb")
+    'a\n100%|####| 2/2 [00:02]\nb'
     """
-    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    lines, reached = [], None
+    for line in text.split("\n"):
+        found = BAR.search(line)
+        now = None if found is None else int(found[1])
+        if now is not None and reached is not None and now >= reached:
+            lines.pop()
+        lines.append(line)
+        reached = now
+    return "\n".join(lines)
