@@ -27,7 +27,9 @@ def shorten(app: Sphinx, page: nodes.document) -> None:
     for block in page.findall(nodes.literal_block):
         text = block.astext()
         if (shown := as_shown(text)) != text:
-            block.rawsource, block.children = shown, [nodes.Text(shown)]
+            block.clear()
+            block += nodes.Text(shown)
+            block.rawsource = shown
 
 
 def as_shown(text: str) -> str:

@@ -109,12 +109,6 @@ def finance(study: Study) -> None:
     for repeat in range(repeats):
         for method in study.methods:
             study.measure(method, repeat, functools.partial(judged, method, repeat))
-    learned_fits = [*fits.values(), *rolling.fits.values()]
-    if held := sum(fit.held for fit in learned_fits):
-        study.say(
-            f"Of {len(learned_fits)} fits of GJR {held} had no highest likelihood, as where tails are not "
-            "heavy or volatility stands still; their weights were held near where they start."
-        )
     found = finance_report.Found(
         prices,
         returns,
@@ -123,4 +117,10 @@ def finance(study: Study) -> None:
         {name: forecaster(name, repeats - 1) for name in study.methods},
         blocks[(repeats - 1) // TOGETHER * TOGETHER].start,
     )
+    known = [*fits.values(), *rolling.fits.values()]  # all, as forecasts of all blocks are shown
+    if held := sum(fit.held for fit in known):
+        study.say(
+            f"Of {len(known)} fits of GJR {held} had no highest likelihood, as where tails are not heavy or "
+            "volatility stands still; their weights were held near where they start."
+        )
     finance_report.show(study, found, ours="GJR-VRNN", baseline=ROLLING, horizon=HORIZON)

@@ -150,10 +150,11 @@ class MoleculeGraphs(NamedTuple):
 def molecules(path: str | Path | None = None, *, atoms: int = 24) -> MoleculeGraphs:
     """Return molecules as graphs: those of ZINC with few atoms, or of a CSV of the user's own.
 
-    Of the 20,000 of ZINC 12,262 have at most 24 atoms beside hydrogens. The column ``smiles`` is read as
+    Of the 20,000 of ZINC some 12,260 have at most 24 atoms beside hydrogens. The column ``smiles`` is read as
     :func:`probgen.data.smiles` reads it, and split in the same way before some are left out, so that what is
     test there is test here: those with too many atoms, in several pieces, or with isotopes, unpaired
-    electrons or hydrogens that do not follow from the bonds. RDKit makes graphs of SMILES (extra
+    electrons or hydrogens that do not follow from the bonds; and of those to learn from the ones whose graph
+    is in the test part too, written in another way. RDKit makes graphs of SMILES (extra
     ``molecules``), a thousand or so in a second.
 
     Args:
@@ -177,15 +178,12 @@ def molecules(path: str | Path | None = None, *, atoms: int = 24) -> MoleculeGra
     else:
         frame, name, version = read_csv(Path(path))[0], Path(path).stem, "its own"
     texts = smiles_column(frame, name)
-    places = list(texts)
-    chosen = [
-        [
-            found
-            for row in (places[i] for i in rows)
-            if (found := _small(texts[row], atoms, f"row {row + 1} of {name!r}"))
-        ]
-        for rows in shuffled(len(texts), TEST)
-    ]
+    places, chosen = list(texts), []
+    for rows in shuffled(len(texts), TEST):
+        found = [_small(texts[places[i]], atoms, f"row {places[i] + 1} of {name!r}") for i in rows]
+        chosen.append([own for own in found if own])
+    tested = {repr(own) for own in chosen[1]}
+    chosen[0] = [own for own in chosen[0] if repr(own) not in tested]
     if len(chosen[0]) < 2 or len(chosen[1]) < 1:
         raise ValueError(
             f"{name!r} should have two molecules to learn from and one to test on of at most {atoms} atoms "

@@ -36,7 +36,8 @@ def smiles(path: str | Path | None = None) -> Sentences:
     The file is read from the folder ``zinc`` under PROBGEN_DATA or in the user's cache, or downloaded there.
 
     Raises:
-        ValueError: for a file that is damaged, or a CSV that has no column ``smiles`` or has empty ones.
+        ValueError: for a file that is damaged, or a CSV that has no column ``smiles``, has empty ones or
+            fewer than three different ones.
         ConnectionError: where the file of ZINC cannot be had.
 
     Source: Gómez-Bombarelli and others (2018), Automatic chemical design, whose subset of ZINC it is of.

@@ -14,6 +14,8 @@ Goodman (1999), An empirical study of smoothing techniques for language modeling
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyro
 import torch
@@ -69,25 +71,22 @@ class NGram(GenerativeModel):
         self._law_of_counts()
         return self
 
-    def get_extra_state(self) -> dict[str, Tensor]:
-        """Return the n-grams that occurred, (m, n), and how often each did, (m,), if any."""
+    def get_extra_state(self) -> dict[str, Any]:
+        """Return the n-grams that occurred, (m, n), how often each did, (m,), and of what they are."""
         if self._counted is None:
             return {}
-        return dict(zip(("grams", "counts"), map(torch.from_numpy, self._counted), strict=True))
+        grams, counts = map(torch.from_numpy, self._counted)
+        return {"grams": grams, "counts": counts, "size": self.size, "ends": self.ends}
 
-    def set_extra_state(self, state: dict[str, Tensor]) -> None:
+    def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take up n-grams and their counts."""
+        self._counted = None
         if state:
-            grams, counts = (state[name].cpu().numpy() for name in ("grams", "counts"))
-            order, largest = grams.shape[1], int(grams[:, -1].max())
-            if order != self.order or largest >= self.size:
-                raise ValueError(
-                    f"what was counted should be {self.order}-grams of tokens below {self.size} but is "
-                    f"{order}-grams with token {largest}"
-                )
-            self._counted = (grams, counts)
-        else:
-            self._counted = None
+            own = {"order": self.order, "size": self.size, "ends": self.ends}
+            of_state = {"order": state["grams"].shape[1], "size": state["size"], "ends": state["ends"]}
+            if of_state != own:
+                raise ValueError(f"the NGram should be of what was counted, {of_state}, but is of {own}")
+            self._counted = (state["grams"].cpu().numpy(), state["counts"].cpu().numpy())
         self._law_of_counts()
 
     def _law_of_counts(self) -> None:

@@ -13,7 +13,7 @@ from torch.nn.functional import one_hot
 
 from probgen.core import check_count
 from probgen.data.molecules import ORDERS, check_bond_matrix
-from probgen.nets import MLP
+from probgen.nets import GRU, MLP
 from probgen.nets.checks import check_sizes
 from probgen.nets.laws import of_a_law
 
@@ -56,8 +56,9 @@ class Molecule(TorchDistribution):
         """Return log p(x); −inf for an atom with more bonds than its valence."""
         if self._validate_args:
             self._validate_sample(value)
+        states = self.net.states(value.long())  # of the data alone: once for all particles
         value = value.expand(torch.broadcast_shapes(value.shape, self.batch_shape + self.event_shape)).long()
-        kinds, states = value.diagonal(dim1=-2, dim2=-1), self.net.states(value)
+        kinds = value.diagonal(dim1=-2, dim2=-1)
         return self._of_atoms(kinds, states) + self._of_bonds(kinds, value, states)
 
     def _of_atoms(self, kinds: Tensor, states: Tensor) -> Tensor:
@@ -96,8 +97,9 @@ class Molecule(TorchDistribution):
         size = self.event_shape[0]
         places = self.places.expand(*shape, *self.places.shape[-2:])
         x = torch.zeros(*shape, size, size, dtype=torch.int64, device=places.device)
-        kinds, used, steps = x.new_zeros(*shape, size), x.new_zeros(*shape, size), torch.arange(size).to(x)
-        states = places.new_zeros(*shape, size + 1, self.net.memory.hidden_size)
+        kinds, used = x.new_zeros(*shape, size), x.new_zeros(*shape, size)
+        steps = torch.arange(size, device=x.device)
+        states = self.net.memory.start.expand(*shape, size + 1, -1).clone()
         for i in range(size):
             # The atom, after the one before; none after the first place that has none.
             before = kinds[..., i - 1] if i else torch.zeros_like(kinds[..., 0])
@@ -171,7 +173,7 @@ class Molecules(nn.Module):
         self.kind, self.after = nn.Linear(width, kinds), nn.Embedding(kinds, kinds)
         self.told = nn.Embedding(kinds, width)
         self.later, self.earlier = nn.Linear(width, width), nn.Linear(width, width, bias=False)
-        self.memory = nn.GRU(2 * kinds + ORDERS + atoms - 1, memory, batch_first=True)
+        self.memory = GRU(2 * kinds + ORDERS + atoms - 1, memory)
         self.kind_after = nn.Linear(memory, kinds, bias=False)
         self.later_after, self.earlier_after = (nn.Linear(memory, width, bias=False) for _ in range(2))
         self.apart = nn.Embedding(atoms, width)
@@ -184,15 +186,14 @@ class Molecules(nn.Module):
 
     def states(self, x: Tensor) -> Tensor:
         r"""Return the memory before each row of x (\*batch, N, N), and after all, (\*batch, N + 1, M)."""
-        rows = self._rows(x)
-        after, _ = self.memory(rows.reshape(-1, *rows.shape[-2:]))
-        states = torch.cat([torch.zeros_like(after[:, :1]), after], 1)
-        return states.reshape(*rows.shape[:-2], *states.shape[1:])
+        after = self.memory(self._rows(x))
+        return torch.cat([self.memory.start.expand(*after.shape[:-2], 1, -1), after], -2)
 
     def next_state(self, x: Tensor, i: int, state: Tensor) -> Tensor:
         r"""Return the memory after row i, (\*batch, M), of that before it."""
-        row, before = self._rows(x)[..., i, :], state.reshape(1, -1, state.shape[-1])
-        return self.memory(row.reshape(-1, 1, row.shape[-1]), before)[1].reshape(state.shape)
+        row = self._rows(x)[..., i, :]
+        after = self.memory.step(state.reshape(-1, state.shape[-1]), row.reshape(-1, row.shape[-1]))
+        return after.reshape(state.shape)
 
     def _rows(self, x: Tensor) -> Tensor:
         """Return what each row says: its atom; how many bonds of each order, to each kind, each distance."""

@@ -12,14 +12,14 @@ from probgen.training import schedules
 
 @recipe(
     "molecule-vae",
-    "a VAE of molecules as graphs: atoms, then bonds one by one, which keep to valences",
+    "a VAE of molecules as graphs: atom after atom with its bonds, which keep to valences",
     source="Simonovsky and Komodakis (2018); Liu, Allamanis, Brockschmidt and Gaunt (2018)",
     tasks=("molecules",),
 )
 def molecule_vae(task: Task) -> Recipe:
     """Convolutions along bonds read a molecule in any order of its atoms; it is written in the canonical one.
 
-    The KL's weight rises from 0.02 to 1 in the first four fifths: bonds that know of valences alone are soon
+    The KL's weight rises from 0.02 to 1 in the first four fifths: atoms that know all before them are soon
     likely without a code.
     """
     latent, matrix = task.sizes.latent, task.bonds

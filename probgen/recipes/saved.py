@@ -95,8 +95,9 @@ def _read(path: Path) -> dict[str, Any]:
     """Return what a file holds, of safetensors or of torch."""
     try:
         with path.open("rb") as file:
-            if file.read(2) == b"PK":
-                found = torch.load(path, map_location="cpu", weights_only=True)
+            if file.read(2) == b"PK":  # of torch, whatever the file is called
+                file.seek(0)
+                found = torch.load(file, map_location="cpu", weights_only=True)
                 if isinstance(found, dict):
                     return found
         return safetensors.torch.load_file(path)

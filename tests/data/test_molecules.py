@@ -126,6 +126,11 @@ def test_a_molecule_that_stands_twice_is_not_learned_from_and_tested_on(tmp_path
     assert torch.cat([texts.train_attributes, texts.test_attributes]).sort(0).values.T.tolist() == [
         [0, 1, 2, 3, 4]
     ]
+    path.write_text("smiles\n" + "CCO\nOCC\nC(O)C\nCC\nC-C\nCN\nNC\nCO\nOC\nCCN\nNCC\nNN\n")
+    found = data.molecules(path, atoms=4)
+    tested, learned = (set(found.matrix.decode(part)) for part in (found.test, found.train))
+    assert tested | learned == {"CCO", "CC", "CN", "CO", "CCN", "NN"}
+    assert not tested & learned
     path.write_text("smiles\n" + "CC\nCO\n" * 9)
     for read in (data.smiles, data.molecules):
         with pytest.raises(ValueError, match="should have at least 3 different SMILES but has 2"):

@@ -35,7 +35,7 @@ def all_molecules(atoms):
 
 def memories(net, x):
     """The memory before each row and after all, a row at a time, its features counted bond by bond."""
-    size, kinds, h = len(x), len(VALENCES) + 1, torch.zeros(1, 1, net.memory.hidden_size).double()
+    size, kinds, h = len(x), len(VALENCES) + 1, net.memory.start[None, None]
     found = [h[0, 0]]
     for i in range(size):
         atom, orders, partners = torch.zeros(kinds), torch.zeros(3), torch.zeros(kinds)
@@ -47,7 +47,7 @@ def memories(net, x):
                 partners[x[j, j]] += 1
                 distances[i - j - 1] += 1
         row = torch.cat([atom, orders, partners, distances]).double()
-        h = net.memory(row[None, None], h)[1]
+        h = net.memory.units(row[None, None], h)[1]
         found.append(h[0, 0])
     return found
 
