@@ -39,7 +39,10 @@ def gru(task: Task) -> Recipe:
         (width,) = task.sizes.hidden
         net = nets.TokenGRU(task.symbols.size, task.size, width=width, dropout=0.3)
         model = LanguageModel(priors.Sentences(net)).to(task.device)
-        return Recipe(model, [Stage(MaximumLikelihood(model), lambda rows: rows.fresh, task.sizes.budget)])
+        stage = Stage(
+            MaximumLikelihood(model), lambda rows: rows.fresh, task.sizes.budget, max_gradient_norm=20.0
+        )
+        return Recipe(model, [stage])
     return _learned(task, nets.BernoulliHead(nets.MLP(WIDTH, task.size, hidden=())), lambda rows: rows.fresh)
 
 

@@ -34,5 +34,6 @@ def sentence_vae(task: Task) -> Recipe:
         lambda rows: rows.fresh,
         task.sizes.budget,
         lambda steps: {"elbo.beta": schedules.linear(0.1, 1.0, steps=max(1, steps // 2))},
+        max_gradient_norm=20.0,
     )
     return Recipe(model, [stage])

@@ -61,7 +61,7 @@ SIZES = {
     "binary images": Sizes(32, (400, 400), Budget(9400, 128, 1e-3)),
     "large binary images": Sizes(10, (256, 256), Budget(4000, 128, 1e-3)),
     "music": Sizes(32, (200,), Budget(3000, 32, 3e-3)),
-    "text": Sizes(32, (256,), Budget(3000, 64, 1e-3)),
+    "text": Sizes(32, (256,), Budget(3000, 64, 3e-3)),
     "video": Sizes(16, (128,), Budget(2000, 32, 3e-3)),
     "graph": Sizes(16, (32,), Budget(1000, 1, 1e-2)),
     "molecules": Sizes(32, (256,), Budget(3000, 64, 3e-3)),
