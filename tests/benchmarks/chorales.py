@@ -50,8 +50,9 @@ PROTOCOL = (
     "but the settings are as chosen. Settings of `vrnn-vamp` "
     "were chosen on validation chorales, one seed: an ELBO of 7.81 nats after 150 steps with codes that"
     " chords by themselves had not learned first, 7.85 after 50 where they had; a normal prior had 9.15"
-    " after 100. `vrnn`, `dmm`, `srnn` and `rnn-intervals` had fewer steps than their recipes take (3,000; 1,000 "
-    "of the last): their rows say where such a training is then, not what it reaches. One thread of two cores that twenty others used too; CPU seconds are those of "
+    " after 100. `vrnn`, `dmm`, `srnn` and `rnn-intervals` had fewer steps than their recipes take (3,000; "
+    "1,000 of the last): their rows say where such a training is then, not what it reaches. One thread of "
+    "two cores that twenty others used too; CPU seconds are those of "
     "training, with its looks at validation."
 )
 HEAD = "| model | seed | steps | −ELBO | −log p(x) | which is | CPU s |\n" + "|---" * 7 + "|"
