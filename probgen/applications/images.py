@@ -58,7 +58,7 @@ def images(study: Study) -> None:
     learned = features(task, study.seed)
     chosen = select([name for name in MEASURES if learned is not None or name not in FEATURES])
     for key, value in task.facts.items():
-        study.fact(key, value)
+        study.fact("version" if key == "data" else key, value)
     study.fact("training", f"{steps} steps of each stage; the first {len(train):,} pictures")
     study.fact("judged", f"{n} draws against {len(reference):,} held-out pictures, features: {learned}")
     entries = recipes.entries("images")

@@ -60,7 +60,7 @@ def music(study: Study) -> None:
     """Train each model anew in each repeat, draw pieces as long as the held-out ones, and judge these."""
     task = task_of(study)
     for key, value in task.facts.items():
-        study.fact(key, value)
+        study.fact("version" if key == "data" else key, value)
     held_out = [piece[:HEARD] for piece in task.test.sequences()]
     study.fact("judged", f"the first {HEARD} steps of pieces, {len(held_out)} drawn against as many held out")
     entries = recipes.entries("music")

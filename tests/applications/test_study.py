@@ -78,7 +78,7 @@ def test_the_folder_holds_report_metrics_protocol_and_figures(register, tmp_path
 def test_a_finished_study_is_a_section_of_the_results(register, tmp_path):
     register(plain)
     folder = applications.apply("pretend", out=tmp_path / "here", progress=False)
-    title, protocol, body = section(applications.applications()["pretend"], folder)
+    title, protocol, body = section(applications.applications()["pretend"], folder, "numbers")
     assert title == "Application pretend, numbers"
     assert protocol.startswith("`probgen apply pretend --data numbers --seed 0`, 3 repeats. Rows: 3.")
     head, _, ours, base = body.split("\n\n")[0].splitlines()

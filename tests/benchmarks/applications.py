@@ -72,13 +72,12 @@ def finish(application: Application, data: str, folder: Path) -> None:
         kept.write_text(json.dumps(before + cpu_seconds() - start))
 
 
-def section(application: Application, folder: Path) -> tuple[str, str, str]:
-    """Return title, protocol and table of a finished study."""
+def section(application: Application, folder: Path, data: str) -> tuple[str, str, str]:
+    """Return title, protocol and table of a finished study of some data, as the command line names them."""
     written_last = json.loads((folder / PROTOCOL).read_text(encoding="utf-8"))
     frame = pd.read_csv(folder / METRICS)
     facts, methods = written_last["facts"], written_last["methods"]
     frame = frame[frame["method"].isin(methods)]
-    data = facts["data"]
     seconds = folder.with_name(f"{folder.name}-seconds.json")
     took = (
         f" It took {json.loads(seconds.read_text()):,.0f} CPU seconds on one thread."
@@ -175,9 +174,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         name, _, data = name.partition(":")
         application = known[name]
         folder = given.runs / (f"{name}-{data}" if data else name)
+        data = data or application.shipped[0]
         if not finished(folder):
-            finish(application, data or application.shipped[0], folder)
-        title, protocol, body = section(application, folder)
+            finish(application, data, folder)
+        title, protocol, body = section(application, folder, data)
         record(title, protocol, body)
         picture(name, folder)
     strip(PICTURES / "applications.png")
