@@ -11,6 +11,7 @@ from typing import Any
 import jupytext
 import pytest
 from docutils import nodes
+from docutils.utils import new_document
 
 from probgen import recipes
 from probgen.applications import applications
@@ -168,7 +169,7 @@ def test_formulas_are_what_tex_takes_them_for() -> None:
 def test_a_progress_bar_is_shown_as_it_ends() -> None:
     """Two bars of a cell one after the other, and what is no bar."""
     states = ("  0%|    | 0/2 [00:00<?]", " 50%|##  | 1/2 [00:01<00:01]", "100%|####| 2/2 [00:02<00:00]")
-    page = nodes.document("", "")  # type: ignore[arg-type]
+    page = new_document("")
     page += nodes.literal_block(text="\n".join(["begin", *states, *states, "90% | [end]", ""]))
     page += nodes.literal_block("a = 5%|b", "a = 5%|b")
     progress_bars.shorten(None, page)

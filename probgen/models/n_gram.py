@@ -80,13 +80,14 @@ class NGram(GenerativeModel):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take up n-grams and their counts."""
-        self._counted = None
+        counted = None
         if state:
             own = {"order": self.order, "size": self.size, "ends": self.ends}
             of_state = {"order": state["grams"].shape[1], "size": state["size"], "ends": state["ends"]}
             if of_state != own:
                 raise ValueError(f"the NGram should be of what was counted, {of_state}, but is of {own}")
-            self._counted = (state["grams"].cpu().numpy(), state["counts"].cpu().numpy())
+            counted = (state["grams"].cpu().numpy(), state["counts"].cpu().numpy())
+        self._counted = counted
         self._law_of_counts()
 
     def _law_of_counts(self) -> None:

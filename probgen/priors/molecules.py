@@ -191,20 +191,20 @@ class Molecules(nn.Module):
 
     def next_state(self, x: Tensor, i: int, state: Tensor) -> Tensor:
         r"""Return the memory after row i, (\*batch, M), of that before it."""
-        row = self._rows(x)[..., i, :]
+        row = self._rows(x, slice(i, i + 1))[..., 0, :]
         after = self.memory.step(state.reshape(-1, state.shape[-1]), row.reshape(-1, row.shape[-1]))
         return after.reshape(state.shape)
 
-    def _rows(self, x: Tensor) -> Tensor:
-        """Return what each row says: its atom; how many bonds of each order, to each kind, each distance."""
-        kinds, lower = x.diagonal(dim1=-2, dim2=-1), x.tril(-1)
-        atom = one_hot(kinds, len(self.valences)).to(self.told.weight)
-        bonded = (lower > 0).to(atom)
+    def _rows(self, x: Tensor, rows: slice = slice(None)) -> Tensor:
+        """Return what rows say: the atom; how many bonds of each order, to each kind, each distance."""
+        lower = x.tril(-1)[..., rows, :]
+        atoms = one_hot(x.diagonal(dim1=-2, dim2=-1), len(self.valences)).to(self.told.weight)
+        bonded = (lower > 0).to(atoms)
         orders = torch.stack([(lower == k).sum(-1) for k in range(1, ORDERS + 1)], -1)
         place = torch.arange(self.atoms, device=x.device)
-        back = place.unsqueeze(-1) - place[1:]
+        back = place[rows].unsqueeze(-1) - place[1:]
         distances = bonded.gather(-1, back.clamp(min=0).expand(*x.shape[:-2], -1, -1)) * (back >= 0)
-        return torch.cat([atom, orders.to(atom), bonded @ atom, distances], -1)
+        return torch.cat([atoms[..., rows, :], orders.to(atoms), bonded @ atoms, distances], -1)
 
     def atom_logits(self, places: Tensor, before: Tensor, state: Tensor) -> Tensor:
         r"""Return logits (\*batch, K + 1) of an atom's kind, 0 for none, given the one before and all."""

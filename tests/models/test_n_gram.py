@@ -147,6 +147,11 @@ def test_what_was_counted_is_kept_in_a_file(tmp_path):
         ValueError, match=r"'ends': True\}, but is of \{'order': 3, 'size': 5, 'ends': False\}"
     ):
         probgen.load(path, NGram(SIZE, order=3, steps=8, ends=False))
+    other = NGram(SIZE, order=2, steps=8).learn(x)
+    with pytest.raises(ValueError, match="should be of what was counted"):
+        probgen.load(path, other)
+    assert torch.equal(copy.deepcopy(other).log_prob(x), other.log_prob(x)), "what is refused changes nothing"
+    assert other.get_extra_state()["grams"].shape[1] == 2
     assert torch.equal(
         probgen.load(probgen.save(model, tmp_path / "c.safetensors"), again).log_prob(x), model.log_prob(x)
     )
