@@ -28,9 +28,6 @@ def test_les_miserables():
     assert degrees["Napoleon"] == 1
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("bokeh_sampledata") is None, reason="the extra 'graphs' is missing"
-)
 def test_air_routes():
     found = graph("air-routes")
     assert found.x.shape == (352, 352)

@@ -44,12 +44,17 @@ JUDGES = {
 }
 
 
-@pytest.mark.parametrize("change", [(1e-50, 0.0), (1e-8, 0.0), (1e50, 0.0), (1.0, 1e7)])
-@pytest.mark.parametrize("name", JUDGES)
-def test_judges_do_not_depend_on_the_unit_or_the_origin_of_codes(name, change):
-    scale, shift = change
-    if name == "t-sne" and shift:
-        pytest.skip("its picture follows the last digits, that the shift rounds away")
+CHANGES = [(1e-50, 0.0), (1e-8, 0.0), (1e50, 0.0), (1.0, 1e7)]
+CHANGED = [
+    (name, *change)
+    for name in JUDGES
+    for change in CHANGES
+    if name != "t-sne" or not change[1]  # its picture follows the last digits, that the shift rounds away
+]
+
+
+@pytest.mark.parametrize(("name", "scale", "shift"), CHANGED)
+def test_judges_do_not_depend_on_the_unit_or_the_origin_of_codes(name, scale, shift):
     tolerance = 1e-9 if not shift else 1e-5
     assert JUDGES[name](TURNED * scale + shift) == pytest.approx(
         JUDGES[name](TURNED), rel=1e-3 if name == "t-sne" else tolerance
