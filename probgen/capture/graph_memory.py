@@ -8,6 +8,10 @@ import torch
 from torch.fx import Graph, Node
 
 aten = torch.ops.aten
+SHARING = {
+    aten._unsafe_view.default, aten.unsafe_split.Tensor, aten.unsafe_split_with_sizes.default,
+}  # fmt: skip
+"""Operations whose results show the memory of their first argument though they do not declare it."""
 
 
 def root(node: Node) -> Node:
@@ -16,10 +20,7 @@ def root(node: Node) -> Node:
         source = node.args[0]
         maker = source if node.target is operator.getitem else node
         returns = getattr(getattr(maker.target, "_schema", None), "returns", ())
-        if (
-            not (returns and returns[0].alias_info is not None)
-            and node.target is not aten._unsafe_view.default
-        ):
+        if not (returns and returns[0].alias_info is not None) and maker.target not in SHARING:
             break
         node = source
     return node
@@ -28,8 +29,9 @@ def root(node: Node) -> Node:
 def written(graph: Graph) -> set[Node]:
     """Return the nodes whose memory is written to, running means included.
 
-    Batch normalisation moves its running mean and variance without declaring it; what an operation without
-    a declaration does is not known.
+    Where it is one of the results of an operation, the operation is among them: another call of it makes
+    other memory. Batch normalisation moves its running mean and variance without declaring it; what an
+    operation without a declaration does is not known.
     """
     found: set[Node] = set()
     for node in (node for node in graph.nodes if node.op == "call_function"):
@@ -49,4 +51,4 @@ def written(graph: Graph) -> set[Node]:
             value = given.get(argument.name) if writes or runs else None
             values = value if isinstance(value, list | tuple) else [value]
             found |= {root(value) for value in values if isinstance(value, Node)}
-    return found
+    return found | {node.all_input_nodes[0] for node in found if node.target is operator.getitem}

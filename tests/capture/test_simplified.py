@@ -93,6 +93,28 @@ def test_what_has_effects_is_neither_merged_nor_computed_beforehand(function):
     assert all(map(torch.equal, *outcomes))
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: (x.exp().sort().values.mul_(2.0) + x.exp().sort().values,),
+        lambda x: (x.exp().unsafe_chunk(2)[0].mul_(2.0) + x.exp().unsafe_chunk(2)[0],),
+        lambda x: (x.exp().unsafe_split(1)[1].add_(x[:1]) + x.exp().unsafe_split(1)[1],),
+        lambda x: (x.exp().unsafe_split_with_sizes([1, 1])[1].zero_() + x.exp(),),
+        lambda x: (x.expand(3, 2).frexp().mantissa.add_(1.0) - x.expand(3, 2).frexp().mantissa,),
+        lambda x: (torch.var_mean(x)[1].neg_() + torch.var_mean(x)[1] * 2,),
+    ],
+    ids=["sort", "chunk", "split", "split with sizes", "frexp", "mean"],
+)
+def test_what_is_written_to_is_not_merged_where_operations_do_not_say_whose_memory_they_show(function):
+    x = torch.tensor([2.0, -1.0])
+    expected = function(x)
+    with torch.no_grad():
+        graph = traced(function, (x,))
+    simplify(graph)
+    for found in (graph, shortened(function, x)):
+        assert all(map(torch.equal, expected, found(x)))
+
+
 def test_a_density_of_a_distribution_is_recorded_in_place_and_all():
     density = Density.from_distribution(torch.distributions.HalfCauchy(1.0))
     x = torch.linspace(-2, 2, 5).unsqueeze(-1)
