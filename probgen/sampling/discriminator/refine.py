@@ -166,8 +166,8 @@ def refine(
                       steps for n independent draws. With M the maximum of p/q, their law is within
                       (1 − 1/M)ᵏ of the target after k steps; where ``steps`` is not given it is 10⁻³.
     ``"hmc"``         Hamiltonian Monte Carlo on log p₀(z) + d(G(z)), for rare acceptance: draws of p₀ are
-                      resampled by exp(d), and each is moved. Modes too far apart in z for moves to cross
-                      keep the shares that resampling gives them.
+                      resampled by exp(d), and each is moved, by trajectories of 16 steps at most. Modes too
+                      far apart in z for moves to cross keep the shares that resampling gives them.
     ================  ==================================================================================
 
     A trained discriminator is too sure, as it knows its training data, and where the generator draws by

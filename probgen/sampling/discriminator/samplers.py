@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import cast
 
 import torch
 from torch import Tensor
 
-from probgen.core import Density, Transition, check_count
+from probgen.capture.recorded_function import wrapper
+from probgen.core import Density, check_count, source_of
 from probgen.sampling.discriminator.greatest_score import Trial
 from probgen.sampling.discriminator.scored_noise import ScoredNoise
 from probgen.sampling.exact.rejection.rejection import Rejection
 from probgen.sampling.markov import diagnosis
+from probgen.sampling.markov.moves.metropolis import has_gradient
 from probgen.sampling.markov.moves.metropolis_hastings import independence
 from probgen.sampling.markov.run import run
-from probgen.sampling.markov.sample import sample
+from probgen.sampling.markov.sample import DENSE
+from probgen.sampling.markov.warmup.trajectory_lengths import adapt_hmc
 
 TOLERANCE = 1e-3
 """The bound on the distance in total variation by which the steps of Metropolis–Hastings are chosen."""
@@ -28,6 +30,10 @@ _MOST_STEPS, _DIAGNOSED, _CHAINS = 20_000, 200, 64
 
 _WARM_UP, _MOVES, _POOL = 300, 25, 64
 """Of HMC: steps of tuning, and for each draw moves, and draws among which it is resampled, at most."""
+
+_LEAPS = 16
+"""Leapfrog steps of a trajectory at most: draws need not find modes, which resampling has found, and where
+steps are short, as at the borders of a generator's modes, the trajectories that go farthest take hundreds."""
 
 AGREED = 1.01
 """R-hat up to which chains agree."""
@@ -205,18 +211,26 @@ class ByHMC(Sampler):
         weights = (tried.scores.double() - tried.greatest).exp()
         self._share = float(weights.mean().square() / weights.square().mean())
         self._density: Density = noise.density(slope)
-        chains = sample(
+        position = self._density.unconstrain(self._resampled(_CHAINS).to(self._density.dtype))
+        if not has_gradient(self._density, position):
+            raise ValueError(
+                f"noise should be real numbers for method='hmc' but {noise.site!r} is of a discrete law: use "
+                "method='rejection'"
+            )
+        generator = source_of(None, int(torch.randint(2**62, ())), self._density.device)
+        tuned = adapt_hmc(
             self._density,
-            method="hmc",
-            init=self._resampled(_CHAINS).to(self._density.dtype),
-            chains=_CHAINS,
-            warmup=_WARM_UP,
-            draws=_DIAGNOSED,
-            compile="graph",
-            seed=int(torch.randint(2**62, ())),
-            progress=False,
+            position,
+            steps=_WARM_UP,
+            covariance="dense" if self._density.dim <= DENSE else "diagonal",
+            most=_LEAPS,
+            generator=generator,
+            wrap=wrapper("graph", calls=2),
         )
-        self._transition = cast(Transition, chains.transition)
+        self._transition = tuned.transition
+        chains = run(
+            tuned.transition, tuned.position, draws=_DIAGNOSED, density=self._density, generator=generator
+        )
         summary = chains.summary()
         self.r_hat = float(summary.r_hat.max())
         self.effective = float(summary[["ess_bulk", "ess_tail"]].min(axis=1).min())
@@ -225,9 +239,7 @@ class ByHMC(Sampler):
         apart = 2 * chains.shape.numel() / self.effective
         self.steps = min(math.ceil(apart), _MOVES)
         self._findings = [
-            *diagnosis.of_moves(
-                chains.statistics, chains.target_acceptance, {noise.site: chains[noise.site]}
-            ),
+            *diagnosis.of_moves(chains.statistics, tuned.acceptance, {noise.site: chains[noise.site]}),
             *diagnosis.of_energy(chains.statistics),
         ]
 

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.special import ndtr
 
-from probgen import evaluation
+from probgen import evaluation, nets
 from probgen.compare import Fitted, compare
-from probgen.core import GenerativeModel
+from probgen.core import GenerativeModel, evaluations
 from probgen.models import GAN, GMMN
 from probgen.sampling import refine
-from tests.laws import assert_power, check_goodness_of_fit, dkw_distance, dkw_radius
+from tests.laws import assert_power, cdf_from_log_prob, check_goodness_of_fit, dkw_distance, dkw_radius
 
 METHODS = ["rejection", "metropolis", "hmc"]
 N = 20_000
@@ -146,6 +146,28 @@ def test_hmc_keeps_the_shares_of_modes_that_it_cannot_cross(device, dtype):
         loss="relativistic",
     )
     assert "which are worth 0.0" in few.report().findings[0]
+
+
+def test_hmc_of_a_generator_that_jumps_and_of_steep_scores_is_exact_and_of_bounded_cost(device):
+    """A sign cuts the noise; scores rise by two nats within .01, which asks for hundreds of short steps."""
+    signs = nets.Signs(2, signs=1)
+    model = normal_noise(2, device, torch.float64)
+    model.push = lambda z: signs(z) @ z.new_tensor([[1.0], [4.0]])
+
+    def score(x: Tensor) -> Tensor:
+        within = torch.tanh((x - 4 * x.sign()) / 0.01)
+        return (within + torch.where(x > 0, math.log(0.8), math.log(0.2))).squeeze(-1)
+
+    begun = evaluations()
+    refined = refine(model, discriminator=score, method="hmc", loss="relativistic")
+    draws = refined.sample(N // 4, seed=1)
+    moves = 64 * 500 + 25 * len(draws)  # of chains that are tuned and looked at, and of draws
+    assert evaluations().since(begun).gradients <= 16 * moves + N
+    grid = torch.linspace(-9, 9, 200_001, dtype=torch.float64)
+    far = Normal(0.0, 1.0).log_prob(grid - 4 * grid.sign()) + score(grid.unsqueeze(-1))
+    law = cdf_from_log_prob(lambda x: far - math.log(float(far.exp().sum() * (grid[1] - grid[0]))), grid)
+    check_goodness_of_fit(draws, law)
+    assert_power(draws, law, shift=0.1)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -10,7 +10,7 @@ from probgen import nets
 from probgen.core import GenerativeModel
 from probgen.models import GAN, VAE
 from probgen.sampling import refine
-from tests.sampling.discriminator.test_refine import METHODS, P, log_ratio, normal_noise
+from tests.sampling.discriminator.test_refine import METHODS, P, Push, log_ratio, normal_noise
 
 
 def refuse(message: str, **options):
@@ -65,6 +65,8 @@ def test_bad_input():
     with pytest.raises(ValueError, match=r"context should be that of one draw, .* has shapes \[\(5, 2\)\]"):
         refine(given, torch.zeros(5, 2), loss="relativistic")
     refuse("data should be a function of its noise 'z' but differ", model=Noisy())
+    coins = Push(dist.Bernoulli(torch.full((2,), 0.5)).to_event(1))
+    refuse("noise should be real numbers for method='hmc' but 'z' is", model=coins, method="hmc")
     steep = {"discriminator": lambda x: 4e8 * log_ratio(x)}
     refuse("rejection should accept at least 0.01% .*: use method='hmc'", **steep)
     refuse("but need .*: use method='hmc'", method="metropolis", **steep)

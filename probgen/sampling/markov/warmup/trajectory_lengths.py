@@ -102,9 +102,9 @@ class Lengths:
     members of a batch. A single chain has no criterion and keeps T = π/2.
     """
 
-    def __init__(self, density: Density, leap: Leap, *, target: float, steps: int) -> None:
+    def __init__(self, density: Density, leap: Leap, *, target: float, steps: int, most: int) -> None:
         self._batch, self._leap, self._target = density.batch_shape, leap, target
-        self._steps, self._t = steps, 0
+        self._steps, self._most, self._t = steps, most, 0
         self._log_length = torch.full(
             self._batch, math.log(math.pi / 2), dtype=torch.float64, device=density.device
         )
@@ -133,7 +133,7 @@ class Lengths:
         if self._moves % CUT == 0 and self._moves >= 3 * CUT:
             self._cut()
         length = self._log_length.exp()
-        many = _many(length, size, EARLY_STEPS if early else MAX_STEPS)
+        many = _many(length, size, min(EARLY_STEPS, self._most) if early else self._most)
         shorter = (length / many < size) & (not early)
         size = torch.where(shorter, length / many, size)
         shake = 1 + JITTER * (2 * standard_uniform(state.log_prob, generator) - 1)
@@ -170,7 +170,7 @@ class Lengths:
         """Return the step size and the number of steps of the trajectories that were found."""
         length = (self._sum / self._count).exp()
         length = length if self._worth is None else self._worth.cut(length)
-        many = _many(length, size, MAX_STEPS)
+        many = _many(length, size, self._most)
         return torch.minimum(size, length / many), many
 
     @property
@@ -244,19 +244,21 @@ def adapt_hmc(
     steps: int = 1000,
     covariance: Literal["dense", "diagonal"] = "dense",
     target: float = TARGET,
+    most: int = MAX_STEPS,
     generator: torch.Generator,
     wrap: Wrap = as_written,
     progress: bool = False,
 ) -> WarmedUp:
     r"""Tune Hamiltonian Monte Carlo on many chains.
 
-    Step size and mass matrix are found by :func:`tune`, the length of trajectories by the ChEES criterion.
+    Step size and mass matrix are found by :func:`tune`, the length of trajectories by the ChEES criterion,
+    of at most ``most`` leapfrog steps.
 
     See Hoffman, Radul and Sountsov (2021), An adaptive-MCMC scheme for setting trajectory lengths in
     Hamiltonian Monte Carlo.
     """
     leap = leapfrog(density, wrap=wrap)
-    lengths = Lengths(density, leap, target=target, steps=steps)
+    lengths = Lengths(density, leap, target=target, steps=steps, most=most)
     shape, size, position = tune(
         density,
         with_gradient(density),
