@@ -68,7 +68,7 @@ def test_what_finds_classes_sees_moved_pictures_as_it_learns():
 def test_a_classifier_of_few_labels_learns_from_them_alone_at_first():
     (stage,) = recipes.make("semi-supervised-aae", recipes.load("digits")).stages
     plans, objective = stage.schedules(1000), stage.objective
-    for name in ("reconstruction", "classes", "styles"):
+    for name in ("reconstruction", "classes", "styles", "agreement"):
         end = float(objective.get_buffer(f"weight_{name}"))
         weights = [plans[f"weight_{name}"](step) / end for step in (0, 250, 500, 999)]
         assert weights == pytest.approx([0.01, 0.505, 1.0, 1.0])
