@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from probgen import nets
 from probgen.models import VAE, AdversarialAutoencoder
@@ -20,9 +19,10 @@ from probgen.objectives import (
 )
 from probgen.recipes.aae import BETAS, R1, of_codes
 from probgen.recipes.gan import falling, units_of
+from probgen.recipes.neighbour_clusters import check_different, cluster_of, clustered
 from probgen.recipes.registry import Recipe, Stage, recipe
 from probgen.recipes.semi_supervised_vae import of_moved_pictures
-from probgen.recipes.task import Budget, Rows, Task
+from probgen.recipes.task import Budget, Task
 from probgen.training.schedules import Schedule
 
 CLUSTERS = 10
@@ -30,9 +30,6 @@ CLUSTERS = 10
 
 STYLE, HIDDEN = 4, (128, 128)
 """Coordinates of the style, and widths of the layers; the paper's nets have two of 1000."""
-
-STARTS, ROWS = 10, 5000
-"""Of k-means, of which the closest is taken, and the most rows that it looks at."""
 
 WEIGHTS = {"reconstruction": 0.1, "classes": 10.0, "styles": 10.0, "agreement": 1.0}
 """Of the log-likelihood, of both games, and of classes that stay as pictures move."""
@@ -51,7 +48,7 @@ OF_START, OF_ALL = Budget(200, 100, 1e-3), Budget(600, 100, RATES["generator"])
     tasks=("images",),
 )
 def aae_clusters(task: Task, *, clusters: int = CLUSTERS) -> Recipe:
-    """First a classifier of moved pictures is taught the clusters of k-means, then all learns jointly.
+    """First a classifier of moved pictures is taught the clusters of a graph, then all learns jointly.
 
     From nothing, clusters that are of no use yet divide the pictures at random, and the style learns to do
     without them. A cluster should stay as a picture moves (``Agreement``), which the paper does not ask; the
@@ -62,12 +59,7 @@ def aae_clusters(task: Task, *, clusters: int = CLUSTERS) -> Recipe:
     """
     assert task.image_shape is not None
     units_of(task)  # refuses what is not finite
-    different = len(task.train.smooth[:ROWS].unique(dim=0))
-    if different < clusters:
-        raise ValueError(
-            f"the recipe 'aae-clusters' needs a different picture for each of {clusters} clusters but "
-            f"{task.name!r} has {different}"
-        )
+    check_different(task, clusters, recipe="aae-clusters")
     encoder = nets.MLP(task.size, STYLE, hidden=HIDDEN, activation=nn.ReLU)
     decoder = nets.Joined(nets.MLP(STYLE + clusters, task.size, hidden=HIDDEN, activation=nn.ReLU))
     classifier = nets.ClassHead(of_moved_pictures(task.image_shape, clusters))
@@ -75,12 +67,10 @@ def aae_clusters(task: Task, *, clusters: int = CLUSTERS) -> Recipe:
     model = model.to(task.device)
 
     def of_start() -> Stage:
-        means = by_means(task.train.smooth[:ROWS], clusters, seed=int(torch.randint(2**31, ())))
-
-        def labelled(rows: Rows) -> Any:
-            return rows.fresh, nearest(rows.smooth, means)
-
-        return Stage(Classification(model), labelled, OF_START)
+        found = clustered(task, clusters, seed=int(torch.randint(2**31, ())))
+        return Stage(
+            Classification(model), lambda rows: (rows.fresh, cluster_of(rows.smooth, found)), OF_START
+        )
 
     of_class, of_style = of_codes(clusters), of_codes(STYLE)
     styles = VAE(model.encoder, model.decoder, model.prior)  # for its codes: the classifier has no part there
@@ -111,16 +101,3 @@ class LastWeights(Sum):
     def judge(self, terms: Mapping[str, float]) -> float | None:
         """Return None."""
         return None
-
-
-def by_means(x: Tensor, clusters: int, *, seed: int) -> Tensor:
-    """Return the means of k-means, of several starts those that are closest to the rows of x."""
-    from sklearn.cluster import KMeans
-
-    found = KMeans(clusters, n_init=STARTS, random_state=seed).fit(x.double().cpu().numpy())
-    return torch.from_numpy(found.cluster_centers_).to(x)
-
-
-def nearest(x: Tensor, means: Tensor) -> Tensor:
-    """Return which of the means is nearest to each row of x."""
-    return torch.cdist(x, means).argmin(1)

@@ -44,15 +44,17 @@ OF_DIGITS = (
 )
 
 WORDS = (
-    "'label told' (cgan): a support vector machine of the training pictures names the label that a draw was "
-    "asked for; of test pictures it names {svm:.1%}. 'code' (infogan): the class of the code that the "
-    "recogniser reads off a test picture, against its label, each of ten classes given to one label by the "
-    "best assignment; no label is seen in training, and k-means of the pixels has {means:.1%}; that its "
-    "recogniser sees moved pictures was chosen by it on seed 0 of digits. 'information' "
-    "in nats, at most 2.30 for the class and −0.45 for two numbers of fixed deviation. '1-NN' and 'probe' "
-    "(bigan): nearest neighbour and logistic regression on codes of training pictures, 5,000 at most; of "
-    "pixels {neighbour:.1%} and {probe:.1%}. 'again': ‖x − G(E(x))‖ over ‖x − G(E(x′))‖ of another test "
-    "picture."
+    "'label told' (cgan): a support vector machine of the training pictures names the label that a draw "
+    "was asked for; of test pictures it names {svm:.1%}. 'code' (infogan): the class of the code that the"
+    " recogniser reads off a test picture, against its label, each of ten classes given to one label by "
+    "the best assignment; no label is seen in training, and k-means of the pixels has {means:.1%}; its "
+    "settings were chosen on seeds 10 to 12 of digits by labels of training pictures, where the mean of "
+    "three was .82 as in the source but with moved pictures, .86 with convolutions in the recogniser, .93"
+    " with `Agreement` and `ClassBalance` too, .90 with a start at the clusters of the graph of nearest "
+    "neighbours instead, which have 86 %, and .97 with both. 'information' in nats, at most 2.30 for the "
+    "class and −0.45 for two numbers of fixed deviation. '1-NN' and 'probe' (bigan): nearest neighbour "
+    "and logistic regression on codes of training pictures, 5,000 at most; of pixels {neighbour:.1%} and "
+    "{probe:.1%}. 'again': ‖x − G(E(x))‖ over ‖x − G(E(x′))‖ of another test picture."
 )
 
 

@@ -1,5 +1,6 @@
 """Clusters by contest: where they start, what is refused, and that those which are there are found."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 from probgen import recipes
 from probgen.evaluation import clustering_accuracy
 from probgen.recipes import Rows, Task
-from probgen.recipes.aae_clusters import CLUSTERS, aae_clusters, by_means, nearest
+from probgen.recipes.aae_clusters import CLUSTERS, aae_clusters
+from probgen.recipes.neighbour_clusters import Clustered, cluster_of, clustered
 
 LEVELS = 17
 
@@ -33,18 +35,39 @@ def task_of(x):
     return Task("blots", "images", rows, rows, image_shape=(8, 8), levels=LEVELS)
 
 
-def test_means_of_separate_groups_are_theirs():
-    x, labels = blots()
-    means = by_means(x, 4, seed=3)
-    found = nearest(x, means)
-    assert clustering_accuracy(found, labels) == 1
-    for k in range(4):
-        torch.testing.assert_close(means[k], x[found == k].mean(0))
-    other = by_means(x, 4, seed=3)
-    assert torch.equal(means, other)
+def two_moons(n=600, seed=0):
+    """Points along two half circles that reach into each other, which no two means part."""
+    gen = torch.Generator().manual_seed(seed)
+    labels = torch.arange(n) % 2
+    angle = math.pi * torch.rand(n, generator=gen)
+    x = torch.stack([angle.cos() + labels, (1 - 2 * labels) * angle.sin() + 0.4 * labels], 1)
+    return x + 0.04 * torch.randn(n, 2, generator=gen), labels
 
 
-def test_the_classifier_starts_at_the_clusters_of_k_means():
+def test_what_hangs_together_is_a_cluster_whatever_its_shape():
+    x, labels = two_moons()
+    found = clustered(task_of(x), 2, seed=3)
+    assert clustering_accuracy(cluster_of(x, found), labels) == 1
+    fresh, theirs = two_moons(seed=1)
+    assert clustering_accuracy(cluster_of(fresh, found), theirs) > 0.99
+    again = clustered(task_of(x), 2, seed=3)
+    assert torch.equal(found.labels, again.labels)
+
+
+def test_a_row_is_of_the_cluster_of_the_nearest_of_those_that_were_cut():
+    known = Clustered(torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([2, 0, 1]))
+    assert cluster_of(torch.tensor([[4.0], [0.4], [0.6], [-9.0]]), known).tolist() == [1, 2, 0, 2]
+
+
+@pytest.mark.parametrize("n", [10, 12, 40])
+def test_few_rows_and_copies_are_cut_into_as_many_clusters(n):
+    x = torch.rand(n, 64, generator=torch.Generator().manual_seed(n)).repeat(7, 1)
+    found = clustered(task_of(x), 10, seed=0)
+    assert len(found.x) == n
+    assert len(found.labels.unique()) == 10
+
+
+def test_the_classifier_starts_at_the_clusters_of_the_graph():
     task = task_of(blots()[0])
     torch.manual_seed(0)
     stage = aae_clusters(task, clusters=4).stages[0]()
@@ -53,8 +76,9 @@ def test_the_classifier_starts_at_the_clusters_of_k_means():
     assert clustering_accuracy(found, blots()[1]) == 1
 
 
+@pytest.mark.parametrize("name", ["aae-clusters", "infogan"])
 @pytest.mark.parametrize("change", [lambda x: x[:9], lambda x: x[:5].repeat(20, 1)])
-def test_fewer_different_pictures_than_clusters_are_refused_in_words(change):
+def test_fewer_different_pictures_than_clusters_are_refused_in_words(name, change):
     task = recipes.load("digits")
     few = Rows(change(task.train.x))
     different = len(few.x.unique(dim=0))
@@ -62,7 +86,7 @@ def test_fewer_different_pictures_than_clusters_are_refused_in_words(change):
         ValueError,
         match=f"needs a different picture for each of {CLUSTERS} clusters but 'digits' has {different}$",
     ):
-        recipes.make("aae-clusters", replace(task, train=few))
+        recipes.make(name, replace(task, train=few))
 
 
 def test_its_last_weights_are_kept():
