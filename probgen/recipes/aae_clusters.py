@@ -31,14 +31,14 @@ CLUSTERS = 10
 STYLE, HIDDEN = 4, (128, 128)
 """Coordinates of the style, and widths of the layers; the paper's nets have two of 1000."""
 
-WEIGHTS = {"reconstruction": 0.1, "classes": 10.0, "styles": 10.0, "agreement": 1.0}
+WEIGHTS = {"reconstruction": 0.1, "classes": 10.0, "styles": 10.0, "agreement": 0.3}
 """Of the log-likelihood, of both games, and of classes that stay as pictures move."""
 
-RATES, RISE = {"generator": 5e-4, "discriminator": 3e-3}, 150
+RATES, RISE = {"generator": 1e-3, "discriminator": 3e-3}, 150
 """Of Adam, that of the nets rising from 0 in so many steps: a game whose discriminators are not yet ready
 takes apart the clusters that are there."""
 
-OF_START, OF_ALL = Budget(200, 100, 1e-3), Budget(600, 100, RATES["generator"])
+OF_START, OF_ALL = Budget(200, 100, 1e-3), Budget(1600, 100, RATES["generator"])
 
 
 @recipe(
