@@ -24,7 +24,7 @@ HIDDEN = 256
 WEIGHTS = {"information": 1.0, "agreement": 0.3, "balance": 1.0}
 """λ, of classes and numbers alike; of classes that stay as data move, and of classes in equal use."""
 
-RATES = {"generator": 1e-3, "discriminator": 2e-3}
+RATES = {"generator": 2e-3, "discriminator": 2e-3}
 
 OF_START, OF_ALL = Budget(200, 100, 1e-3), Budget(2000, 128, RATES["generator"])
 
