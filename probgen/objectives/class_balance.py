@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -17,7 +18,7 @@ class ClassBalance(Objective):
 
     Terms: ``classes`` = exp H(q̄), how many classes are in use, K where evenly and 1 where all data are of
     one; ``information`` = H(q̄) − mean H(q(k | x)), the nats that k tells of x, 0 where all x have the same
-    shares.
+    shares. Weights are not judged by it: classes in equal use need not be of any use.
 
     Args:
         model: its module ``classifier`` returns q(k | x), a ``Categorical``.
@@ -45,3 +46,7 @@ class ClassBalance(Objective):
         left = -(log_q.exp() * log_q).sum(-1).mean()
         loss = math.log(log_q.shape[-1]) - entropy
         return loss, {"classes": entropy.detach().exp(), "information": (entropy - left).detach()}
+
+    def judge(self, terms: Mapping[str, float]) -> float | None:
+        """Return None: even classes say nothing of what they are of."""
+        return None

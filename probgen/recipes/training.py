@@ -51,6 +51,8 @@ def train(
         progress: show a bar.
     """
     histories: list[History] = []
+    if folder is not None and resume:
+        _check_stages(recipe, folder)
     several = folder if len(recipe.stages) > 1 else None  # the folder of a single stage is held by fit
     with belonging(several, Processes(fabric), resume=resume):
         for number, make in enumerate(recipe.stages, 1):
@@ -86,12 +88,19 @@ def train(
 
 
 def restore(recipe: Recipe, folder: Path, *, seed: int) -> int:
-    """Load the best weights of a run, as far as it went; return the steps that the last stage had taken."""
-    step = 0
+    """Load the best weights of a run; return the steps that the last stage had taken.
+
+    Raises ValueError where a stage has not begun, as its nets are as they were made.
+    """
+    step, number = 0, len(recipe.stages)
+    _check_stages(recipe, folder)
+    if number > 1 and not checkpoint.exists(stage_folder(recipe, folder, number)):
+        raise ValueError(
+            f"the run in {folder} should have come to the last of its {number} stages but was interrupted "
+            "before: go on with it (--resume)"
+        )
     for number, make in enumerate(recipe.stages, 1):
         own = stage_folder(recipe, folder, number)
-        if number > 1 and not checkpoint.exists(own):
-            break
         with seeded(seed):
             stage = make if isinstance(make, Stage) else make()
         step = checkpoint.load_weights(own, stage.objective)
@@ -102,3 +111,12 @@ def restore(recipe: Recipe, folder: Path, *, seed: int) -> int:
 def stage_folder(recipe: Recipe, folder: Path, number: int) -> Path:
     """Return where a stage keeps its checkpoints: the run's own folder where there is one stage."""
     return folder if len(recipe.stages) == 1 else folder / f"stage-{number}"
+
+
+def _check_stages(recipe: Recipe, folder: Path) -> None:
+    """Raise ValueError for a run of one stage where the recipe has several."""
+    if len(recipe.stages) > 1 and checkpoint.exists(folder):
+        raise ValueError(
+            f"the run in {folder} should have {len(recipe.stages)} stages, as its recipe has, but has one, "
+            "by another version: train anew in another folder"
+        )

@@ -55,7 +55,7 @@ OF_CLUSTERS = (
     "pictures have (the source takes that of the validation picture that is surest of the cluster) and, "
     "of ten clusters, by the best assignment of clusters to labels, one to one. 'start' is the classifier"
     " of moved pictures after 200 steps of what the clusters of a graph say, of each training picture and"
-    " its ten nearest neighbours (spectral clustering), 'recipe' the same after 1,600 steps of "
+    " its nine nearest neighbours (spectral clustering), 'recipe' the same after 1,600 steps of "
     "reconstruction, both games and agreement; 'in use' counts clusters that test pictures have. 'without"
     " their game', one seed: its weight is 0, all else is the same, and agreement makes one cluster of "
     "all. k-means of pixels with as many clusters is the best of ten starts. Seeds are of nets, training "
@@ -86,15 +86,16 @@ OF_CLUSTERS_OF_MNIST = (
 
 OF_LABELS = (
     "`python -m tests.benchmarks.code_contests labels --seeds {seeds}{steps}`: the recipe "
-    "`semi-supervised-aae` on MNIST, 60,000 training pictures, ten labels of each class drawn with seeds 0, "
-    "1, ... and all others hidden; classifier, movements, repeated labels and their draws are those of "
-    "section 'Few labels', where 'm2' has 96.0 %. 'labels alone' is the same classifier with the same "
-    "movements, as many steps of the 100 labelled pictures. The error is that of the most probable class on "
-    "the 10,000 test pictures. The source has 1.90 ± 0.10 % at 100 labels after thousands of passes by nets "
-    "of 1000-1000; here 6,000 steps of 80 rows are eight passes, by nets of 128-128. The source has no "
-    "`Agreement`: without it 3,000 steps had 4.25 % on seed 0. Its weight and the steps were chosen on seed 0"
-    " by errors of 10,000 pictures of the training part: 4.87 % without it, 2.68 with weight 1, 2.71 with 4, "
-    "2.25 after 6,000 steps. One thread of cores that others used too."
+    "`semi-supervised-aae` on MNIST, 60,000 training pictures, ten labels of each class drawn with seeds "
+    "0, 1, ... and all others hidden; classifier, movements, repeated labels and their draws are those of"
+    " section 'Few labels', where 'm2' has 96.0 %. 'labels alone' is the same classifier with the same "
+    "movements, as many steps of the 100 labelled pictures. The error is that of the most probable class "
+    "on the 10,000 test pictures. The source has 1.90 ± 0.10 % at 100 labels after thousands of passes by"
+    " nets of 1000-1000; here 6,000 steps of 80 rows, a quarter of them labelled ones again, are six "
+    "passes, by nets of 128-128. The source has no `Agreement`: without it 3,000 steps had 4.25 % on seed"
+    " 0. Its weight and the steps were chosen on seed 0 by errors of 10,000 pictures of the training "
+    "part: 4.87 % without it, 2.68 with weight 1, 2.71 with 4, 2.25 after 6,000 steps. One thread of "
+    "cores that others used too."
 )
 
 OF_SPRITES = (

@@ -85,7 +85,6 @@ class Weighed(Objective):
 
 STORIES = {
     "recurrent net twice": lambda: Weighed(partial(nn.GRU, batch_first=True)),
-    "long memory twice": lambda: Weighed(partial(nn.LSTM, batch_first=True)),
     "dropout and batch normalisation": lambda: SVI(Layered()),
     "particles": lambda: SVI(LinearGaussian(), ELBO(particles=3)),
     "annealed": lambda: SVI(LinearGaussian(), BetaELBO(0.1)),

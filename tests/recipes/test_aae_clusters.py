@@ -59,7 +59,13 @@ def test_a_row_is_of_the_cluster_of_the_nearest_of_those_that_were_cut():
     assert cluster_of(torch.tensor([[4.0], [0.4], [0.6], [-9.0]]), known).tolist() == [1, 2, 0, 2]
 
 
-@pytest.mark.parametrize("n", [10, 12, 40])
+def test_rows_far_from_zero_are_of_the_cluster_that_they_were_cut_into():
+    x = 0.9 + 0.004 * recipes.load("digits").train.smooth
+    found = clustered(task_of(x), 10, seed=0)
+    assert torch.equal(cluster_of(found.x, found), found.labels)
+
+
+@pytest.mark.parametrize("n", [10, 12, 40, 64])
 def test_few_rows_and_copies_are_cut_into_as_many_clusters(n):
     x = torch.rand(n, 64, generator=torch.Generator().manual_seed(n)).repeat(7, 1)
     found = clustered(task_of(x), 10, seed=0)

@@ -1,6 +1,7 @@
 """A run of several stages belongs to one training from its first step to its last."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,3 +82,34 @@ def test_a_vae_of_separate_modes_does_not_collapse():
     recipe = recipes.make("vae", task)
     (history,) = recipes.train(recipe, task, seed=0, steps=800, progress=False)
     assert not any("collapse" in said for said in history.diagnose())
+
+
+def test_a_run_whose_last_stage_has_not_begun_is_not_taken_for_trained(tmp_path):
+    task, folder = recipes.load("digits"), tmp_path / "run"
+    recipe = recipes.make("gmmn-autoencoder", task)
+    recipes.train(recipe, task, seed=0, folder=folder, steps=2, batch_size=32, progress=False)
+    assert recipes.restore(recipes.make("gmmn-autoencoder", task), folder, seed=0) == 2
+    shutil.rmtree(folder / "stage-2")
+    with pytest.raises(
+        ValueError, match=r"come to the last of its 2 stages but .*: go on with it \(--resume"
+    ):
+        recipes.restore(recipes.make("gmmn-autoencoder", task), folder, seed=0)
+
+
+def test_a_run_of_another_number_of_stages_is_refused(tmp_path):
+    task = recipes.load("digits")
+    one, two = (recipes.make(name, task) for name in ("vae", "gmmn-autoencoder"))
+    recipes.train(one, task, seed=0, folder=tmp_path / "run", steps=2, batch_size=32, progress=False)
+    message = "should have 2 stages, as its recipe has, but has one, by another version"
+    with pytest.raises(ValueError, match=message):
+        recipes.restore(two, tmp_path / "run", seed=0)
+    with pytest.raises(ValueError, match=message):
+        recipes.train(two, task, seed=0, folder=tmp_path / "run", resume=True, steps=2, progress=False)
+
+
+@pytest.mark.parametrize("name", ["infogan", "aae-clusters"])
+def test_where_nothing_judges_the_last_weights_are_kept(name, tmp_path):
+    task, folder = recipes.load("digits"), tmp_path / "run"
+    assert task.held_out is None
+    recipes.train(recipes.make(name, task), task, seed=0, folder=folder, steps=30, progress=False)
+    assert [path.name for path in (folder / "stage-2").glob("*-*")] == ["last-00000030"]

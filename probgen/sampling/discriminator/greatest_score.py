@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -24,10 +25,15 @@ class Trial(NamedTuple):
 
     def log_mean_ratio(self) -> Estimate:
         """Return log E_q exp(d) over the draws, with its standard error."""
-        weights = (self.scores.double() - self.greatest).exp()
-        mean = float(weights.mean())
-        error = float(weights.std()) / len(weights) ** 0.5
-        return Estimate(self.greatest + float(torch.tensor(mean).log()), error / mean)
+        n = len(self.scores)
+        return Estimate(
+            float(self.scores.double().logsumexp(0)) - math.log(n), (max(1 / self.worth() - 1, 0) / n) ** 0.5
+        )
+
+    def worth(self) -> float:
+        """Return the effective draws of a draw, (Σ w)² / (n Σ w²) with w = exp(d), however small w are."""
+        scores = self.scores.double()
+        return float((2 * scores.logsumexp(0) - (2 * scores).logsumexp(0)).exp()) / len(scores)
 
     def acceptance(self, maximum: float) -> float:
         """Return the share of draws that rejection accepts under a maximum."""

@@ -148,7 +148,7 @@ class ByMetropolis(Sampler):
             steps = math.ceil(wanted)
         self.steps = check_count("steps", steps)
         self.total_variation = (1 - share) ** self.steps
-        self._density = noise.density(slope)
+        self._density = _density_of_noise(noise, slope, "metropolis")
         self._transition = independence(self._density, noise.law)
         self._seen = -math.inf
         # A few chains that go on tell how far apart draws of one chain would have to be.
@@ -208,9 +208,8 @@ class ByHMC(Sampler):
         self, noise: ScoredNoise, slope: float, tried: Trial, maximum: float, maximum_found: str
     ) -> None:
         super().__init__(noise, slope, tried, maximum, maximum_found)
-        weights = (tried.scores.double() - tried.greatest).exp()
-        self._share = float(weights.mean().square() / weights.square().mean())
-        self._density: Density = noise.density(slope)
+        self._share = tried.worth()
+        self._density = _density_of_noise(noise, slope, "hmc")
         position = self._density.unconstrain(self._resampled(_CHAINS).to(self._density.dtype))
         if not has_gradient(self._density, position):
             raise ValueError(
@@ -235,9 +234,11 @@ class ByHMC(Sampler):
         self.r_hat = float(summary.r_hat.max())
         self.effective = float(summary[["ess_bulk", "ess_tail"]].min(axis=1).min())
         self._acceptance = float(chains.statistics["acceptance"].double().mean())
-        # As many moves as two autocorrelation times, where chains can go everywhere.
+        # As many moves as two autocorrelation times, where chains can go everywhere; the most where draws
+        # start far from the target, as among those of p₀ hardly any is near it.
         apart = 2 * chains.shape.numel() / self.effective
-        self.steps = min(math.ceil(apart), _MOVES)
+        self._worth = min(1.0, _POOL * self._share)
+        self.steps = _MOVES if self._worth < 1 else min(math.ceil(apart), _MOVES)
         self._findings = [
             *diagnosis.of_moves(chains.statistics, tuned.acceptance, {noise.site: chains[noise.site]}),
             *diagnosis.of_energy(chains.statistics),
@@ -254,12 +255,11 @@ class ByHMC(Sampler):
 
     def findings(self) -> list[str]:
         found = list(self._findings)
-        worth = min(1.0, _POOL * self._share)
-        if self.r_hat > AGREED and worth < 0.1:
+        if self.r_hat > AGREED and self._worth < 0.1:
             found.append(
                 f"The chains of noise do not agree (R-hat {self.r_hat:.3f}), so that modes keep the shares "
-                f"of the draws that they start at, which are worth {worth:.2g} exact ones each: shares of "
-                "few draws are rough."
+                f"of the draws that they start at, which are worth {self._worth:.2g} exact ones each: shares "
+                "of few draws are rough."
             )
         return found
 
@@ -271,3 +271,16 @@ class ByHMC(Sampler):
         levels = (torch.arange(n, device=weights.device) + torch.rand((), dtype=torch.float64)) / n
         chosen = torch.searchsorted(weights.cumsum(0), levels).clamp(max=len(pool) - 1)
         return pool[chosen[torch.randperm(n).to(chosen.device)]]
+
+
+def _density_of_noise(noise: ScoredNoise, slope: float, method: str) -> Density:
+    """Return the density of noise, or say that a chain cannot move there."""
+    try:
+        density = noise.density(slope)
+        density.unconstrain(noise.like)
+    except (ValueError, NotImplementedError) as error:
+        raise ValueError(
+            f"noise should be real or whole numbers for method={method!r} but {noise.site!r} is of the law "
+            f"{noise.law}: use method='rejection'"
+        ) from error
+    return density

@@ -7,6 +7,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from scipy.stats import chi2
 from torch import Tensor, nn
 from torch.distributions import Normal
 from torch.special import ndtr
@@ -16,7 +17,14 @@ from probgen.compare import Fitted, compare
 from probgen.core import GenerativeModel, evaluations
 from probgen.models import GAN, GMMN
 from probgen.sampling import refine
-from tests.laws import assert_power, cdf_from_log_prob, check_goodness_of_fit, dkw_distance, dkw_radius
+from tests.laws import (
+    assert_power,
+    cdf_from_log_prob,
+    check_goodness_of_fit,
+    dkw_distance,
+    dkw_radius,
+    of_scipy,
+)
 
 METHODS = ["rejection", "metropolis", "hmc"]
 N = 20_000
@@ -168,6 +176,18 @@ def test_hmc_of_a_generator_that_jumps_and_of_steep_scores_is_exact_and_of_bound
     law = cdf_from_log_prob(lambda x: far - math.log(float(far.exp().sum() * (grid[1] - grid[0]))), grid)
     check_goodness_of_fit(draws, law)
     assert_power(draws, law, shift=0.1)
+
+
+def test_hmc_of_scores_that_hardly_any_draw_comes_near(device):
+    """p is N(0, 1/(1 + 2e3)) in ten dimensions: against the best of climbs each draw's weight underflows."""
+    refined = refine(
+        normal_noise(10, device, torch.float64),
+        discriminator=lambda x: -1e3 * x.square().sum(-1),
+        method="hmc",
+        loss="relativistic",
+    )
+    x = refined.sample(2000, seed=1) * 2001**0.5
+    check_goodness_of_fit(x.square().sum(-1), of_scipy(chi2(10)))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -67,6 +67,13 @@ def test_bad_input():
     refuse("data should be a function of its noise 'z' but differ", model=Noisy())
     coins = Push(dist.Bernoulli(torch.full((2,), 0.5)).to_event(1))
     refuse("noise should be real numbers for method='hmc' but 'z' is", model=coins, method="hmc")
+    one_hot = Push(dist.OneHotCategorical(torch.ones(3)))
+    for method in ("hmc", "metropolis"):
+        refuse(
+            f"noise should be real or whole numbers for method='{method}' but 'z'",
+            model=one_hot,
+            method=method,
+        )
     steep = {"discriminator": lambda x: 4e8 * log_ratio(x)}
     refuse("rejection should accept at least 0.01% .*: use method='hmc'", **steep)
     refuse("but need .*: use method='hmc'", method="metropolis", **steep)
