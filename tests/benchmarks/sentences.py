@@ -42,6 +42,9 @@ PROTOCOL = (
     "on posterior means, its penalty chosen by five parts of these, which is asked of the last fifth; beside "
     "it TF-IDF of words, and who speaks most. "
     "Codes are what such a model is for; its bits are to be no better than those of the network without. "
+    "Of the KL of `sentence-vae` 8 nats are free. After 1,000 steps it had 2.555 bits of 500 lines with a KL "
+    "of 7.92 nats and 6.12 of information; with the KL annealed from a weight of 0.1 to 1 in the place of "
+    "free bits 2.528, 1.37 and 1.34. "
     "One seed; one thread of a core that others used too; CPU seconds are those of training, with its looks "
     "at validation."
 )
