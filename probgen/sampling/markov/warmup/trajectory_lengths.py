@@ -102,7 +102,9 @@ class Lengths:
     members of a batch. A single chain has no criterion and keeps T = π/2.
     """
 
-    def __init__(self, density: Density, leap: Leap, *, target: float, steps: int, most: int) -> None:
+    def __init__(
+        self, density: Density, leap: Leap, *, target: float, steps: int, most: int = MAX_STEPS
+    ) -> None:
         self._batch, self._leap, self._target = density.batch_shape, leap, target
         self._steps, self._most, self._t = steps, most, 0
         self._log_length = torch.full(
