@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from probgen.mmd import Gaussian, mmd2_loss, mmd_test
-from tests.benchmarks.results import RESULTS, append
+from tests.benchmarks.results import RESULTS, record
 
 BANDWIDTHS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 REPEATS, ENOUGH = 3, 40.0  # a case is not repeated once it has taken so many seconds
@@ -327,7 +327,7 @@ def main() -> None:
         if given.small:
             print(body)
         else:
-            append(f"MMD: {part}", protocol, body)
+            record(f"MMD: {part}", protocol, body)
 
 
 if __name__ == "__main__":
