@@ -44,9 +44,9 @@ RATES = {"generator": 1e-3, "discriminator": 2e-3}
 def semi_supervised_aae(task: Task) -> Recipe:
     """The classifier and the labels of 'm2', with games in the place of its bound.
 
-    A class should stay as a picture moves (``Agreement``), which the paper does not ask: of MNIST it halves
-    the errors. All weights but that of the labels begin near 0, so that the classifier at first learns from
-    labels alone.
+    A class should stay as a picture moves (``Agreement``), which the paper does not ask: of MNIST it nearly
+    halves the errors. All weights but that of the labels begin near 0, so that the classifier at first learns
+    from labels alone.
     """
     classes = task.classes("semi-supervised-aae", missing=True)
     assert task.image_shape is not None

@@ -92,11 +92,11 @@ def restore(recipe: Recipe, folder: Path, *, seed: int) -> int:
 
     Raises ValueError where a stage has not begun, as its nets are as they were made.
     """
-    step, number = 0, len(recipe.stages)
+    step, several = 0, len(recipe.stages)
     _check_stages(recipe, folder)
-    if number > 1 and not checkpoint.exists(stage_folder(recipe, folder, number)):
+    if several > 1 and not checkpoint.exists(stage_folder(recipe, folder, several)):
         raise ValueError(
-            f"the run in {folder} should have come to the last of its {number} stages but was interrupted "
+            f"the run in {folder} should have come to the last of its {several} stages but was interrupted "
             "before: go on with it (--resume)"
         )
     for number, make in enumerate(recipe.stages, 1):

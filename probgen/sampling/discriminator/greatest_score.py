@@ -26,8 +26,9 @@ class Trial(NamedTuple):
     def log_mean_ratio(self) -> Estimate:
         """Return log E_q exp(d) over the draws, with its standard error."""
         n = len(self.scores)
+        relative_variance = max(1 / self.worth() - 1, 0)  # of the weights; rounding may leave it below 0
         return Estimate(
-            float(self.scores.double().logsumexp(0)) - math.log(n), (max(1 / self.worth() - 1, 0) / n) ** 0.5
+            float(self.scores.double().logsumexp(0)) - math.log(n), (relative_variance / n) ** 0.5
         )
 
     def worth(self) -> float:
